@@ -1,0 +1,225 @@
+//! What the processor says of a batch, and what that means for each of its jobs.
+
+use std::{collections::HashMap, fmt, hash::Hash, mem, sync::Arc, vec};
+
+use crate::{
+    JobError,
+    job::{Job, JobResult},
+};
+
+/// What a processor says of a batch's jobs: in order, by key, or each its own `Result`.
+///
+/// ```
+/// use actix_batch::{Batch, Job, JobError, Outcomes};
+///
+/// struct GetPrice(u32);
+/// impl Job for GetPrice {
+///     type Output = (u32, f64);
+///     type Error = String;
+/// }
+///
+/// let batch = Batch::from(vec![GetPrice(1), GetPrice(2), GetPrice(3)]);
+/// let rows = vec![(3, 0.3), (1, 0.1)]; // as a database returns them: in any order, and not all
+/// let outcomes = Outcomes::by_key(&batch, rows, |job: &GetPrice| job.0, |row| row.0);
+///
+/// let results = outcomes.into_results(&batch);
+/// assert!(matches!(results[0], Ok((1, _))));
+/// assert!(matches!(results[1], Err(JobError::NoResult)));
+/// assert!(matches!(results[2], Ok((3, _))));
+/// ```
+pub struct Outcomes<J: Job>(Kind<J>);
+
+enum Kind<J: Job> {
+    InOrder(Vec<J::Output>),
+    Each(Vec<Result<J::Output, J::Error>>),
+    Matched(Vec<JobResult<J>>, Stray),
+    All(Box<dyn FnOnce(usize) -> Vec<J::Output>>),
+}
+
+/// Results that were delivered to nobody.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Stray {
+    /// Their key is no job's.
+    pub(crate) unknown: u64,
+    /// Another result had their key.
+    pub(crate) second: u64,
+}
+
+impl<J: Job> Outcomes<J> {
+    /// One output per job, in the jobs' order (also `From<Vec<Output>>`). Any other number fails the whole batch with
+    /// [`JobError::Mismatch`], because nobody can tell whose output is missing.
+    pub fn in_order(outputs: impl IntoIterator<Item = J::Output>) -> Self {
+        Self(Kind::InOrder(outputs.into_iter().collect()))
+    }
+
+    /// One result per job, in the jobs' order: some succeed, some fail. Any other number is [`JobError::Mismatch`].
+    pub fn each(results: impl IntoIterator<Item = Result<J::Output, J::Error>>) -> Self {
+        Self(Kind::Each(results.into_iter().collect()))
+    }
+
+    /// Outputs in any order, each for the one job with its key.
+    ///
+    /// A job without an output gets [`JobError::NoResult`]; of two jobs with one key the second gets
+    /// [`JobError::DuplicateKey`]; an output whose key is no job's, and a second output of one key, reach nobody: they are
+    /// counted (`Stats::stray`) and logged.
+    pub fn by_key<K: Eq + Hash>(
+        batch: &[J],
+        outputs: impl IntoIterator<Item = J::Output>,
+        job_key: impl Fn(&J) -> K,
+        output_key: impl Fn(&J::Output) -> K,
+    ) -> Self {
+        let (mut found, stray) = index(batch, outputs, &job_key, output_key);
+        let results = batch.iter().map(|job| match found.get_mut(&job_key(job)) {
+            Some(entry) => match mem::replace(entry, Entry::Taken) {
+                Entry::Output(output) => Ok(output),
+                Entry::Missing => Err(JobError::NoResult),
+                Entry::Taken => Err(JobError::DuplicateKey),
+            },
+            None => Err(JobError::NoResult),
+        });
+        Self(Kind::Matched(results.collect(), stray))
+    }
+
+    /// Outputs in any order, each for every job with its key; two callers may ask for the same row.
+    ///
+    /// A job without an output gets [`JobError::NoResult`]; outputs that fit no job are counted and logged, as in
+    /// [`by_key`](Self::by_key).
+    pub fn lookup<K: Eq + Hash>(
+        batch: &[J],
+        outputs: impl IntoIterator<Item = J::Output>,
+        job_key: impl Fn(&J) -> K,
+        output_key: impl Fn(&J::Output) -> K,
+    ) -> Self
+    where
+        J::Output: Clone,
+    {
+        let (found, stray) = index(batch, outputs, &job_key, output_key);
+        let results = batch.iter().map(|job| match found.get(&job_key(job)) {
+            Some(Entry::Output(output)) => Ok(output.clone()),
+            _ => Err(JobError::NoResult),
+        });
+        Self(Kind::Matched(results.collect(), stray))
+    }
+
+    /// The same output for every job: a bulk insert returns `Outcomes::all(())`.
+    pub fn all(output: J::Output) -> Self
+    where
+        J::Output: Clone,
+    {
+        Self(Kind::All(Box::new(|jobs| vec![output; jobs])))
+    }
+
+    /// What each job of the batch would get: for tests of a processor.
+    pub fn into_results(self, batch: &[J]) -> Vec<JobResult<J>> {
+        self.verdict(batch.len()).collect()
+    }
+
+    /// Holds the outcomes against the number of jobs. The last of the user's code runs here (`Clone` of an output), so it
+    /// belongs to the worker.
+    pub(crate) fn verdict(self, jobs: usize) -> Verdict<J> {
+        let results = match &self.0 {
+            Kind::InOrder(outputs) => outputs.len(),
+            Kind::Each(results) => results.len(),
+            Kind::Matched(results, _) => results.len(),
+            Kind::All(_) => jobs,
+        };
+        if results != jobs {
+            return Verdict::whole(JobError::Mismatch { jobs, results }, jobs);
+        }
+        match self.0 {
+            Kind::InOrder(outputs) => Verdict::Outputs(outputs.into_iter()),
+            Kind::Each(results) => Verdict::Each(results.into_iter()),
+            Kind::Matched(results, stray) => Verdict::Matched(results.into_iter(), stray),
+            Kind::All(outputs) => Verdict::Outputs(outputs(jobs).into_iter()),
+        }
+    }
+}
+
+/// What was found under a key that some job has.
+enum Entry<O> {
+    Missing,
+    Output(O),
+    Taken,
+}
+
+/// The outputs by key, and how many had no place.
+fn index<J: Job, K: Eq + Hash>(
+    batch: &[J],
+    outputs: impl IntoIterator<Item = J::Output>,
+    job_key: impl Fn(&J) -> K,
+    output_key: impl Fn(&J::Output) -> K,
+) -> (HashMap<K, Entry<J::Output>>, Stray) {
+    let mut found: HashMap<K, Entry<J::Output>> = batch.iter().map(|job| (job_key(job), Entry::Missing)).collect();
+    let mut stray = Stray::default();
+    for output in outputs {
+        match found.get_mut(&output_key(&output)) {
+            Some(entry @ Entry::Missing) => *entry = Entry::Output(output),
+            Some(_) => stray.second += 1,
+            None => stray.unknown += 1,
+        }
+    }
+    (found, stray)
+}
+
+impl<J: Job> From<Vec<J::Output>> for Outcomes<J> {
+    fn from(outputs: Vec<J::Output>) -> Self {
+        Self::in_order(outputs)
+    }
+}
+
+impl<J: Job> fmt::Debug for Outcomes<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, len) = match &self.0 {
+            Kind::InOrder(outputs) => ("in_order", Some(outputs.len())),
+            Kind::Each(results) => ("each", Some(results.len())),
+            Kind::Matched(results, _) => ("by_key", Some(results.len())),
+            Kind::All(_) => ("all", None),
+        };
+        f.debug_struct("Outcomes").field("kind", &kind).field("len", &len).finish()
+    }
+}
+
+/// One result per job, in order, with no code of the user's left to run: what a worker sends home.
+pub(crate) enum Verdict<J: Job> {
+    Outputs(vec::IntoIter<J::Output>),
+    Each(vec::IntoIter<Result<J::Output, J::Error>>),
+    Matched(vec::IntoIter<JobResult<J>>, Stray),
+    Whole(JobError<J::Error>, usize),
+}
+
+impl<J: Job> Verdict<J> {
+    /// The whole batch failed.
+    pub(crate) fn whole(error: JobError<J::Error>, jobs: usize) -> Self {
+        Self::Whole(error, jobs)
+    }
+
+    pub(crate) fn stray(&self) -> Stray {
+        match self {
+            Self::Matched(_, stray) => *stray,
+            _ => Stray::default(),
+        }
+    }
+
+    pub(crate) fn is_whole_failure(&self) -> bool {
+        matches!(self, Self::Whole(..))
+    }
+}
+
+impl<J: Job> Iterator for Verdict<J> {
+    type Item = JobResult<J>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Outputs(outputs) => outputs.next().map(Ok),
+            Self::Each(results) => {
+                results.next().map(|result| result.map_err(|error| JobError::Failed(Arc::new(error))))
+            }
+            Self::Matched(results, _) => results.next(),
+            Self::Whole(_, 0) => None,
+            Self::Whole(error, left) => {
+                *left -= 1;
+                Some(Err(error.clone()))
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Where jobs gather: the handle that callers hold, the actor behind it, and the open batch that they share.
+
+use std::{fmt, sync::Arc};
+
+use actix::{Actor, Context, Handler, Recipient, dev::channel::channel};
+use tokio::sync::oneshot;
+
+mod actor;
+mod builder;
+mod intake;
+mod messages;
+mod service;
+mod shared;
+mod shutdown;
+mod submit_all;
+
+pub use actor::CollectorActor;
+pub use builder::Builder;
+pub use messages::{Admission, Answer, Flush, GetStats, Pause, Resume, Shutdown, SubmitJob};
+pub use service::CollectorService;
+pub use shutdown::ShutdownReport;
+pub use submit_all::SubmitAll;
+
+use self::{messages::Ask, shared::Shared};
+use crate::{
+    Closed,
+    error::Rejected,
+    job::{Job, JobResult, Submit},
+    observe::Stats,
+    processor::BatchProcessor,
+};
+
+/// The handle to a collector: cheap to clone, works from any thread and any runtime, and knows only the job.
+///
+/// While a handle exists the collector lives; when the last handle and address are dropped, it drains and ends.
+///
+/// ```
+/// use actix_batch::prelude::*;
+/// # struct Double(u64);
+/// # impl Job for Double { type Output = u64; type Error = String; }
+/// # struct Doubles;
+/// # impl BatchProcessor for Doubles {
+/// #     type Job = Double;
+/// #     async fn process(&mut self, batch: &Batch<Double>) -> Result<Outcomes<Double>, String> {
+/// #         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * 2)))
+/// #     }
+/// # }
+/// # actix_rt::System::new().block_on(async {
+/// let doubles = Collector::builder(|| Doubles).name("doubles").max_size(2).start().unwrap();
+///
+/// // Both join one batch; each gets its own reply.
+/// let (four, six) = (doubles.submit(Double(2)), doubles.submit(Double(3)));
+/// assert_eq!((four.await.unwrap(), six.await.unwrap()), (4, 6));
+///
+/// let report = doubles.shutdown(Shutdown::drain()).await.unwrap();
+/// assert_eq!(report.shut_down, 0);
+/// # });
+/// ```
+pub struct Collector<J: Job> {
+    shared: Arc<Shared<J>>,
+}
+
+impl<J: Job> Collector<J> {
+    /// Sets up a collector. The factory is called for each worker, and again after each failure.
+    pub fn builder<P: BatchProcessor<Job = J>>(factory: impl Fn() -> P + Send + Sync + 'static) -> Builder<P> {
+        Builder::new(factory)
+    }
+
+    fn new(shared: Arc<Shared<J>>) -> Self {
+        shared.add_handle();
+        Self { shared }
+    }
+
+    /// The collector's name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Submits a job. It is accepted now, or – while the collector is full – first in, first out as room comes; the returned
+    /// future is the job's reply.
+    ///
+    /// # Errors
+    ///
+    /// The future's: every [`JobError`](crate::JobError) but `Overloaded`.
+    pub fn submit(&self, job: J) -> Submit<J> {
+        self.shared.intake.submit(job)
+    }
+
+    /// Submits a job if there is room now.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] hands the job back: the collector is full, or has been shut down.
+    pub fn try_submit(&self, job: J) -> Result<Submit<J>, Rejected<J>> {
+        self.shared.intake.try_submit(job)
+    }
+
+    /// Submits every job of an iterator and yields the replies in its order. Jobs are taken from the iterator as the stream is
+    /// polled, a few batches ahead of the replies, so the iterator may be endless.
+    ///
+    /// ```
+    /// # use actix_batch::prelude::*;
+    /// # use futures_util::StreamExt;
+    /// # struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Error = String; }
+    /// # struct Doubles;
+    /// # impl BatchProcessor for Doubles {
+    /// #     type Job = Double;
+    /// #     async fn process(&mut self, batch: &Batch<Double>) -> Result<Outcomes<Double>, String> {
+    /// #         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * 2)))
+    /// #     }
+    /// # }
+    /// # actix_rt::System::new().block_on(async {
+    /// let doubles = Collector::builder(|| Doubles).start().unwrap();
+    /// let replies: Vec<u64> = doubles.submit_all((1..=3).map(Double)).map(Result::unwrap).collect().await;
+    /// assert_eq!(replies, [2, 4, 6]);
+    /// # });
+    /// ```
+    pub fn submit_all<I: IntoIterator<Item = J>>(&self, jobs: I) -> SubmitAll<J, I::IntoIter> {
+        SubmitAll::new(self.clone(), jobs.into_iter())
+    }
+
+    /// Sends the open batch now. Answers with how many jobs it had.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when the collector has ended; so for all of these.
+    pub async fn flush(&self) -> Result<usize, Closed> {
+        self.ask(Flush).await
+    }
+
+    /// Goes on accepting, but hands no batch to a worker until [`resume`](Self::resume).
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when the collector has ended.
+    pub async fn pause(&self) -> Result<(), Closed> {
+        self.ask(Pause).await
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when the collector has ended.
+    pub async fn resume(&self) -> Result<(), Closed> {
+        self.ask(Resume).await
+    }
+
+    /// What the collector has counted and measured.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when the collector has ended.
+    pub async fn stats(&self) -> Result<Stats, Closed> {
+        self.ask(GetStats).await
+    }
+
+    /// Stops intake, sends what is buffered, awaits what is outstanding. See [`Shutdown`].
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when the collector ended without a shutdown, for instance with its `System`.
+    pub async fn shutdown(&self, shutdown: Shutdown) -> Result<ShutdownReport, Closed> {
+        self.ask(shutdown).await
+    }
+
+    async fn ask<M: Ask<Result: Send>>(&self, message: M) -> Result<M::Result, Closed> {
+        let (sender, answer) = oneshot::channel();
+        self.shared.ask(message.request(Some(sender)));
+        answer.await.map_err(|_| Closed)
+    }
+
+    /// The message door, for code that wants an actix `Recipient`. It keeps the actor alive as an address does.
+    ///
+    /// Before the actor has started and after it has ended, the recipient is closed: its sends answer
+    /// `MailboxError::Closed`.
+    pub fn recipient(&self) -> Recipient<SubmitJob<J>> {
+        let door = if self.shared.has_ended() { None } else { self.shared.door() };
+        door.and_then(|door| door.upgrade()).unwrap_or_else(|| Shut::<J>::recipient())
+    }
+}
+
+impl<J: Job> Clone for Collector<J> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.shared))
+    }
+}
+
+impl<J: Job> Drop for Collector<J> {
+    fn drop(&mut self) {
+        self.shared.drop_handle();
+    }
+}
+
+impl<J: Job> fmt::Debug for Collector<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collector").field("name", &self.shared.name).finish_non_exhaustive()
+    }
+}
+
+/// An actor that never was, to make a closed recipient from.
+struct Shut<J>(std::marker::PhantomData<fn(J)>);
+
+impl<J: Job> Shut<J> {
+    fn recipient() -> Recipient<SubmitJob<J>> {
+        let (sender, _) = channel::<Self>(1);
+        actix::Addr::new(sender).recipient()
+    }
+}
+
+impl<J: Job> Actor for Shut<J> {
+    type Context = Context<Self>;
+}
+
+impl<J: Job> Handler<SubmitJob<J>> for Shut<J> {
+    type Result = JobResult<J>;
+
+    fn handle(&mut self, _: SubmitJob<J>, _: &mut Context<Self>) -> Self::Result {
+        Err(crate::JobError::ShutDown)
+    }
+}

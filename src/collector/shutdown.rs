@@ -1,0 +1,74 @@
+//! The end: how far it is, and what is reported.
+
+use std::time::Duration;
+
+use actix::dev::OneshotSender;
+use tokio::time::Instant;
+
+use super::messages::Shutdown;
+
+/// How a shutdown went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Accepted jobs that were outstanding when the shutdown began and got the reply that they would have got anyway.
+    pub completed: u64,
+    /// Accepted jobs that the limit cut off: settled with [`JobError::ShutDown`](crate::JobError::ShutDown).
+    pub shut_down: u64,
+    /// From the request to the last reply.
+    pub elapsed: Duration,
+}
+
+/// A shutdown under way, or done.
+pub(super) struct Ending {
+    since: Instant,
+    limit: Option<Instant>,
+    outstanding: usize,
+    cut_off: usize,
+    waiting: Vec<OneshotSender<ShutdownReport>>,
+    report: Option<ShutdownReport>,
+}
+
+impl Ending {
+    pub(super) fn new(now: Instant, outstanding: usize) -> Self {
+        Self { since: now, limit: None, outstanding, cut_off: 0, waiting: Vec::new(), report: None }
+    }
+
+    /// Somebody wants to hear of the end; the tightest limit holds.
+    pub(super) fn join(&mut self, shutdown: Shutdown, sender: Option<OneshotSender<ShutdownReport>>, now: Instant) {
+        let limit = shutdown.limit.and_then(|limit| now.checked_add(limit));
+        self.limit = [self.limit, limit].into_iter().flatten().min();
+        match (&self.report, sender) {
+            (Some(report), Some(sender)) => drop(sender.send(report.clone())),
+            (None, Some(sender)) => self.waiting.push(sender),
+            (_, None) => {}
+        }
+    }
+
+    /// When what is left is to be cut off.
+    pub(super) fn due(&self) -> Option<Instant> {
+        if self.report.is_some() { None } else { self.limit }
+    }
+
+    pub(super) fn cut_off(&mut self, jobs: usize) {
+        self.cut_off += jobs;
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.report.is_some()
+    }
+
+    /// The last reply is out: everybody hears of it.
+    pub(super) fn done(&mut self, now: Instant) -> ShutdownReport {
+        let report = ShutdownReport {
+            completed: self.outstanding.saturating_sub(self.cut_off) as u64,
+            shut_down: self.cut_off as u64,
+            elapsed: now.saturating_duration_since(self.since),
+        };
+        self.report = Some(report.clone());
+        for sender in self.waiting.drain(..) {
+            let _ = sender.send(report.clone());
+        }
+        report
+    }
+}

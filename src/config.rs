@@ -1,0 +1,346 @@
+//! Settings, their defaults, and what is allowed.
+
+use std::{env, fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ConfigError,
+    flush::{FlushPolicy, SizeOrInterval},
+};
+
+/// A collector's settings, as a configuration file or the environment holds them.
+///
+/// Every field has a default, unknown fields are refused, durations read as `"5ms"` or `"1s 500ms"`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use actix_batch::{CollectorConfig, Workers};
+///
+/// let config: CollectorConfig =
+///     serde_json::from_str(r#"{ "name": "users", "max_size": 50, "interval": "2ms", "workers": { "threads": 4 } }"#)?;
+/// assert_eq!(config.interval, Duration::from_millis(2));
+/// assert_eq!(config.workers, Workers::threads(4));
+/// assert_eq!(config.max_pending, 10_000);
+///
+/// assert!(serde_json::from_str::<CollectorConfig>(r#"{ "max_sise": 50 }"#).is_err());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CollectorConfig {
+    /// Labels every span, log line, event and statistic. Default: `"collector"`.
+    pub name: String,
+    /// Which flush policy decides when a batch leaves. Default: [`Strategy::SizeOrInterval`].
+    pub strategy: Strategy,
+    /// Jobs per batch at the most, from 1 to `max_pending`. Default: 100.
+    pub max_size: usize,
+    /// How long a batch's first job waits for others, up to 24 hours. Default: 5 ms.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    /// Jobs accepted and not yet settled at the most, up to 2³² − 1. Default: 10,000.
+    pub max_pending: usize,
+    /// How many workers, and where they run. Default: [`Workers::local(2)`](Workers::local).
+    pub workers: Workers,
+    /// What becomes of jobs while every worker rests. Default: [`NoWorkers::Wait`].
+    pub no_workers: NoWorkers,
+}
+
+impl Default for CollectorConfig {
+    fn default() -> Self {
+        Self {
+            name: "collector".to_owned(),
+            strategy: Strategy::SizeOrInterval,
+            max_size: 100,
+            interval: Duration::from_millis(5),
+            max_pending: 10_000,
+            workers: Workers::local(2),
+            no_workers: NoWorkers::Wait,
+        }
+    }
+}
+
+impl CollectorConfig {
+    const LONGEST_MILLIS: u64 = 24 * 60 * 60 * 1000;
+    const LONGEST: Duration = Duration::from_millis(Self::LONGEST_MILLIS);
+    const MOST_PENDING: usize = u32::MAX as usize;
+    const MOST_WORKERS: usize = 1024;
+
+    /// Reads `STRATEGY`, `BATCH_CAPACITY` (jobs) and `BATCH_TIME_WINDOW` (milliseconds) from the environment; what is not set
+    /// keeps its default.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with the variable's name for an unknown strategy, a number that cannot be parsed, and 0.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_env_with_prefix("")
+    }
+
+    /// As [`from_env`](Self::from_env), with a prefix before each name: `"USERS_"` reads `USERS_BATCH_CAPACITY`.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env).
+    pub fn from_env_with_prefix(prefix: &str) -> Result<Self, ConfigError> {
+        Self::from_vars(prefix, |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    fn from_vars(prefix: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        let variable = |name: &str| {
+            let key = format!("{prefix}{name}");
+            lookup(&key).map(|value| (key, value))
+        };
+        if let Some((key, value)) = variable("STRATEGY") {
+            config.strategy =
+                value.parse().map_err(|_| ConfigError::new(&key, format_args!("`{value}`"), Strategy::allowed()))?;
+        }
+        if let Some((key, value)) = variable("BATCH_CAPACITY") {
+            config.max_size = number(&key, &value, Self::MOST_PENDING, "jobs")?;
+        }
+        if let Some((key, value)) = variable("BATCH_TIME_WINDOW") {
+            config.interval = Duration::from_millis(number(&key, &value, Self::LONGEST_MILLIS, "milliseconds")?);
+        }
+        Ok(config)
+    }
+
+    /// Whether a collector can be built from these settings. `build` and `start` ask it too.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with the first setting that cannot be, its value, and what is allowed.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |key: &str, value: &dyn fmt::Display, allowed: String| Err(ConfigError::new(key, value, allowed));
+        if self.max_size == 0 {
+            return refuse("max_size", &0, "at least 1 job".to_owned());
+        }
+        if self.max_pending == 0 || self.max_pending > Self::MOST_PENDING {
+            return refuse("max_pending", &self.max_pending, format!("1 to {} jobs", Self::MOST_PENDING));
+        }
+        if self.max_size > self.max_pending {
+            return refuse("max_size", &self.max_size, format!("at most `max_pending`, which is {}", self.max_pending));
+        }
+        if self.interval.is_zero() || self.interval > Self::LONGEST {
+            let allowed = "more than 0 and at most 24 hours (a `max_size` of 1 sends every job at once)".to_owned();
+            return refuse("interval", &format_args!("{:?}", self.interval), allowed);
+        }
+        if self.workers.count == 0 || self.workers.count > Self::MOST_WORKERS {
+            return refuse("workers", &self.workers.count, format!("1 to {} workers", Self::MOST_WORKERS));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn policy(&self) -> Box<dyn FlushPolicy> {
+        match self.strategy {
+            Strategy::SizeOrInterval => Box::new(SizeOrInterval::new(self.max_size, Some(self.interval))),
+            Strategy::Capacity => Box::new(SizeOrInterval::new(self.max_size, None)),
+        }
+    }
+}
+
+/// A whole number from 1 to `most`.
+fn number<N>(key: &str, value: &str, most: N, unit: &str) -> Result<N, ConfigError>
+where
+    N: FromStr + PartialOrd + From<u8> + fmt::Display,
+{
+    let parsed = value.trim().parse().ok().filter(|number| *number >= N::from(1) && *number <= most);
+    parsed.ok_or_else(|| {
+        ConfigError::new(key, format_args!("`{value}`"), format!("a whole number of {unit} from 1 to {most}"))
+    })
+}
+
+/// Which flush policy decides when a batch leaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Strategy {
+    /// `size-or-interval`: `max_size` jobs, or the first job has waited for `interval`.
+    #[default]
+    SizeOrInterval,
+    /// `capacity`: `max_size` jobs, however long that takes.
+    Capacity,
+}
+
+impl Strategy {
+    /// Every strategy.
+    pub const ALL: &'static [Self] = &[Self::SizeOrInterval, Self::Capacity];
+
+    /// Its word in configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SizeOrInterval => "size-or-interval",
+            Self::Capacity => "capacity",
+        }
+    }
+
+    fn allowed() -> String {
+        let words: Vec<_> = Self::ALL.iter().map(|strategy| format!("`{strategy}`")).collect();
+        format!("one of {}", words.join(", "))
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Strategy {
+    type Err = ConfigError;
+
+    fn from_str(word: &str) -> Result<Self, ConfigError> {
+        let found = Self::ALL.iter().copied().find(|strategy| strategy.as_str() == word);
+        found.ok_or_else(|| ConfigError::new("strategy", format_args!("`{word}`"), Self::allowed()))
+    }
+}
+
+/// How many workers, and where they run.
+///
+/// In configuration: `{ "local": 2 }` or `{ "threads": 4 }`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "WorkersRepr", from = "WorkersRepr")]
+pub struct Workers {
+    count: usize,
+    threads: bool,
+}
+
+impl Workers {
+    /// Workers on the collector's own arbiter, for processors that await. One that blocks its thread blocks the collector.
+    pub const fn local(count: usize) -> Self {
+        Self { count, threads: false }
+    }
+
+    /// Workers with an arbiter thread each, for processors that block or burn CPU.
+    pub const fn threads(count: usize) -> Self {
+        Self { count, threads: true }
+    }
+
+    /// How many.
+    pub fn count(self) -> usize {
+        self.count
+    }
+
+    /// Whether each has a thread of its own.
+    pub fn on_threads(self) -> bool {
+        self.threads
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WorkersRepr {
+    Local(usize),
+    Threads(usize),
+}
+
+impl From<Workers> for WorkersRepr {
+    fn from(workers: Workers) -> Self {
+        if workers.threads { Self::Threads(workers.count) } else { Self::Local(workers.count) }
+    }
+}
+
+impl From<WorkersRepr> for Workers {
+    fn from(repr: WorkersRepr) -> Self {
+        match repr {
+            WorkersRepr::Local(count) => Self::local(count),
+            WorkersRepr::Threads(count) => Self::threads(count),
+        }
+    }
+}
+
+/// What becomes of jobs while every worker rests after too many restarts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NoWorkers {
+    /// They wait, within `max_pending`.
+    #[default]
+    Wait,
+    /// They fail with [`JobError::NoWorkers`](crate::JobError::NoWorkers).
+    Fail,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_vars(vars: &[(&str, &str)]) -> Result<CollectorConfig, ConfigError> {
+        CollectorConfig::from_vars("", |name| {
+            vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_environment_sets_strategy_size_and_interval() {
+        let config =
+            from_vars(&[("STRATEGY", "capacity"), ("BATCH_CAPACITY", "7"), ("BATCH_TIME_WINDOW", "250")]).unwrap();
+        assert_eq!(
+            (config.strategy, config.max_size, config.interval),
+            (Strategy::Capacity, 7, Duration::from_millis(250))
+        );
+        assert_eq!(from_vars(&[]).unwrap(), CollectorConfig::default());
+    }
+
+    #[test]
+    fn a_prefix_names_one_collector_among_several() {
+        let lookup = |name: &str| (name == "USERS_BATCH_CAPACITY").then(|| "3".to_owned());
+        assert_eq!(CollectorConfig::from_vars("USERS_", lookup).unwrap().max_size, 3);
+        assert_eq!(CollectorConfig::from_vars("", lookup).unwrap().max_size, 100);
+    }
+
+    #[test]
+    fn a_bad_variable_is_refused_with_its_key_its_value_and_what_is_allowed() {
+        let said = |vars| from_vars(vars).unwrap_err().to_string();
+        assert_eq!(
+            said(&[("STRATEGY", "often")]),
+            "`STRATEGY` cannot be `often`: one of `size-or-interval`, `capacity`"
+        );
+        for value in ["0", "-1", "", "many", "1.5", "18446744073709551616", "4294967296"] {
+            let said = said(&[("BATCH_CAPACITY", value)]);
+            assert_eq!(
+                said,
+                format!("`BATCH_CAPACITY` cannot be `{value}`: a whole number of jobs from 1 to 4294967295")
+            );
+        }
+        assert_eq!(
+            said(&[("BATCH_TIME_WINDOW", "86400001")]),
+            "`BATCH_TIME_WINDOW` cannot be `86400001`: a whole number of milliseconds from 1 to 86400000"
+        );
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_refused_by_name() {
+        let default = CollectorConfig::default;
+        let refused = [
+            ("max_size", CollectorConfig { max_size: 0, ..default() }),
+            ("max_size", CollectorConfig { max_size: 11, max_pending: 10, ..default() }),
+            ("max_pending", CollectorConfig { max_pending: 0, ..default() }),
+            ("max_pending", CollectorConfig { max_pending: usize::MAX, ..default() }),
+            ("interval", CollectorConfig { interval: Duration::ZERO, ..default() }),
+            ("interval", CollectorConfig { interval: Duration::MAX, ..default() }),
+            ("workers", CollectorConfig { workers: Workers::local(0), ..default() }),
+            ("workers", CollectorConfig { workers: Workers::threads(usize::MAX), ..default() }),
+        ];
+        for (key, config) in refused {
+            assert_eq!(config.check().unwrap_err().key, key, "{config:?}");
+        }
+        assert_eq!(default().check(), Ok(()));
+    }
+
+    #[test]
+    fn configuration_survives_a_round_trip_and_strategies_their_words() {
+        let config = CollectorConfig {
+            workers: Workers::threads(3),
+            strategy: Strategy::Capacity,
+            interval: Duration::from_micros(1500),
+            no_workers: NoWorkers::Fail,
+            ..Default::default()
+        };
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<CollectorConfig>(&json).unwrap(), config);
+        for strategy in Strategy::ALL {
+            assert_eq!(strategy.as_str().parse(), Ok(*strategy));
+            assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.as_str());
+        }
+    }
+}

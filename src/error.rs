@@ -1,0 +1,176 @@
+//! What can go wrong, and what to do about it.
+
+use std::{fmt, io, sync::Arc};
+
+use thiserror::Error;
+
+/// Why a job has no output.
+///
+/// It is a [`std::error::Error`] for every `E: Debug + Display`, so `anyhow::Error`, `String` and `Box<dyn Error>` serve as
+/// a processor's error type. Cloning it clones an [`Arc`], never the processor's error.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum JobError<E> {
+    /// The processor's own error, of this job or of its whole batch.
+    #[error("the processor failed: {0}")]
+    Failed(Arc<E>),
+    /// The processor answered in order, but with another number of results than the batch has jobs.
+    #[error("the processor returned {results} results for a batch of {jobs} jobs: in-order outcomes need one per job")]
+    Mismatch {
+        /// Jobs in the batch.
+        jobs: usize,
+        /// Results that the processor returned.
+        results: usize,
+    },
+    /// The processor answered by key and had no result for this job's key.
+    #[error("the processor returned no result for this job's key")]
+    NoResult,
+    /// An earlier job of the same batch has the same key and took the one result (see `Outcomes::by_key`).
+    #[error("another job of the batch has the same key: use `Outcomes::lookup` where several jobs may share a result")]
+    DuplicateKey,
+    /// The processor panicked while this job was with it.
+    #[error("the processor panicked while it processed this job's batch")]
+    Panicked,
+    /// The worker or the collector went away while this job was being processed. Whether it took effect is not known.
+    #[error("the worker went away while it processed this job: whether it took effect is not known")]
+    Lost,
+    /// The caller dropped its `Submit` before the batch started; the processor has not seen the job. Only statistics say so.
+    #[error("the caller went away before the job was processed")]
+    Abandoned,
+    /// The collector is full: `max_pending` jobs are accepted and not settled. Try again later, or use `submit`, which waits.
+    #[error("the collector is full: try again later, or raise `max_pending`")]
+    Overloaded,
+    /// Every worker rests after failing too often, and the builder said not to wait for them.
+    #[error("no worker is able to work: all of them rest after too many restarts")]
+    NoWorkers,
+    /// The collector is shutting down or has ended; the job did not finish.
+    #[error("the collector has been shut down")]
+    ShutDown,
+}
+
+impl<E> JobError<E> {
+    /// Whether submitting the same job again, after a while, may succeed.
+    ///
+    /// `true` for [`Overloaded`](Self::Overloaded), [`NoWorkers`](Self::NoWorkers) and [`Lost`](Self::Lost). `Lost` may have
+    /// taken effect downstream, so only repeat idempotent jobs. [`Failed`](Self::Failed) is the processor's own error: only
+    /// you know whether it passes.
+    ///
+    /// ```
+    /// use actix_batch::JobError;
+    ///
+    /// assert!(JobError::<String>::Overloaded.is_retryable());
+    /// assert!(!JobError::<String>::DuplicateKey.is_retryable());
+    /// ```
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Overloaded | Self::NoWorkers | Self::Lost)
+    }
+}
+
+impl<E> Clone for JobError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Failed(error) => Self::Failed(Arc::clone(error)),
+            Self::Mismatch { jobs, results } => Self::Mismatch { jobs: *jobs, results: *results },
+            Self::NoResult => Self::NoResult,
+            Self::DuplicateKey => Self::DuplicateKey,
+            Self::Panicked => Self::Panicked,
+            Self::Lost => Self::Lost,
+            Self::Abandoned => Self::Abandoned,
+            Self::Overloaded => Self::Overloaded,
+            Self::NoWorkers => Self::NoWorkers,
+            Self::ShutDown => Self::ShutDown,
+        }
+    }
+}
+
+/// Why a job was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// `max_pending` jobs are accepted and not settled, or callers already wait in line.
+    #[error("the collector is full")]
+    Overloaded,
+    /// The collector is shutting down or has ended.
+    #[error("the collector has been shut down")]
+    ShutDown,
+}
+
+impl<E> From<Reason> for JobError<E> {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Overloaded => Self::Overloaded,
+            Reason::ShutDown => Self::ShutDown,
+        }
+    }
+}
+
+/// A job that was not accepted, handed back. No processor has seen it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Rejected<J> {
+    /// The job, untouched.
+    pub job: J,
+    /// Why it was not accepted.
+    pub reason: Reason,
+}
+
+impl<J> fmt::Debug for Rejected<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+impl<J> fmt::Display for Rejected<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the job was not accepted: {}", self.reason)
+    }
+}
+
+impl<J> std::error::Error for Rejected<J> {}
+
+/// A setting that cannot be: which one, what it was, and what is allowed.
+///
+/// ```
+/// use actix_batch::CollectorConfig;
+///
+/// let error = CollectorConfig { max_size: 0, ..Default::default() }.check().unwrap_err();
+/// assert_eq!(error.to_string(), "`max_size` cannot be 0: at least 1 job");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{key}` cannot be {value}: {allowed}")]
+pub struct ConfigError {
+    /// The setting's name: a field of [`CollectorConfig`](crate::CollectorConfig), or the environment variable.
+    pub key: String,
+    /// The value that was refused.
+    pub value: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(key: &str, value: impl fmt::Display, allowed: impl Into<String>) -> Self {
+        Self { key: key.to_owned(), value: value.to_string(), allowed: allowed.into() }
+    }
+}
+
+/// Why a collector did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no running actix `System` on this thread.
+    #[error(
+        "no actix `System` runs on this thread: start the collector inside one (`#[actix::main]`, `#[actix_web::main]`), or \
+         call `start_on_thread()`, which brings its own"
+    )]
+    NoSystem,
+    /// The collector's thread could not be started.
+    #[error("the collector's thread could not be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// The collector has ended: there is nobody left to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the collector has ended")]
+pub struct Closed;

@@ -1,0 +1,56 @@
+//! A job: what one caller submits, and what it gets back.
+
+use std::fmt::{self, Debug, Display};
+
+use crate::JobError;
+
+mod submit;
+
+pub(crate) use submit::Line;
+pub use submit::Submit;
+
+/// What one caller submits. Like an actix `Message`, a job says what it returns.
+///
+/// ```
+/// use actix_batch::Job;
+///
+/// /// The name of one user.
+/// struct GetName(u64);
+///
+/// impl Job for GetName {
+///     type Output = String;
+///     type Error = std::io::Error;
+/// }
+/// ```
+pub trait Job: Send + Sync + 'static {
+    /// What the caller gets when the job succeeds.
+    type Output: Send + 'static;
+    /// The processor's own error, of one job or of a whole batch: anything with `Debug` and `Display`, no `Clone` needed.
+    type Error: Debug + Display + Send + Sync + 'static;
+}
+
+/// A job's one reply.
+pub type JobResult<J> = Result<<J as Job>::Output, JobError<<J as Job>::Error>>;
+
+/// A job's number: unique within its collector, in the order of arrival, from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub(crate) u64);
+
+impl JobId {
+    /// The number itself.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl Debug for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JobId({})", self.0)
+    }
+}
+
+impl Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(&self.0, f)
+    }
+}

@@ -1,0 +1,56 @@
+//! Many callers submit one job each; the downstream sees one request per batch; every caller gets that job's own reply.
+//!
+//! For people who run actix or actix-web, and whose downstream – a database, an HTTP API, a model, a broker – wants few, large
+//! requests.
+//!
+//! ```
+//! use actix_batch::prelude::*;
+//!
+//! struct GetUser(u64);
+//! impl Job for GetUser {
+//!     type Output = String;
+//!     type Error = std::io::Error;
+//! }
+//!
+//! struct UserLookup;
+//! impl BatchProcessor for UserLookup {
+//!     type Job = GetUser;
+//!     async fn process(&mut self, batch: &Batch<GetUser>) -> Result<Outcomes<GetUser>, std::io::Error> {
+//!         // One query for all of them would stand here.
+//!         Ok(Outcomes::in_order(batch.iter().map(|job| format!("user {}", job.0))))
+//!     }
+//! }
+//!
+//! # actix_rt::System::new().block_on(async {
+//! let users = Collector::builder(|| UserLookup).name("users").max_size(100).start()?;
+//! assert_eq!(users.submit(GetUser(7)).await?, "user 7");
+//! users.shutdown(Shutdown::drain()).await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+//!
+//! [`Collector`] is the handle, [`CollectorActor`] the actor behind it, [`BatchProcessor`] what you write. The guides are in
+//! the repository's `docs/`: architecture, embedding, guarantees.
+
+mod batch;
+mod bell;
+mod collector;
+mod config;
+mod dispatch;
+mod error;
+pub mod flush;
+mod job;
+mod observe;
+pub mod prelude;
+mod processor;
+
+pub use batch::{Batch, Outcomes, Trigger};
+pub use collector::{
+    Admission, Answer, Builder, Collector, CollectorActor, CollectorService, Flush, GetStats, Pause, Resume, Shutdown,
+    ShutdownReport, SubmitAll, SubmitJob,
+};
+pub use config::{CollectorConfig, NoWorkers, Strategy, Workers};
+pub use error::{Closed, ConfigError, JobError, Reason, Rejected, StartError};
+pub use job::{Job, JobId, JobResult, Submit};
+pub use observe::{Distribution, Failures, Stats, WorkerStats};
+pub use processor::{BatchProcessor, ProcessorActor};

@@ -1,0 +1,142 @@
+//! One worker: an actor around one processor.
+
+use std::{any::Any, fmt, panic::AssertUnwindSafe, sync::Arc};
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
+use futures_util::FutureExt;
+use tracing::{Instrument, Span, debug_span};
+
+use super::{Assignment, BatchProcessor, Factory, Report, Reports};
+use crate::{
+    JobError,
+    batch::{Batch, Verdict, contain},
+    dispatch::WorkerId,
+};
+
+/// One worker of the pool: runs your [`BatchProcessor`] under actix's `Supervisor`.
+///
+/// It holds no policy: what to do after a failure is the collector's decision. A panic is caught, the batch reported, the
+/// processor dropped, and the actor stopped, so that the supervisor gives it a fresh context.
+pub struct ProcessorActor<P: BatchProcessor> {
+    id: WorkerId,
+    collector: Arc<str>,
+    factory: Factory<P>,
+    processor: Option<Box<P>>,
+    home: Arc<Reports<P::Job>>,
+}
+
+/// Build a new processor and prepare it.
+pub(super) struct Build;
+
+impl Message for Build {
+    type Result = ();
+}
+
+impl<P: BatchProcessor> ProcessorActor<P> {
+    pub(super) fn new(id: WorkerId, collector: Arc<str>, factory: Factory<P>, home: Arc<Reports<P::Job>>) -> Self {
+        Self { id, collector, factory, processor: None, home }
+    }
+
+    fn batch_span(&self, batch: &Batch<P::Job>) -> Span {
+        debug_span!(
+            "batch",
+            collector = &*self.collector,
+            id = batch.id(),
+            jobs = batch.len(),
+            trigger = batch.trigger().as_str(),
+            attempt = batch.attempt(),
+            worker = self.id.seat,
+        )
+    }
+}
+
+impl<P: BatchProcessor> Actor for ProcessorActor<P> {
+    type Context = Context<Self>;
+}
+
+impl<P: BatchProcessor> Supervised for ProcessorActor<P> {}
+
+impl<P: BatchProcessor> Handler<Build> for ProcessorActor<P> {
+    type Result = ();
+
+    fn handle(&mut self, _: Build, ctx: &mut Context<Self>) {
+        let built = build(Arc::clone(&self.factory)).into_actor(self).map(|built, act, _| {
+            let result = built.map(|processor| act.processor = Some(processor));
+            act.home.push(Report::Prepared { worker: act.id, result });
+        });
+        ctx.wait(built);
+    }
+}
+
+impl<P: BatchProcessor> Handler<Assignment<P::Job>> for ProcessorActor<P> {
+    type Result = ();
+
+    fn handle(&mut self, mut assignment: Assignment<P::Job>, ctx: &mut Context<Self>) {
+        // Without a processor the assignment is dropped here, and so returned to the collector.
+        let Some(processor) = self.processor.take() else { return };
+        let Some(batch) = assignment.start() else { return };
+        let span = self.batch_span(batch);
+        let worked = work(processor, assignment).instrument(span).into_actor(self).map(|processor, act, ctx| {
+            act.processor = processor;
+            if act.processor.is_none() {
+                ctx.stop();
+            }
+        });
+        ctx.wait(worked);
+    }
+}
+
+impl<P: BatchProcessor> Drop for ProcessorActor<P> {
+    fn drop(&mut self) {
+        contain(|| drop(self.processor.take()));
+        self.home.push(Report::Gone { worker: self.id });
+    }
+}
+
+impl<P: BatchProcessor> fmt::Debug for ProcessorActor<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessorActor")
+            .field("collector", &self.collector)
+            .field("worker", &self.id.seat)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A prepared processor, or why there is none.
+async fn build<P: BatchProcessor>(factory: Factory<P>) -> Result<Box<P>, String> {
+    let prepared = AssertUnwindSafe(async move {
+        let mut processor = Box::new(factory());
+        processor.prepare().await.map(|()| processor).map_err(|error| error.to_string())
+    });
+    prepared.catch_unwind().await.unwrap_or_else(|panic| Err(format!("panicked: {}", message(&*panic))))
+}
+
+/// Runs one batch. Gives the processor back unless it panicked.
+async fn work<P: BatchProcessor>(mut processor: Box<P>, mut assignment: Assignment<P::Job>) -> Option<Box<P>> {
+    let batch = assignment.start()?;
+    let jobs = batch.len();
+    let verdict = AssertUnwindSafe(async {
+        match processor.process(batch).await {
+            Ok(outcomes) => outcomes.verdict(jobs),
+            Err(error) => Verdict::whole(JobError::Failed(Arc::new(error)), jobs),
+        }
+    });
+    match verdict.catch_unwind().await {
+        Ok(verdict) => {
+            assignment.done(verdict);
+            Some(processor)
+        }
+        Err(panic) => {
+            assignment.panicked(message(&*panic).to_owned());
+            contain(|| drop(processor));
+            contain(|| drop(panic));
+            None
+        }
+    }
+}
+
+/// What a panic says.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+}

@@ -1,0 +1,75 @@
+//! The user's processor, and the supervised workers that run it.
+
+use std::{future::Future, sync::Arc};
+
+use crate::{
+    batch::{Batch, Outcomes},
+    job::Job,
+};
+
+mod actor;
+mod pool;
+mod report;
+mod restarts;
+
+pub use actor::ProcessorActor;
+pub(crate) use pool::Pool;
+pub(crate) use report::{Assignment, Report, Reports};
+
+/// Builds a worker's processor.
+pub(crate) type Factory<P> = Arc<dyn Fn() -> P + Send + Sync>;
+
+/// What you write: takes a batch, talks to the downstream once, and says what each job gets.
+///
+/// Futures need not be `Send`, nor processors. A processor belongs to one worker, which runs one batch at a time. A panic is
+/// caught: it fails that batch, and the worker comes back with a new processor from the factory.
+///
+/// ```
+/// use actix_batch::prelude::*;
+///
+/// struct Square(u64);
+/// impl Job for Square {
+///     type Output = u64;
+///     type Error = String;
+/// }
+///
+/// struct Squares;
+/// impl BatchProcessor for Squares {
+///     type Job = Square;
+///     async fn process(&mut self, batch: &Batch<Square>) -> Result<Outcomes<Square>, String> {
+///         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * job.0)))
+///     }
+/// }
+///
+/// # actix_rt::System::new().block_on(async {
+/// let squares = Collector::builder(|| Squares).start().unwrap();
+/// assert_eq!(squares.submit(Square(7)).await.unwrap(), 49);
+/// # });
+/// ```
+pub trait BatchProcessor: Sized + 'static {
+    /// What it processes.
+    type Job: Job;
+
+    /// Gets ready to work: connects, logs in, warms up. Runs when a worker starts and after each restart.
+    ///
+    /// While it fails, the worker takes no batch; it is tried again on a new processor from the factory, after 10 ms, doubling
+    /// to 5 s. Jobs wait meanwhile, within `max_pending`. The default does nothing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from working for now; it is logged.
+    fn prepare(&mut self) -> impl Future<Output = Result<(), <Self::Job as Job>::Error>> {
+        async { Ok(()) }
+    }
+
+    /// Processes a batch: one request downstream, one outcome per job.
+    ///
+    /// # Errors
+    ///
+    /// An error of the whole batch: every job of it gets it, as [`JobError::Failed`](crate::JobError::Failed). For errors of
+    /// single jobs return [`Outcomes::each`].
+    fn process(
+        &mut self,
+        batch: &Batch<Self::Job>,
+    ) -> impl Future<Output = Result<Outcomes<Self::Job>, <Self::Job as Job>::Error>>;
+}

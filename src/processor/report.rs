@@ -1,0 +1,107 @@
+//! What a worker is given, and what comes home.
+//!
+//! However a worker goes away – it answers, panics, stops, its arbiter dies – its [`Assignment`] reports. The one exception is
+//! a thread that never returns; for that the replies wait at home, and never depend on the worker.
+
+use std::{mem, sync::Arc};
+
+use actix::Message;
+use parking_lot::Mutex;
+
+use crate::{
+    batch::{Batch, Verdict},
+    bell::Bell,
+    dispatch::{FlightId, WorkerId},
+    job::Job,
+};
+
+/// What a worker says to the collector.
+pub(crate) enum Report<J: Job> {
+    /// Ready to work, or why not.
+    Prepared { worker: WorkerId, result: Result<(), String> },
+    /// The processor has answered.
+    Done { worker: WorkerId, flight: FlightId, batch: Batch<J>, verdict: Verdict<J> },
+    /// The processor has panicked; it needs to be built anew.
+    Panicked { worker: WorkerId, flight: FlightId, batch: Batch<J>, message: String },
+    /// The worker went away before it started on this batch.
+    Returned { flight: FlightId, batch: Batch<J> },
+    /// The worker went away while it worked on this batch.
+    Dropped { flight: FlightId, batch: Batch<J> },
+    /// The worker is no more.
+    Gone { worker: WorkerId },
+}
+
+/// The collector's side of the workers: what they have said and it has not yet read.
+pub(crate) struct Reports<J: Job> {
+    unread: Mutex<Vec<Report<J>>>,
+    bell: Arc<Bell>,
+}
+
+impl<J: Job> Reports<J> {
+    pub(crate) fn new(bell: Arc<Bell>) -> Self {
+        Self { unread: Mutex::new(Vec::new()), bell }
+    }
+
+    pub(crate) fn push(&self, report: Report<J>) {
+        self.unread.lock().push(report);
+        self.bell.ring();
+    }
+
+    /// Swaps what is unread with `read`, which is empty: the two buffers take turns.
+    pub(crate) fn take(&self, read: &mut Vec<Report<J>>) {
+        mem::swap(&mut *self.unread.lock(), read);
+    }
+}
+
+/// A batch, on its way to a worker and back. Dropped, it reports what became of it.
+pub(crate) struct Assignment<J: Job> {
+    worker: WorkerId,
+    flight: FlightId,
+    batch: Option<Batch<J>>,
+    started: bool,
+    home: Arc<Reports<J>>,
+}
+
+impl<J: Job> Message for Assignment<J> {
+    type Result = ();
+}
+
+impl<J: Job> Assignment<J> {
+    pub(crate) fn new(worker: WorkerId, flight: FlightId, batch: Batch<J>, home: Arc<Reports<J>>) -> Self {
+        Self { worker, flight, batch: Some(batch), started: false, home }
+    }
+
+    /// The worker begins. `None` is never seen: an assignment has its batch until it reports.
+    pub(crate) fn start(&mut self) -> Option<&Batch<J>> {
+        self.started = true;
+        self.batch.as_ref()
+    }
+
+    pub(crate) fn done(mut self, verdict: Verdict<J>) {
+        let (worker, flight) = (self.worker, self.flight);
+        if let Some(batch) = self.batch.take() {
+            self.home.push(Report::Done { worker, flight, batch, verdict });
+        }
+    }
+
+    pub(crate) fn panicked(mut self, message: String) {
+        let (worker, flight) = (self.worker, self.flight);
+        if let Some(batch) = self.batch.take() {
+            self.home.push(Report::Panicked { worker, flight, batch, message });
+        }
+    }
+}
+
+impl<J: Job> Drop for Assignment<J> {
+    fn drop(&mut self) {
+        let flight = self.flight;
+        if let Some(batch) = self.batch.take() {
+            let started = self.started;
+            self.home.push(if started {
+                Report::Dropped { flight, batch }
+            } else {
+                Report::Returned { flight, batch }
+            });
+        }
+    }
+}
