@@ -142,7 +142,7 @@ impl CollectorConfig {
 /// A whole number from 1 to `most`.
 fn number<N>(key: &str, value: &str, most: N, unit: &str) -> Result<N, ConfigError>
 where
-    N: FromStr + PartialOrd + From<u8> + fmt::Display,
+    N: FromStr + PartialOrd + From<u8> + fmt::Display + Copy,
 {
     let parsed = value.trim().parse().ok().filter(|number| *number >= N::from(1) && *number <= most);
     parsed.ok_or_else(|| {
@@ -290,7 +290,9 @@ mod tests {
 
     #[test]
     fn a_bad_variable_is_refused_with_its_key_its_value_and_what_is_allowed() {
-        let said = |vars| from_vars(vars).unwrap_err().to_string();
+        fn said(vars: &[(&str, &str)]) -> String {
+            from_vars(vars).unwrap_err().to_string()
+        }
         assert_eq!(
             said(&[("STRATEGY", "often")]),
             "`STRATEGY` cannot be `often`: one of `size-or-interval`, `capacity`"
