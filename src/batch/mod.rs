@@ -7,7 +7,7 @@ mod replies;
 
 pub use outcomes::Outcomes;
 pub(crate) use outcomes::{Stray, Verdict};
-pub(crate) use replies::{Block, Deliveries, Replies, Slot, SlotRef, Tally, contain};
+pub(crate) use replies::{Block, Blocks, Deliveries, Replies, Requester, SlotRef, Tally, contain};
 
 /// Why a batch left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,11 +1,13 @@
-//! Where replies wait: slots in arrival blocks, and the runs of slots that a batch answers to.
+//! Where replies wait: the handle's in slots of arrival blocks, an actix request's in its own sender; and the runs of them that
+//! a batch answers to.
 //!
 //! Invariants:
-//! - A slot never moves and is settled exactly once. Whoever settles it owns the [`Replies`] that cover it; there is no other.
+//! - A slot never moves. A reply is given exactly once. Whoever gives it owns the [`Replies`] that cover it; there are no others.
 //! - `Replies` that are dropped unsettled settle themselves as [`JobError::Lost`].
 //! - No code of the user's runs under a block's lock: wakers, senders and results leave it first, as [`Deliveries`].
 
 use std::{
+    collections::VecDeque,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -33,22 +35,16 @@ pub(crate) struct Block<J: Job> {
     abandoned: AtomicUsize,
 }
 
-/// One job's reply, and who waits for it.
-pub(crate) enum Slot<J: Job> {
+/// One `Submit`'s reply, and who waits for it.
+enum Slot<J: Job> {
     /// Nobody has asked yet.
     Open,
     /// A `Submit` waits.
     Polled(Waker),
-    /// The sender of an actix request.
-    Message(OneshotSender<JobResult<J>>),
-    /// A `do_send`: nobody waits, and nobody has gone.
-    Silent,
     /// The `Submit` was dropped.
     Abandoned,
-    /// The reply, not yet fetched.
+    /// The reply, not yet fetched. Once it has left, the slot is open again.
     Settled(JobResult<J>),
-    /// The reply has left.
-    Answered,
 }
 
 impl<J: Job> Block<J> {
@@ -61,12 +57,62 @@ impl<J: Job> Block<J> {
         Arc::new(Self { first, slots: Mutex::new(slots), abandoned: AtomicUsize::new(0) })
     }
 
+    fn reuse(&mut self, first: u64) {
+        self.first = first;
+        *self.abandoned.get_mut() = 0;
+    }
+
     pub(crate) fn id(&self, at: u32) -> JobId {
         JobId(self.first + u64::from(at))
     }
+}
 
-    pub(crate) fn plant(&self, at: u32, slot: Slot<J>) {
-        self.slots.lock()[at as usize] = slot;
+/// Blocks in the order of their use: the open one, and full ones that are used again once nobody holds them.
+///
+/// Allocating and freeing blocks of this size would also make the allocator tidy up the callers' small ones each time.
+pub(crate) struct Blocks<J: Job> {
+    open: Arc<Block<J>>,
+    next_slot: u32,
+    next_id: u64,
+    full: VecDeque<Arc<Block<J>>>,
+}
+
+impl<J: Job> Default for Blocks<J> {
+    fn default() -> Self {
+        Self { open: Block::new(0), next_slot: 0, next_id: 0, full: VecDeque::new() }
+    }
+}
+
+impl<J: Job> Blocks<J> {
+    /// How many full blocks are kept: about 1 MiB of them, but at least two.
+    const KEPT: usize = {
+        let fit = (1 << 20) / (Block::<J>::SLOTS as usize * size_of::<Slot<J>>());
+        if fit < 2 { 2 } else { fit }
+    };
+
+    /// A number, and a slot, for the next job. A request needs no slot; its place stays empty.
+    #[inline]
+    pub(crate) fn take_slot(&mut self) -> (&Arc<Block<J>>, u32) {
+        if self.next_slot == Block::<J>::SLOTS {
+            self.next_block();
+        }
+        let at = self.next_slot;
+        self.next_slot += 1;
+        self.next_id += 1;
+        (&self.open, at)
+    }
+
+    /// The oldest full block, if nobody holds it any more, or a new one. A block that is held for long makes room in the end.
+    #[cold]
+    fn next_block(&mut self) {
+        let oldest = self.full.front_mut().and_then(Arc::get_mut).map(|block| block.reuse(self.next_id)).is_some();
+        let next = if oldest { self.full.pop_front() } else { None };
+        let next = next.unwrap_or_else(|| Block::new(self.next_id));
+        self.full.push_back(mem::replace(&mut self.open, next));
+        if self.full.len() > Self::KEPT {
+            self.full.pop_front();
+        }
+        self.next_slot = 0;
     }
 }
 
@@ -100,7 +146,7 @@ impl<J: Job> SlotRef<J> {
                 drop(previous);
                 Poll::Pending
             }
-            _ => match mem::replace(slot, Slot::Answered) {
+            _ => match mem::replace(slot, Slot::Open) {
                 Slot::Settled(reply) => Poll::Ready(reply),
                 _ => Poll::Ready(Err(JobError::Lost)),
             },
@@ -113,7 +159,7 @@ impl<J: Job> SlotRef<J> {
         let slot = &mut slots[self.at as usize];
         let next = match slot {
             Slot::Open | Slot::Polled(_) => Slot::Abandoned,
-            _ => Slot::Answered,
+            _ => Slot::Open,
         };
         let previous = mem::replace(slot, next);
         drop(slots);
@@ -124,55 +170,96 @@ impl<J: Job> SlotRef<J> {
     }
 }
 
-/// Consecutive slots of one block.
-struct Run<J: Job> {
-    block: Arc<Block<J>>,
-    at: u32,
-    len: u32,
+/// Who waits for an actix request's reply; `None` after a `do_send`: nobody waits, and nobody has gone.
+pub(crate) type Requester<J> = Option<OneshotSender<JobResult<J>>>;
+
+/// Replies that wait in one place, in the order of their jobs.
+enum Run<J: Job> {
+    /// Consecutive slots of one block.
+    Slots { block: Arc<Block<J>>, at: u32, len: u32 },
+    /// The next so many requesters.
+    Requesters { len: u32 },
 }
 
-/// The slots that a batch answers to, in the order of its jobs.
+/// The replies that a batch answers to, in the order of its jobs.
 pub(crate) struct Replies<J: Job> {
     runs: SmallVec<[Run<J>; 2]>,
+    requesters: Vec<Requester<J>>,
     len: usize,
 }
 
 impl<J: Job> Default for Replies<J> {
     fn default() -> Self {
-        Self { runs: SmallVec::new(), len: 0 }
+        Self::with_buffer(Vec::new())
     }
 }
 
 impl<J: Job> Replies<J> {
+    /// None yet; requesters will be kept in this emptied buffer.
+    pub(crate) fn with_buffer(requesters: Vec<Requester<J>>) -> Self {
+        Self { runs: SmallVec::new(), requesters, len: 0 }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Adds a slot at the end; neighbours share a run.
-    pub(crate) fn push(&mut self, block: &Arc<Block<J>>, at: u32) {
+    #[inline]
+    pub(crate) fn push_slot(&mut self, block: &Arc<Block<J>>, at: u32) {
         self.len += 1;
         match self.runs.last_mut() {
-            Some(last) if last.at + last.len == at && Arc::ptr_eq(&last.block, block) => last.len += 1,
-            _ => self.runs.push(Run { block: Arc::clone(block), at, len: 1 }),
+            Some(Run::Slots { block: last, at: first, len }) if *first + *len == at && Arc::ptr_eq(last, block) => {
+                *len += 1
+            }
+            _ => self.runs.push(Run::Slots { block: Arc::clone(block), at, len: 1 }),
         }
     }
 
-    /// Gives every job its reply. Results that are missing are `Lost`; who must be told is left in `deliveries`.
+    /// Adds a requester at the end.
+    #[inline]
+    pub(crate) fn push_requester(&mut self, requester: Requester<J>) {
+        self.len += 1;
+        self.requesters.push(requester);
+        match self.runs.last_mut() {
+            Some(Run::Requesters { len }) => *len += 1,
+            _ => self.runs.push(Run::Requesters { len: 1 }),
+        }
+    }
+
+    /// Gives every job its reply. Results that are missing are `Lost`. Requests are answered at once; whom to wake, once the
+    /// locks are free, is left in `deliveries`.
     pub(crate) fn settle(
         mut self,
         mut results: impl Iterator<Item = JobResult<J>>,
         tally: &mut Tally,
         deliveries: &mut Deliveries<J>,
     ) {
+        let mut next = || {
+            let reply = results.next().unwrap_or(Err(JobError::Lost));
+            tally.count(&reply);
+            reply
+        };
+        let mut buffer = mem::take(&mut self.requesters);
+        let mut requesters = buffer.drain(..);
         for run in mem::take(&mut self.runs) {
-            let mut slots = run.block.slots.lock();
-            for slot in &mut slots[run.at as usize..(run.at + run.len) as usize] {
-                let reply = results.next().unwrap_or(Err(JobError::Lost));
-                tally.count(&reply);
-                deliveries.answer(slot, reply);
+            match run {
+                Run::Slots { block, at, len } => {
+                    let mut slots = block.slots.lock();
+                    for slot in &mut slots[at as usize..(at + len) as usize] {
+                        deliveries.fill(slot, next());
+                    }
+                }
+                Run::Requesters { len } => {
+                    for requester in requesters.by_ref().take(len as usize) {
+                        answer::<J>(requester, next());
+                    }
+                }
             }
         }
+        drop(requesters);
         self.len = 0;
+        deliveries.spare = buffer;
     }
 
     /// Gives every job the same error.
@@ -182,31 +269,56 @@ impl<J: Job> Replies<J> {
 
     /// Whether each job's caller has gone, in order; `None` when no caller has.
     pub(crate) fn abandoned(&self) -> Option<Vec<bool>> {
-        if self.runs.iter().all(|run| run.block.abandoned.load(Ordering::Relaxed) == 0) {
+        if !self.runs.iter().any(Run::may_be_abandoned) {
             return None;
         }
         let mut abandoned = Vec::with_capacity(self.len);
         for run in &self.runs {
-            let slots = run.block.slots.lock();
-            let slots = &slots[run.at as usize..(run.at + run.len) as usize];
-            abandoned.extend(slots.iter().map(|slot| matches!(slot, Slot::Abandoned)));
+            match run {
+                Run::Slots { block, at, len } => {
+                    let slots = block.slots.lock();
+                    let slots = &slots[*at as usize..(at + len) as usize];
+                    abandoned.extend(slots.iter().map(|slot| matches!(slot, Slot::Abandoned)));
+                }
+                Run::Requesters { len } => abandoned.resize(abandoned.len() + *len as usize, false),
+            }
         }
         abandoned.contains(&true).then_some(abandoned)
     }
 
-    /// Parts the slots in two, each in order: those that `take` says, and the rest.
+    /// Parts the replies in two, each in order: those that `take` says, and the rest.
     pub(crate) fn partition(mut self, mut take: impl FnMut(usize) -> bool) -> (Self, Self) {
         let (mut taken, mut rest) = (Self::default(), Self::default());
-        let slots = mem::take(&mut self.runs).into_iter().flat_map(|run| {
-            let Run { block, at, len } = run;
-            (at..at + len).map(move |at| (Arc::clone(&block), at))
-        });
-        for (position, (block, at)) in slots.enumerate() {
-            let side = if take(position) { &mut taken } else { &mut rest };
-            side.push(&block, at);
+        let mut requesters = mem::take(&mut self.requesters).into_iter();
+        let mut position = 0;
+        for run in mem::take(&mut self.runs) {
+            for offset in 0..run.len() {
+                let side = if take(position) { &mut taken } else { &mut rest };
+                position += 1;
+                match &run {
+                    Run::Slots { block, at, .. } => side.push_slot(block, at + offset),
+                    Run::Requesters { .. } => side.push_requester(requesters.next().flatten()),
+                }
+            }
         }
         self.len = 0;
         (taken, rest)
+    }
+}
+
+impl<J: Job> Run<J> {
+    fn len(&self) -> u32 {
+        match self {
+            Self::Slots { len, .. } | Self::Requesters { len } => *len,
+        }
+    }
+
+    /// A hint that costs no lock. A requester that has gone is not noticed: actix drops its message unseen before it gets here.
+    fn may_be_abandoned(&self) -> bool {
+        match self {
+            Self::Slots { block, .. } => block.abandoned.load(Ordering::Relaxed) > 0,
+            Self::Requesters { .. } => false,
+        }
     }
 }
 
@@ -237,47 +349,53 @@ impl Tally {
     }
 }
 
-/// Who is still to be told, once the locks are free. Reused from batch to batch.
+/// Whom to wake once the locks are free, and buffers that go from batch to batch.
 pub(crate) struct Deliveries<J: Job> {
     wakers: Vec<Waker>,
-    messages: Vec<(OneshotSender<JobResult<J>>, JobResult<J>)>,
     unheeded: Vec<JobResult<J>>,
+    spare: Vec<Requester<J>>,
 }
 
 impl<J: Job> Default for Deliveries<J> {
     fn default() -> Self {
-        Self { wakers: Vec::new(), messages: Vec::new(), unheeded: Vec::new() }
+        Self { wakers: Vec::new(), unheeded: Vec::new(), spare: Vec::new() }
     }
 }
 
 impl<J: Job> Deliveries<J> {
-    fn answer(&mut self, slot: &mut Slot<J>, reply: JobResult<J>) {
-        match slot {
-            Slot::Open => *slot = Slot::Settled(reply),
-            Slot::Polled(_) => {
-                if let Slot::Polled(waker) = mem::replace(slot, Slot::Settled(reply)) {
-                    self.wakers.push(waker);
-                }
-            }
-            _ => match mem::replace(slot, Slot::Answered) {
-                Slot::Message(sender) => self.messages.push((sender, reply)),
-                _ => self.unheeded.push(reply),
-            },
+    #[inline]
+    fn fill(&mut self, slot: &mut Slot<J>, reply: JobResult<J>) {
+        if let Slot::Abandoned = slot {
+            *slot = Slot::Open;
+            self.unheeded.push(reply);
+        } else if let Slot::Polled(waker) = mem::replace(slot, Slot::Settled(reply)) {
+            self.wakers.push(waker);
         }
     }
 
-    /// Tells them. What panics here is the user's (`Drop` of an output, an exotic waker) and stays with its one reply.
+    /// The emptied buffer of the batch that was settled last.
+    pub(crate) fn take_spare(&mut self) -> Vec<Requester<J>> {
+        mem::take(&mut self.spare)
+    }
+
+    /// Wakes them.
     pub(crate) fn deliver(&mut self) {
         for waker in self.wakers.drain(..) {
             contain(|| waker.wake());
-        }
-        for (sender, reply) in self.messages.drain(..) {
-            contain(|| drop(sender.send(reply)));
         }
         for reply in self.unheeded.drain(..) {
             contain(|| drop(reply));
         }
     }
+}
+
+/// What panics here is the user's – `Drop` of an output that nobody receives – and stays with its one reply.
+#[inline]
+fn answer<J: Job>(requester: Requester<J>, reply: JobResult<J>) {
+    contain(|| match requester {
+        Some(sender) => drop(sender.send(reply)),
+        None => drop(reply),
+    });
 }
 
 /// Runs `f`; a panic in it ends here.

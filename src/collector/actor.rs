@@ -21,7 +21,7 @@ use tracing::{debug, info, trace, warn};
 use super::{
     Collector,
     builder::Builder,
-    intake::{Intake, View},
+    intake::{Buffers, Intake, View},
     messages::{Request, Shutdown, make_way},
     shared::Shared,
     shutdown::Ending,
@@ -282,12 +282,12 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.reply(replies, verdict, jobs);
     }
 
-    /// Settles, gives the room to others, and only then tells the callers: what they submit next finds that room.
+    /// Settles, gives the room to others, and wakes the callers: what they submit next finds that room.
     fn reply(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, mut jobs: Vec<P::Job>) {
         let settled = replies.len();
         replies.settle(verdict, &mut self.recorder.tally, &mut self.deliveries);
         contain(|| jobs.clear());
-        self.shared.intake.settled(settled, jobs);
+        self.shared.intake.settled(settled, Buffers { jobs, requesters: self.deliveries.take_spare() });
         self.deliveries.deliver();
     }
 

@@ -1,7 +1,7 @@
 //! The shared open batch: the one piece of state that submitters on any thread and the actor have in common.
 //!
 //! Invariants, all kept under one lock:
-//! - `jobs` and `replies` of the open batch are of one length, in the order of acceptance.
+//! - `jobs` and `replies` of the open batch are of one length whenever the lock is free, in the order of acceptance.
 //! - `pending` = jobs accepted and not settled ≤ `max_pending`. Nobody waits in line while there is room.
 //! - Filling a batch and queueing it are one step, so batches keep their order.
 //! - After `close` nothing is accepted.
@@ -15,19 +15,18 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use actix::dev::OneshotSender;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::{
-    batch::{Block, Replies, Slot, SlotRef, Trigger},
+    batch::{Block, Blocks, Replies, Requester, SlotRef, Trigger},
     bell::Bell,
     config::CollectorConfig,
     dispatch::Sealed,
     error::{Reason, Rejected},
     flush::{Decision, FlushPolicy, OpenBatch},
-    job::{Job, JobId, JobResult, Line, Submit},
+    job::{Job, JobId, Line, Submit},
 };
 
 pub(crate) struct Intake<J: Job> {
@@ -45,13 +44,11 @@ struct State<J: Job> {
     max_size: usize,
     /// Batches that have left it, for the actor to take.
     sealed: Vec<Sealed<J>>,
-    /// Emptied job buffers, to be filled again.
-    spare: Vec<Vec<J>>,
+    /// Emptied buffers, to be filled again.
+    spare: Vec<Buffers<J>>,
 
-    // Slots for the jobs to come.
-    block: Arc<Block<J>>,
-    next_slot: u32,
-    next_id: u64,
+    /// Slots for the jobs to come.
+    blocks: Blocks<J>,
 
     // Admission.
     max_pending: usize,
@@ -64,6 +61,12 @@ struct State<J: Job> {
 
     /// When the actor will look at the time by itself.
     alarm: Option<Instant>,
+}
+
+/// What a batch was kept in.
+pub(crate) struct Buffers<J: Job> {
+    pub(crate) jobs: Vec<J>,
+    pub(crate) requesters: Vec<Requester<J>>,
 }
 
 /// A job whose submitter waits for room. `None`: the submitter has gone.
@@ -103,9 +106,7 @@ impl<J: Job> Intake<J> {
             max_size: config.max_size,
             sealed: Vec::new(),
             spare: Vec::new(),
-            block: Block::new(0),
-            next_slot: 0,
-            next_id: 0,
+            blocks: Blocks::default(),
             max_pending: config.max_pending,
             pending: 0,
             line: VecDeque::new(),
@@ -135,7 +136,8 @@ impl<J: Job> Intake<J> {
             debug!(collector = &*self.collector, job = slot.id().get(), "waits in line");
             return Submit::in_line(slot, line);
         }
-        let news = state.join(job, &block, at);
+        state.replies.push_slot(&block, at);
+        let news = state.join(job);
         drop(state);
         self.accepted(SlotRef::new(block, at), news)
     }
@@ -148,26 +150,28 @@ impl<J: Job> Intake<J> {
             return Err(Rejected { job, reason });
         }
         let (block, at) = state.take_slot();
-        let news = state.join(job, &block, at);
+        state.replies.push_slot(&block, at);
+        let news = state.join(job);
         drop(state);
         Ok(self.accepted(SlotRef::new(block, at), news))
     }
 
-    /// Accepts a message's job, its sender planted in the slot, or answers it at once. Returns whether the actor has news.
-    pub(crate) fn message(&self, job: J, sender: Option<OneshotSender<JobResult<J>>>) -> News {
+    /// Accepts a request's job, or answers at once. Returns whether the actor has news.
+    pub(crate) fn message(&self, job: J, requester: Requester<J>) -> News {
         let mut state = self.state.lock();
         if let Some(reason) = state.refusal() {
             drop(state);
-            if let Some(sender) = sender {
+            if let Some(sender) = requester {
                 let _ = sender.send(Err(reason.into()));
             }
             return News::None;
         }
-        let (block, at) = state.take_slot();
-        block.plant(at, sender.map_or(Slot::Silent, Slot::Message));
-        let news = state.join(job, &block, at);
+        let (block, at) = state.blocks.take_slot();
+        let id = block.id(at);
+        state.replies.push_requester(requester);
+        let news = state.join(job);
         drop(state);
-        self.announce(block.id(at), news);
+        self.announce(id, news);
         news
     }
 
@@ -176,6 +180,7 @@ impl<J: Job> Intake<J> {
         Submit::accepted(slot)
     }
 
+    #[inline]
     fn announce(&self, job: JobId, news: News) {
         debug!(collector = &*self.collector, job = job.get(), "accepted");
         if news == News::Some {
@@ -204,13 +209,13 @@ impl<J: Job> Intake<J> {
         jobs
     }
 
-    /// So many jobs have been settled: the room is given to those in line. An emptied buffer may come with them.
-    pub(crate) fn settled(&self, jobs: usize, buffer: Vec<J>) {
-        debug_assert!(buffer.is_empty());
+    /// So many jobs have been settled: the room is given to those in line. Emptied buffers come with them.
+    pub(crate) fn settled(&self, jobs: usize, buffers: Buffers<J>) {
+        debug_assert!(buffers.jobs.is_empty() && buffers.requesters.is_empty());
         let mut state = self.state.lock();
         state.pending -= jobs;
-        if buffer.capacity() > 0 && state.spare.len() < State::<J>::SPARE {
-            state.spare.push(buffer);
+        if state.spare.len() < State::<J>::SPARE {
+            state.spare.push(buffers);
         }
         state.admit();
     }
@@ -230,7 +235,7 @@ impl<J: Job> Intake<J> {
         line.into_iter()
             .map(|waiting| {
                 let mut replies = Replies::default();
-                replies.push(&waiting.block, waiting.at);
+                replies.push_slot(&waiting.block, waiting.at);
                 (waiting.job, replies)
             })
             .collect()
@@ -245,7 +250,7 @@ impl<J: Job> Line for Intake<J> {
 }
 
 impl<J: Job> State<J> {
-    /// Job buffers kept for reuse.
+    /// Buffers kept for reuse.
     const SPARE: usize = 16;
 
     fn refusal(&mut self) -> Option<Reason> {
@@ -264,40 +269,36 @@ impl<J: Job> State<J> {
         self.pending >= self.max_pending
     }
 
+    #[inline]
     fn take_slot(&mut self) -> (Arc<Block<J>>, u32) {
-        if self.next_slot == Block::<J>::SLOTS {
-            self.block = Block::new(self.next_id);
-            self.next_slot = 0;
-        }
-        let at = self.next_slot;
-        self.next_slot += 1;
-        self.next_id += 1;
-        (Arc::clone(&self.block), at)
+        let (block, at) = self.blocks.take_slot();
+        (Arc::clone(block), at)
     }
 
-    /// The job joins the open batch, which may leave with it.
-    fn join(&mut self, job: J, block: &Arc<Block<J>>, at: u32) -> News {
+    /// The job joins the open batch, where its reply waits already. The batch may leave with it.
+    #[inline]
+    fn join(&mut self, job: J) -> News {
         let open = self.open();
         // A policy that panics means "send now".
         let decision = catch_unwind(AssertUnwindSafe(|| self.policy.on_job(&open))).unwrap_or(Decision::AddAndSend);
         self.jobs.push(job);
-        self.replies.push(block, at);
         self.pending += 1;
         self.accepted += 1;
-        if decision == Decision::AddAndSend || self.jobs.len() >= self.max_size {
-            self.seal(Trigger::Size);
+        let send = decision == Decision::AddAndSend || self.jobs.len() >= self.max_size || self.is_full();
+        if send || open.opened_at.is_none() { self.turn(send) } else { News::None }
+    }
+
+    /// The open batch begins or leaves.
+    #[cold]
+    fn turn(&mut self, send: bool) -> News {
+        if send {
+            let full = self.is_full() && self.jobs.len() < self.max_size;
+            self.seal(if full { Trigger::Full } else { Trigger::Size });
             return News::Some;
         }
-        if self.is_full() {
-            self.seal(Trigger::Full);
-            return News::Some;
-        }
-        if self.opened_at.is_none() {
-            // The clock is read once per batch.
-            self.opened_at = Some(Instant::now());
-            return self.opened();
-        }
-        News::None
+        // The clock is read once per batch.
+        self.opened_at = Some(Instant::now());
+        self.opened()
     }
 
     /// The open batch has its first job: the actor must look in time.
@@ -322,14 +323,15 @@ impl<J: Job> State<J> {
         if self.jobs.is_empty() {
             return;
         }
-        let jobs = mem::replace(&mut self.jobs, self.spare.pop().unwrap_or_default());
-        let replies = mem::take(&mut self.replies);
+        let (jobs, requesters) = self.spare.pop().map_or_else(Default::default, |spare| (spare.jobs, spare.requesters));
+        let jobs = mem::replace(&mut self.jobs, jobs);
+        let replies = mem::replace(&mut self.replies, Replies::with_buffer(requesters));
         let opened_at = self.opened_at.take().unwrap_or_else(Instant::now);
         self.sealed.push(Sealed { jobs, replies, trigger, opened_at });
     }
 
     fn wait_in_line(&mut self, job: J, block: Arc<Block<J>>, at: u32) {
-        self.line.push_back(InLine { id: JobId(self.next_id - 1), job: Some(job), block, at });
+        self.line.push_back(InLine { id: block.id(at), job: Some(job), block, at });
     }
 
     /// Gives room to those in line, first come, first served.
@@ -338,7 +340,8 @@ impl<J: Job> State<J> {
             let Some(InLine { job, block, at, .. }) = self.line.pop_front() else { return };
             match job {
                 Some(job) => {
-                    self.join(job, &block, at);
+                    self.replies.push_slot(&block, at);
+                    self.join(job);
                 }
                 None => self.left_line -= 1,
             }

@@ -75,7 +75,7 @@ impl<J: Job> Message for SubmitJob<J> {
     type Result = JobResult<J>;
 }
 
-/// The response to [`SubmitJob`]: plants actix's sender in the job's reply slot as the job joins the open batch.
+/// The response to [`SubmitJob`]: actix's sender joins the open batch together with the job, and is the job's reply.
 #[derive(Debug)]
 pub struct Admission<J: Job> {
     job: J,
