@@ -18,9 +18,9 @@ pub enum JobError<E> {
     #[error("the processor returned {results} results for a batch of {jobs} jobs: in-order outcomes need one per job")]
     Mismatch {
         /// Jobs in the batch.
-        jobs: usize,
-        /// Results that the processor returned.
-        results: usize,
+        jobs: u32,
+        /// Results that the processor returned; 2³² − 1 stands for all larger numbers.
+        results: u32,
     },
     /// The processor answered by key and had no result for this job's key.
     #[error("the processor returned no result for this job's key")]
@@ -48,7 +48,15 @@ pub enum JobError<E> {
     ShutDown,
 }
 
+// Every reply is moved a few times on its way, so its size counts.
+const _: () = assert!(size_of::<JobError<()>>() <= 16);
+
 impl<E> JobError<E> {
+    pub(crate) fn mismatch(jobs: usize, results: usize) -> Self {
+        let [jobs, results] = [jobs, results].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        Self::Mismatch { jobs, results }
+    }
+
     /// Whether submitting the same job again, after a while, may succeed.
     ///
     /// `true` for [`Overloaded`](Self::Overloaded), [`NoWorkers`](Self::NoWorkers) and [`Lost`](Self::Lost). `Lost` may have

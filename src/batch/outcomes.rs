@@ -124,7 +124,7 @@ impl<J: Job> Outcomes<J> {
             Kind::All(_) => jobs,
         };
         if results != jobs {
-            return Verdict::whole(JobError::Mismatch { jobs, results }, jobs);
+            return Verdict::whole(JobError::mismatch(jobs, results), jobs);
         }
         match self.0 {
             Kind::InOrder(outputs) => Verdict::Outputs(outputs.into_iter()),

@@ -210,7 +210,7 @@ impl<J: Job> Replies<J> {
         self.len += 1;
         match self.runs.last_mut() {
             Some(Run::Slots { block: last, at: first, len }) if *first + *len == at && Arc::ptr_eq(last, block) => {
-                *len += 1
+                *len += 1;
             }
             _ => self.runs.push(Run::Slots { block: Arc::clone(block), at, len: 1 }),
         }

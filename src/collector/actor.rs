@@ -434,6 +434,8 @@ impl<P: BatchProcessor> Actor for CollectorActor<P> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        // The mailbox bounds nothing, `max_pending` does; without a capacity actix need not park and unpark each sender.
+        ctx.set_mailbox_capacity(0);
         self.shared.open_door(ctx.address().recipient().downgrade());
         self.alarm = None;
         self.pool.start(Instant::now());
