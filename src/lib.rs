@@ -43,6 +43,8 @@ mod job;
 mod observe;
 pub mod prelude;
 mod processor;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 
 pub use batch::{Batch, Outcomes, Trigger};
 pub use collector::{

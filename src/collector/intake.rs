@@ -208,6 +208,13 @@ impl<J: Job> Intake<J> {
         state.view(due)
     }
 
+    /// What the actor would see if it looked, and `max_pending`; without touching anything.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn peek(&self) -> (View, usize) {
+        let state = self.state.lock();
+        (state.view(None), state.max_pending)
+    }
+
     /// Sends the open batch, whatever is in it. Returns how many jobs it had.
     pub(crate) fn flush(&self) -> usize {
         let mut state = self.state.lock();

@@ -21,6 +21,9 @@ pub use service::CollectorService;
 pub use shutdown::ShutdownReport;
 pub use submit_all::SubmitAll;
 
+#[cfg(feature = "test-util")]
+pub(crate) use intake::Intake;
+
 use self::{messages::Ask, shared::Shared};
 use crate::{
     Closed,
@@ -69,6 +72,12 @@ impl<J: Job> Collector<J> {
     fn new(shared: Arc<Shared<J>>) -> Self {
         shared.add_handle();
         Self { shared }
+    }
+
+    /// The shared open batch, for whoever watches the collector without being a handle to it.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn intake(&self) -> Arc<Intake<J>> {
+        Arc::clone(&self.shared.intake)
     }
 
     /// The collector's name.
