@@ -1,6 +1,6 @@
 //! What can go wrong, and what to do about it.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
@@ -31,6 +31,18 @@ pub enum JobError<E> {
     /// The processor panicked while this job was with it.
     #[error("the processor panicked while it processed this job's batch")]
     Panicked,
+    /// The processor took longer than the time-out. Whether the job took effect is not known.
+    #[error("the processor did not answer in time: whether the job took effect is not known")]
+    TimedOut,
+    /// The circuit breaker is open, and its rules say to refuse.
+    #[error("the downstream is failing and the circuit breaker is open: try again in {retry_in:?}")]
+    CircuitOpen {
+        /// When the breaker sends its next probe.
+        retry_in: Duration,
+    },
+    /// The processor said that the batch is too large, and it had only this job.
+    #[error("this job alone is too large for the downstream")]
+    TooLarge,
     /// The worker or the collector went away while this job was being processed. Whether it took effect is not known.
     #[error("the worker went away while it processed this job: whether it took effect is not known")]
     Lost,
@@ -59,8 +71,9 @@ impl<E> JobError<E> {
 
     /// Whether submitting the same job again, after a while, may succeed.
     ///
-    /// `true` for [`Overloaded`](Self::Overloaded), [`NoWorkers`](Self::NoWorkers) and [`Lost`](Self::Lost). `Lost` may have
-    /// taken effect downstream, so only repeat idempotent jobs. [`Failed`](Self::Failed) is the processor's own error: only
+    /// `true` for [`Overloaded`](Self::Overloaded), [`NoWorkers`](Self::NoWorkers), [`CircuitOpen`](Self::CircuitOpen),
+    /// [`TimedOut`](Self::TimedOut) and [`Lost`](Self::Lost). The last two may have taken effect downstream, so only repeat
+    /// idempotent jobs. [`Failed`](Self::Failed) is the processor's own error: only
     /// you know whether it passes.
     ///
     /// ```
@@ -70,7 +83,7 @@ impl<E> JobError<E> {
     /// assert!(!JobError::<String>::DuplicateKey.is_retryable());
     /// ```
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Overloaded | Self::NoWorkers | Self::Lost)
+        matches!(self, Self::Overloaded | Self::NoWorkers | Self::CircuitOpen { .. } | Self::TimedOut | Self::Lost)
     }
 }
 
@@ -82,6 +95,9 @@ impl<E> Clone for JobError<E> {
             Self::NoResult => Self::NoResult,
             Self::DuplicateKey => Self::DuplicateKey,
             Self::Panicked => Self::Panicked,
+            Self::TimedOut => Self::TimedOut,
+            Self::CircuitOpen { retry_in } => Self::CircuitOpen { retry_in: *retry_in },
+            Self::TooLarge => Self::TooLarge,
             Self::Lost => Self::Lost,
             Self::Abandoned => Self::Abandoned,
             Self::Overloaded => Self::Overloaded,

@@ -48,10 +48,11 @@ pub mod test_util;
 
 pub use batch::{Batch, Outcomes, Trigger};
 pub use collector::{
-    Admission, Answer, Builder, Collector, CollectorActor, CollectorService, Flush, GetStats, Pause, Resume, Shutdown,
-    ShutdownReport, SubmitAll, SubmitJob,
+    Admission, Answer, Builder, Collector, CollectorActor, CollectorService, Flush, GetStats, Pause, Resume,
+    SetMaxInFlight, Shutdown, ShutdownReport, SubmitAll, SubmitJob,
 };
 pub use config::{CollectorConfig, NoWorkers, Strategy, Workers};
+pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
 pub use error::{Closed, ConfigError, JobError, Reason, Rejected, StartError};
 pub use job::{Job, JobId, JobResult, Submit};
 pub use observe::{Distribution, Failures, Stats, WorkerStats};

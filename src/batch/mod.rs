@@ -1,10 +1,14 @@
 //! Jobs that go downstream together, what the processor says of them, and the replies that wait for it.
 
-use std::{fmt, ops::Deref};
+use std::{fmt, ops::Deref, sync::Arc};
 
+use tokio::time::Instant;
+
+mod heartbeat;
 mod outcomes;
 mod replies;
 
+pub(crate) use heartbeat::Heartbeat;
 pub use outcomes::Outcomes;
 pub(crate) use outcomes::{Stray, Verdict};
 pub(crate) use replies::{Block, Blocks, Deliveries, Replies, Requester, SlotRef, Tally, contain};
@@ -23,6 +27,10 @@ pub enum Trigger {
     Manual,
     /// The collector shut down.
     Drain,
+    /// Its jobs failed, and are tried again.
+    Retry,
+    /// It is half of a batch that failed, or was too large.
+    Split,
 }
 
 impl Trigger {
@@ -34,6 +42,8 @@ impl Trigger {
             Self::Full => "full",
             Self::Manual => "manual",
             Self::Drain => "drain",
+            Self::Retry => "retry",
+            Self::Split => "split",
         }
     }
 }
@@ -61,11 +71,23 @@ pub struct Batch<T> {
     id: u64,
     trigger: Trigger,
     attempt: u32,
+    heartbeat: Option<Arc<Heartbeat>>,
 }
 
 impl<T> Batch<T> {
-    pub(crate) fn new(jobs: Vec<T>, id: u64, trigger: Trigger) -> Self {
-        Self { jobs, id, trigger, attempt: 1 }
+    pub(crate) fn new(jobs: Vec<T>, id: u64, trigger: Trigger, attempt: u32) -> Self {
+        Self { jobs, id, trigger, attempt, heartbeat: None }
+    }
+
+    pub(crate) fn set_heartbeat(&mut self, heartbeat: Option<Arc<Heartbeat>>) {
+        self.heartbeat = heartbeat;
+    }
+
+    /// Says that the processor is alive: the time-out counts from now. Cheap; without a time-out it does nothing.
+    pub fn heartbeat(&self) {
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.beat(Instant::now());
+        }
     }
 
     /// The batch's number: unique within its collector, in the order in which batches left, from 0.
@@ -81,10 +103,6 @@ impl<T> Batch<T> {
     /// How often these jobs are being sent, from 1.
     pub fn attempt(&self) -> u32 {
         self.attempt
-    }
-
-    pub(crate) fn jobs_mut(&mut self) -> &mut Vec<T> {
-        &mut self.jobs
     }
 
     pub(crate) fn into_jobs(self) -> Vec<T> {
@@ -111,7 +129,7 @@ impl<'a, T> IntoIterator for &'a Batch<T> {
 
 impl<T> From<Vec<T>> for Batch<T> {
     fn from(jobs: Vec<T>) -> Self {
-        Self::new(jobs, 0, Trigger::Manual)
+        Self::new(jobs, 0, Trigger::Manual, 1)
     }
 }
 

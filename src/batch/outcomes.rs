@@ -34,6 +34,7 @@ enum Kind<J: Job> {
     Each(Vec<Result<J::Output, J::Error>>),
     Matched(Vec<JobResult<J>>, Stray),
     All(Box<dyn FnOnce(usize) -> Vec<J::Output>>),
+    TooLarge,
 }
 
 /// Results that were delivered to nobody.
@@ -109,6 +110,12 @@ impl<J: Job> Outcomes<J> {
         Self(Kind::All(Box::new(|jobs| vec![output; jobs])))
     }
 
+    /// The downstream refuses a batch of this size: it is halved and sent again, without spending an attempt. A job that is too
+    /// large alone gets [`JobError::TooLarge`].
+    pub fn too_large() -> Self {
+        Self(Kind::TooLarge)
+    }
+
     /// What each job of the batch would get: for tests of a processor.
     pub fn into_results(self, batch: &[J]) -> Vec<JobResult<J>> {
         self.verdict(batch.len()).collect()
@@ -122,6 +129,7 @@ impl<J: Job> Outcomes<J> {
             Kind::Each(results) => results.len(),
             Kind::Matched(results, _) => results.len(),
             Kind::All(_) => jobs,
+            Kind::TooLarge => return Verdict::TooLarge(jobs),
         };
         if results != jobs {
             return Verdict::whole(JobError::mismatch(jobs, results), jobs);
@@ -131,6 +139,7 @@ impl<J: Job> Outcomes<J> {
             Kind::Each(results) => Verdict::Each(results.into_iter()),
             Kind::Matched(results, stray) => Verdict::Matched(results.into_iter(), stray),
             Kind::All(outputs) => Verdict::Outputs(outputs(jobs).into_iter()),
+            Kind::TooLarge => Verdict::TooLarge(jobs),
         }
     }
 }
@@ -174,6 +183,7 @@ impl<J: Job> fmt::Debug for Outcomes<J> {
             Kind::Each(results) => ("each", Some(results.len())),
             Kind::Matched(results, _) => ("by_key", Some(results.len())),
             Kind::All(_) => ("all", None),
+            Kind::TooLarge => ("too_large", None),
         };
         f.debug_struct("Outcomes").field("kind", &kind).field("len", &len).finish()
     }
@@ -185,6 +195,7 @@ pub(crate) enum Verdict<J: Job> {
     Each(vec::IntoIter<Result<J::Output, J::Error>>),
     Matched(vec::IntoIter<JobResult<J>>, Stray),
     Whole(JobError<J::Error>, usize),
+    TooLarge(usize),
 }
 
 impl<J: Job> Verdict<J> {
@@ -200,8 +211,17 @@ impl<J: Job> Verdict<J> {
         }
     }
 
-    pub(crate) fn is_whole_failure(&self) -> bool {
-        matches!(self, Self::Whole(..))
+    /// One result per job.
+    pub(crate) fn results(results: Vec<JobResult<J>>) -> Self {
+        Self::Matched(results.into_iter(), Stray::default())
+    }
+
+    /// The error that all jobs share.
+    pub(crate) fn whole_failure(&self) -> Option<&JobError<J::Error>> {
+        match self {
+            Self::Whole(error, _) => Some(error),
+            _ => None,
+        }
     }
 }
 
@@ -215,7 +235,11 @@ impl<J: Job> Iterator for Verdict<J> {
                 results.next().map(|result| result.map_err(|error| JobError::Failed(Arc::new(error))))
             }
             Self::Matched(results, _) => results.next(),
-            Self::Whole(_, 0) => None,
+            Self::Whole(_, 0) | Self::TooLarge(0) => None,
+            Self::TooLarge(left) => {
+                *left -= 1;
+                Some(Err(JobError::TooLarge))
+            }
             Self::Whole(error, left) => {
                 *left -= 1;
                 Some(Err(error.clone()))

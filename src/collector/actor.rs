@@ -16,7 +16,7 @@ use std::{
 
 use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, SpawnHandle, Supervised};
 use tokio::time::Instant;
-use tracing::{debug, info, trace, warn};
+use tracing::{debug, error, info, trace, warn};
 
 use super::{
     Collector,
@@ -28,9 +28,9 @@ use super::{
 };
 use crate::{
     JobError,
-    batch::{Batch, Deliveries, Replies, Tally, Verdict, contain},
+    batch::{Batch, Deliveries, Replies, Tally, Trigger, Verdict, contain},
     config::NoWorkers,
-    dispatch::{Dispatch, FlightId, Order, Sealed, WorkerId},
+    dispatch::{Dispatch, Fate, FlightId, Order, Sealed, WorkerId},
     job::Job,
     observe::{Levels, Recorder},
     processor::{BatchProcessor, Pool, Report, Reports},
@@ -51,7 +51,6 @@ pub struct CollectorActor<P: BatchProcessor> {
     pool: Pool<P>,
     home: Arc<Reports<P::Job>>,
     no_workers: NoWorkers,
-    paused: bool,
     recorder: Recorder,
     alarm: Option<(Instant, SpawnHandle)>,
     ending: Option<Ending>,
@@ -69,15 +68,17 @@ impl<P: BatchProcessor> CollectorActor<P> {
 
     pub(super) fn new(builder: Builder<P>) -> Self {
         let shared = Arc::new(Shared::new(&builder.config));
+        if let Some(limit) = &builder.rules.rate_limit {
+            limit.subscribe(&shared.bell);
+        }
         let home = Arc::new(Reports::new(Arc::clone(&shared.bell)));
         let pool = Pool::new(Arc::clone(&shared.name), builder.config.workers, builder.factory, Arc::clone(&home));
         Self {
             shared,
-            dispatch: Dispatch::default(),
+            dispatch: Dispatch::new(builder.rules),
             pool,
             home,
             no_workers: builder.config.no_workers,
-            paused: false,
             recorder: Recorder::default(),
             alarm: None,
             ending: None,
@@ -124,7 +125,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
             view = self.carry_out(now);
         }
         if self.ending.as_ref().and_then(Ending::due).is_some_and(|limit| limit <= now) {
-            self.cut_off();
+            self.cut_off(&view, now);
             view = self.carry_out(now);
         }
         self.finish_ending(&view, now);
@@ -168,18 +169,45 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn dispatch_all(&mut self, now: Instant) -> bool {
         let mut settled = false;
         while let Some(order) = self.dispatch.next(now) {
-            match order {
-                Order::Send { worker, flight, batch, waited_since } => {
-                    self.recorder.dispatched(now.saturating_duration_since(waited_since));
-                    self.pool.assign(worker, flight, batch);
-                }
-                Order::Settle { replies, error, jobs } => {
-                    settled = true;
-                    self.fail(replies, &error, jobs);
-                }
-            }
+            settled |= matches!(order, Order::Settle { .. });
+            self.obey(order, now);
         }
         settled
+    }
+
+    fn obey(&mut self, order: Order<P::Job>, now: Instant) {
+        let collector = &*self.shared.name;
+        match order {
+            Order::Send { worker, flight, batch, waited_since } => {
+                self.recorder.dispatched(now.saturating_duration_since(waited_since));
+                self.pool.assign(worker, flight, batch);
+            }
+            Order::Settle { replies, verdict, jobs, attempts } => {
+                debug!(collector, jobs = replies.len(), attempts, error = ?verdict.whole_failure(), "settled");
+                self.reply(replies, verdict, jobs);
+            }
+            Order::Cancel { worker, flight } => {
+                warn!(collector, worker = worker.seat, "the worker is told to stop");
+                self.pool.cancel(worker, flight);
+            }
+            Order::GiveUp { worker } => {
+                error!(collector, worker = worker.seat, "the worker does not stop: it is given up, with its thread");
+                self.dispatch.worker_unable(worker);
+                if self.pool.give_up(worker, now) {
+                    self.recorder.restarts += 1;
+                }
+            }
+            Order::Retrying { jobs, attempt, at } => {
+                self.recorder.flushed(Trigger::Retry, jobs);
+                debug!(collector, jobs, attempt, delay = ?at.saturating_duration_since(now), "to be tried again");
+            }
+            Order::Split { jobs } => {
+                self.recorder.flushed(Trigger::Split, jobs.div_ceil(2));
+                self.recorder.flushed(Trigger::Split, jobs / 2);
+                debug!(collector, jobs, "split");
+            }
+            Order::Breaker(state) => warn!(collector, state = state.as_str(), "circuit breaker"),
+        }
     }
 
     fn read_reports(&mut self, now: Instant) {
@@ -208,7 +236,12 @@ impl<P: BatchProcessor> CollectorActor<P> {
                     "processor panicked"
                 );
                 self.restart(worker, &message, now);
-                self.settle(flight, Verdict::whole(JobError::Panicked, batch.len()), batch, now);
+                self.landed(flight, Fate::Panicked, batch, now);
+            }
+            Report::Cancelled { worker, flight, batch } => {
+                self.dispatch.worker_unable(worker);
+                self.restart(worker, "told to stop", now);
+                self.landed(flight, Fate::Cancelled, batch, now);
             }
             Report::Dropped { flight, batch } => {
                 warn!(
@@ -217,13 +250,9 @@ impl<P: BatchProcessor> CollectorActor<P> {
                     jobs = batch.len(),
                     "worker stopped mid-batch"
                 );
-                self.settle(flight, Verdict::whole(JobError::Lost, batch.len()), batch, now);
+                self.landed(flight, Fate::Lost, batch, now);
             }
-            Report::Returned { flight, batch } => {
-                if let Some(late) = self.dispatch.returned(flight, batch) {
-                    contain(|| drop(late));
-                }
-            }
+            Report::Returned { flight, batch } => self.dispatch.returned(flight, batch),
             Report::Gone { worker } => {
                 self.dispatch.worker_unable(worker);
                 if self.pool.gone(worker, now) {
@@ -259,27 +288,16 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 "results without a job: their key is unknown, or another result has it",
             );
         }
-        self.settle(flight, verdict, batch, now);
+        self.recorder.stray(stray);
+        self.landed(flight, Fate::Answered(verdict), batch, now);
     }
 
-    /// A flight has ended: every job of it gets its reply, unless it has one already.
-    fn settle(&mut self, flight: FlightId, verdict: Verdict<P::Job>, batch: Batch<P::Job>, now: Instant) {
-        let Some(flight) = self.dispatch.landed(flight) else {
-            self.recorder.late += 1;
-            contain(|| drop((verdict, batch)));
-            return;
-        };
-        let took = now.saturating_duration_since(flight.sent_at);
-        self.recorder.processed(took, verdict.stray());
-        let (id, failed) = (batch.id(), verdict.is_whole_failure());
-        debug!(collector = &*self.shared.name, batch = id, jobs = batch.len(), failed, ?took, "settled");
-        self.reply(flight.replies, verdict, batch.into_jobs());
-    }
-
-    fn fail(&mut self, replies: Replies<P::Job>, error: &JobError<<P::Job as Job>::Error>, jobs: Vec<P::Job>) {
-        debug!(collector = &*self.shared.name, jobs = replies.len(), %error, "settled unprocessed");
-        let verdict = Verdict::whole(error.clone(), replies.len());
-        self.reply(replies, verdict, jobs);
+    /// A flight has ended, unless it had ended before.
+    fn landed(&mut self, flight: FlightId, fate: Fate<P::Job>, batch: Batch<P::Job>, now: Instant) {
+        match self.dispatch.landed(flight, fate, batch, now) {
+            Some(took) => self.recorder.processed(took),
+            None => self.recorder.late += 1,
+        }
     }
 
     /// Settles, gives the room to others, and wakes the callers: what they submit next finds that room.
@@ -297,11 +315,15 @@ impl<P: BatchProcessor> CollectorActor<P> {
             match request {
                 Request::Flush(sender) => answer(sender, self.shared.intake.flush()),
                 Request::Pause(sender) => {
-                    self.pause(true);
+                    self.dispatch.pause(true);
                     answer(sender, ());
                 }
                 Request::Resume(sender) => {
-                    self.pause(false);
+                    self.dispatch.pause(false);
+                    answer(sender, ());
+                }
+                Request::SetMaxInFlight(batches, sender) => {
+                    self.dispatch.limit_in_flight(batches);
                     answer(sender, ());
                 }
                 Request::GetStats(sender) => {
@@ -314,12 +336,6 @@ impl<P: BatchProcessor> CollectorActor<P> {
         }
     }
 
-    fn pause(&mut self, paused: bool) {
-        // A shutdown overrides a pause, also one that comes after it.
-        self.paused = paused && self.ending.is_none();
-        self.dispatch.pause(self.paused);
-    }
-
     fn levels(&self, view: &View) -> Levels {
         Levels {
             accepted: view.accepted,
@@ -328,7 +344,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
             waiting: view.waiting,
             ready: self.dispatch.ready(),
             in_flight: self.dispatch.in_flight(),
-            paused: self.paused,
+            paused: self.dispatch.is_paused(),
+            breaker: self.dispatch.breaker(),
             workers: self.pool.stats(),
         }
     }
@@ -356,19 +373,15 @@ impl<P: BatchProcessor> CollectorActor<P> {
         let view = self.carry_out(now);
         info!(collector = &*self.shared.name, outstanding = view.pending, "shutting down");
         self.ending = Some(Ending::new(now, view.pending));
-        self.pause(false);
+        self.dispatch.drain();
     }
 
     /// The limit has come: what is left is settled, whatever its worker does.
-    fn cut_off(&mut self) {
-        let aborted = self.dispatch.abort();
-        let in_flight = aborted.in_flight.into_iter().map(|replies| (replies, Vec::new()));
-        for (replies, jobs) in aborted.ready.into_iter().chain(in_flight) {
-            if let Some(ending) = &mut self.ending {
-                ending.cut_off(replies.len());
-            }
-            self.fail(replies, &JobError::ShutDown, jobs);
+    fn cut_off(&mut self, view: &View, now: Instant) {
+        if let Some(ending) = &mut self.ending {
+            ending.cut_off(view.pending);
         }
+        self.dispatch.abort(&JobError::ShutDown, &JobError::ShutDown, now);
     }
 
     fn finish_ending(&mut self, view: &View, now: Instant) {
@@ -384,7 +397,9 @@ impl<P: BatchProcessor> CollectorActor<P> {
     /// Sees to it that the actor looks again when the next thing is due. An alarm that is set for earlier stays.
     fn set_alarm(&mut self, open_batch: Option<Instant>, ctx: &mut Context<Self>) {
         let limit = self.ending.as_ref().and_then(Ending::due);
-        let Some(due) = [open_batch, self.pool.due(), limit].into_iter().flatten().min() else { return };
+        let Some(due) = [open_batch, self.pool.due(), self.dispatch.due(), limit].into_iter().flatten().min() else {
+            return;
+        };
         if let Some((at, handle)) = self.alarm {
             if at <= due {
                 return;
@@ -459,12 +474,11 @@ impl<P: BatchProcessor> Drop for CollectorActor<P> {
         for sealed in mem::take(&mut self.sealed) {
             self.dispatch.batch_ready(sealed);
         }
-        let aborted = self.dispatch.abort();
-        for (replies, jobs) in aborted.ready {
-            self.fail(replies, &JobError::ShutDown, jobs);
-        }
-        for replies in aborted.in_flight {
-            self.fail(replies, &JobError::Lost, Vec::new());
+        self.dispatch.abort(&JobError::ShutDown, &JobError::Lost, Instant::now());
+        while let Some(order) = self.dispatch.take_order() {
+            if let Order::Settle { replies, verdict, jobs, .. } = order {
+                self.reply(replies, verdict, jobs);
+            }
         }
         self.shared.end();
     }

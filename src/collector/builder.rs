@@ -9,6 +9,8 @@ use super::{Collector, CollectorActor};
 use crate::{
     ConfigError, StartError,
     config::{CollectorConfig, NoWorkers, Strategy, Workers},
+    dispatch::{Breaker, RateLimit, Retry, Rules},
+    job::Job,
     processor::{BatchProcessor, Factory},
 };
 
@@ -19,11 +21,14 @@ use crate::{
 pub struct Builder<P: BatchProcessor> {
     pub(super) config: CollectorConfig,
     pub(super) factory: Factory<P>,
+    pub(super) rules: Rules<ErrorOf<P>>,
 }
+
+type ErrorOf<P> = <<P as BatchProcessor>::Job as Job>::Error;
 
 impl<P: BatchProcessor> Builder<P> {
     pub(super) fn new(factory: impl Fn() -> P + Send + Sync + 'static) -> Self {
-        Self { config: CollectorConfig::default(), factory: Arc::new(factory) }
+        Self { config: CollectorConfig::default(), factory: Arc::new(factory), rules: Rules::default() }
     }
 
     /// Replaces all settings at once, for instance by those of a file or of [`CollectorConfig::from_env`].
@@ -75,6 +80,53 @@ impl<P: BatchProcessor> Builder<P> {
         self
     }
 
+    /// Tries again what failed. Default: no. See [`Retry`].
+    pub fn retry(mut self, retry: Retry<ErrorOf<P>>) -> Self {
+        self.rules.retry = Some(retry);
+        self
+    }
+
+    /// Halves a batch that fails whole – an error, a panic, a time-out, a wrong number of results – and sends the halves, until
+    /// the job that spoils it stands alone. Default: no.
+    ///
+    /// It begins after the retries, and not while the breaker is open. One poisonous job in n costs at most 2⌈log₂ n⌉ more
+    /// calls, and every other job succeeds. Like a retry, it sends jobs downstream more than once.
+    pub fn split_poison(mut self) -> Self {
+        self.rules.split_poison = true;
+        self
+    }
+
+    /// How long a processor may take for an attempt, from 1 ms to 24 hours; [`Batch::heartbeat`](crate::Batch::heartbeat)
+    /// starts it anew. Default: as long as it likes.
+    ///
+    /// The jobs are settled as [`JobError::TimedOut`](crate::JobError::TimedOut) (or tried again where [`Retry::timeouts`] says
+    /// so), the processor's future is dropped, and the worker built anew. A worker on a thread that does not return within a
+    /// second is given up with its thread, its jobs are settled, and another takes its place. A *local* processor that blocks its
+    /// thread blocks the collector too, time-out and all: use [`Workers::threads`] for those.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.rules.timeout = Some(limit);
+        self
+    }
+
+    /// Stops calling a downstream that fails. Default: no. See [`Breaker`].
+    pub fn breaker(mut self, breaker: Breaker) -> Self {
+        self.rules.breaker = Some(breaker);
+        self
+    }
+
+    /// Limits jobs or batches per second. Default: no limit. Clones of one [`RateLimit`] share it.
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.rules.rate_limit = Some(limit);
+        self
+    }
+
+    /// How many batches may be with workers at once; 0 holds everything until
+    /// [`set_max_in_flight`](Collector::set_max_in_flight) says otherwise. Default: as many as there are workers.
+    pub fn max_in_flight(mut self, batches: usize) -> Self {
+        self.rules.max_in_flight = Some(batches);
+        self
+    }
+
     /// The actor, not yet started: for your own `Supervisor` or `Arbiter`. Take a handle with [`CollectorActor::handle`].
     ///
     /// # Errors
@@ -82,6 +134,7 @@ impl<P: BatchProcessor> Builder<P> {
     /// [`ConfigError`] for a setting that cannot be.
     pub fn build(self) -> Result<CollectorActor<P>, ConfigError> {
         self.config.check()?;
+        self.rules.check()?;
         Ok(CollectorActor::new(self))
     }
 

@@ -133,6 +133,7 @@ pub(crate) enum Request {
     Flush(Option<OneshotSender<usize>>),
     Pause(Option<OneshotSender<()>>),
     Resume(Option<OneshotSender<()>>),
+    SetMaxInFlight(usize, Option<OneshotSender<()>>),
     GetStats(Option<OneshotSender<Stats>>),
     Shutdown(Shutdown, Option<OneshotSender<ShutdownReport>>),
 }
@@ -148,6 +149,10 @@ pub struct Pause;
 /// Ends a [`Pause`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resume;
+
+/// Changes how many batches may be with workers at once; 0 holds everything. Batches that workers have are finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetMaxInFlight(pub usize);
 
 /// Asks what the collector has counted and measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,6 +221,7 @@ ask! {
     Flush => usize, self, sender, Request::Flush(sender);
     Pause => (), self, sender, Request::Pause(sender);
     Resume => (), self, sender, Request::Resume(sender);
+    SetMaxInFlight => (), self, sender, Request::SetMaxInFlight(self.0, sender);
     GetStats => Stats, self, sender, Request::GetStats(sender);
     Shutdown => ShutdownReport, self, sender, Request::Shutdown(self, sender);
 }
@@ -239,6 +245,7 @@ impl fmt::Debug for Request {
             Self::Flush(_) => "Flush",
             Self::Pause(_) => "Pause",
             Self::Resume(_) => "Resume",
+            Self::SetMaxInFlight(..) => "SetMaxInFlight",
             Self::GetStats(_) => "GetStats",
             Self::Shutdown(..) => "Shutdown",
         })

@@ -16,7 +16,7 @@ mod submit_all;
 
 pub use actor::CollectorActor;
 pub use builder::Builder;
-pub use messages::{Admission, Answer, Flush, GetStats, Pause, Resume, Shutdown, SubmitJob};
+pub use messages::{Admission, Answer, Flush, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, SubmitJob};
 pub use service::CollectorService;
 pub use shutdown::ShutdownReport;
 pub use submit_all::SubmitAll;
@@ -154,6 +154,15 @@ impl<J: Job> Collector<J> {
     /// [`Closed`] when the collector has ended.
     pub async fn resume(&self) -> Result<(), Closed> {
         self.ask(Resume).await
+    }
+
+    /// Changes how many batches may be with workers at once; 0 holds everything.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when the collector has ended.
+    pub async fn set_max_in_flight(&self, batches: usize) -> Result<(), Closed> {
+        self.ask(SetMaxInFlight(batches)).await
     }
 
     /// What the collector has counted and measured.

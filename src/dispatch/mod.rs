@@ -1,22 +1,41 @@
-//! What happens to a ready batch: it waits, a worker takes it, its replies are settled.
+//! What happens to a ready batch: gates, a worker, retry, split, settling.
 //!
 //! A pure state machine: no actix, no clock of its own, no I/O. It is told what happened – a batch is ready, a worker is free,
-//! a worker has answered – and its [`next`](Dispatch::next) order says what to do. Carrying it out is the collector's part.
+//! a worker has answered, time has passed – and its [`next`](Dispatch::next) order says what to do. Carrying it out is the
+//! collector's part. One file per gate; a gate that is off is an `Option` that is `None`.
+//!
+//! The gates act in this order: paused, abandoned callers, circuit breaker, `max_in_flight`, a free worker, rate limit. After an
+//! answer: the breaker counts it, then retry, then split, then the jobs are settled.
 //!
 //! Invariants:
 //! - Jobs travel, replies stay: a batch in flight has its jobs at the worker and its replies here.
 //! - Each flight ends once. What comes back under another flight's number comes late, and finds nothing here.
-//! - Ready batches leave in order; what a worker gives back unstarted goes to the front.
+//! - Ready batches leave in order; what is tried again, or was never started, goes to the front.
+//! - Waiting – for a back-off, the breaker, the rate – holds no worker.
 
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
-    JobError,
-    batch::{Batch, Replies, Trigger},
+    ConfigError, JobError,
+    batch::{Batch, Heartbeat, Replies, Trigger, Verdict, contain},
     job::Job,
 };
+
+mod breaker;
+mod rate_limit;
+mod retry;
+
+pub use breaker::{Breaker, BreakerState};
+use breaker::{Circuit, Permit};
+pub use rate_limit::RateLimit;
+pub use retry::Retry;
+
+/// After a time-out a worker is told to stop; one that has not obeyed after this long is given up, with its thread.
+const GRACE: Duration = Duration::from_secs(1);
+
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A worker's place in the pool, and which of the workers that have held it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,9 +44,38 @@ pub(crate) struct WorkerId {
     pub(crate) generation: u32,
 }
 
-/// Which hand-out of a batch to a worker is meant.
+/// Which hand-out of a batch to a worker is meant; from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct FlightId(u64);
+pub(crate) struct FlightId(pub(crate) u64);
+
+/// The rules that the user set.
+pub(crate) struct Rules<E> {
+    pub(crate) retry: Option<Retry<E>>,
+    pub(crate) split_poison: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) breaker: Option<Breaker>,
+    pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) max_in_flight: Option<usize>,
+}
+
+impl<E> Default for Rules<E> {
+    fn default() -> Self {
+        Self { retry: None, split_poison: false, timeout: None, breaker: None, rate_limit: None, max_in_flight: None }
+    }
+}
+
+impl<E> Rules<E> {
+    const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if let Some(limit) = self.timeout.filter(|limit| *limit < MILLISECOND || *limit > Self::LONGEST_TIMEOUT) {
+            return Err(ConfigError::new("timeout", format_args!("{limit:?}"), "1 ms to 24 hours"));
+        }
+        self.retry.as_ref().map_or(Ok(()), Retry::check)?;
+        self.breaker.as_ref().map_or(Ok(()), Breaker::check)?;
+        self.rate_limit.as_ref().map_or(Ok(()), RateLimit::check)
+    }
+}
 
 /// A batch as the intake hands it over.
 pub(crate) struct Sealed<J: Job> {
@@ -37,78 +85,133 @@ pub(crate) struct Sealed<J: Job> {
     pub(crate) opened_at: Instant,
 }
 
-/// A batch that waits for a worker.
+/// A batch that waits: for its turn, or for its next attempt.
 struct Ready<J: Job> {
     batch: Batch<J>,
     replies: Replies<J>,
+    /// When the first of these jobs was accepted, however often they have been sent since.
     opened_at: Instant,
 }
 
 /// What stays here while the jobs are with a worker.
-pub(crate) struct Flight<J: Job> {
+struct Flight<J: Job> {
     id: FlightId,
-    pub(crate) replies: Replies<J>,
-    pub(crate) opened_at: Instant,
-    pub(crate) sent_at: Instant,
+    worker: WorkerId,
+    replies: Replies<J>,
+    opened_at: Instant,
+    sent_at: Instant,
+    /// It tries whether the breaker may close.
+    probe: bool,
+    heartbeat: Option<Arc<Heartbeat>>,
+    /// Timed out; the jobs are awaited until then, to be sent again.
+    overdue: Option<Instant>,
+}
+
+/// How a flight ended.
+pub(crate) enum Fate<J: Job> {
+    /// The processor answered.
+    Answered(Verdict<J>),
+    /// It panicked.
+    Panicked,
+    /// It stopped because it had been told to.
+    Cancelled,
+    /// The worker went away with the batch begun.
+    Lost,
 }
 
 /// What is to be done next.
 pub(crate) enum Order<J: Job> {
     /// Hand the batch to the worker.
     Send { worker: WorkerId, flight: FlightId, batch: Batch<J>, waited_since: Instant },
-    /// These jobs end here, with this error; no worker has seen them. The jobs are to be dropped.
-    Settle { replies: Replies<J>, error: JobError<J::Error>, jobs: Vec<J> },
+    /// These jobs end here.
+    Settle { replies: Replies<J>, verdict: Verdict<J>, jobs: Vec<J>, attempts: u32 },
+    /// Stop what the worker is doing with this flight, and build it anew.
+    Cancel { worker: WorkerId, flight: FlightId },
+    /// The worker was told to stop and has not: it is lost, with its thread.
+    GiveUp { worker: WorkerId },
+    /// To be told: a new batch of jobs that were sent before, tried again at this time.
+    Retrying { jobs: usize, attempt: u32, at: Instant },
+    /// To be told: a batch was halved.
+    Split { jobs: usize },
+    /// To be told: the breaker lets through less, or more.
+    Breaker(BreakerState),
 }
 
 pub(crate) struct Dispatch<J: Job> {
+    rules: Rules<J::Error>,
+    circuit: Option<Circuit>,
     ready: VecDeque<Ready<J>>,
+    backing_off: Vec<(Instant, Ready<J>)>,
     free: VecDeque<WorkerId>,
     flights: Vec<Flight<J>>,
+    /// Workers that were told to stop, and until when they may.
+    stopping: Vec<(WorkerId, Instant)>,
+    orders: VecDeque<Order<J>>,
+    /// When a gate that holds the first ready batch may open.
+    held_until: Option<Instant>,
     paused: bool,
+    draining: bool,
     /// Ready batches fail instead of waiting: every worker rests, and the builder wanted that.
     refusing: bool,
     batches: u64,
     handed_out: u64,
 }
 
-impl<J: Job> Default for Dispatch<J> {
-    fn default() -> Self {
+impl<J: Job> Dispatch<J> {
+    pub(crate) fn new(rules: Rules<J::Error>) -> Self {
         Self {
+            circuit: rules.breaker.clone().map(Circuit::new),
+            rules,
             ready: VecDeque::new(),
+            backing_off: Vec::new(),
             free: VecDeque::new(),
             flights: Vec::new(),
+            stopping: Vec::new(),
+            orders: VecDeque::new(),
+            held_until: None,
             paused: false,
+            draining: false,
             refusing: false,
             batches: 0,
             handed_out: 0,
         }
     }
-}
 
-impl<J: Job> Dispatch<J> {
     /// A batch has left the intake. Returns its number.
     pub(crate) fn batch_ready(&mut self, sealed: Sealed<J>) -> u64 {
         let Sealed { jobs, replies, trigger, opened_at } = sealed;
         debug_assert_eq!(jobs.len(), replies.len());
+        let batch = self.new_batch(jobs, trigger, 1);
+        let id = batch.id();
+        self.ready.push_back(Ready { batch, replies, opened_at });
+        id
+    }
+
+    fn new_batch(&mut self, jobs: Vec<J>, trigger: Trigger, attempt: u32) -> Batch<J> {
         let id = self.batches;
         self.batches += 1;
-        self.ready.push_back(Ready { batch: Batch::new(jobs, id, trigger), replies, opened_at });
-        id
+        Batch::new(jobs, id, trigger, attempt)
     }
 
     /// A worker can take a batch.
     pub(crate) fn worker_free(&mut self, worker: WorkerId) {
+        self.stopping.retain(|(stopping, _)| *stopping != worker);
         self.free.push_back(worker);
     }
 
     /// A worker can take no batch until it is said to be free again.
     pub(crate) fn worker_unable(&mut self, worker: WorkerId) {
+        self.stopping.retain(|(stopping, _)| *stopping != worker);
         self.free.retain(|free| *free != worker);
     }
 
-    /// Whether ready batches are held back.
+    /// Whether ready batches are held back. A drain overrides it, also one that came before.
     pub(crate) fn pause(&mut self, paused: bool) {
-        self.paused = paused;
+        self.paused = paused && !self.draining;
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Whether ready batches fail with `NoWorkers` instead of waiting.
@@ -116,82 +219,371 @@ impl<J: Job> Dispatch<J> {
         self.refusing = refusing;
     }
 
+    /// How many batches may be with workers at once; 0 holds everything.
+    pub(crate) fn limit_in_flight(&mut self, batches: usize) {
+        self.rules.max_in_flight = Some(batches.max(usize::from(self.draining)));
+    }
+
+    /// Everything is to be sent: nobody may hold it back any more.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+        self.paused = false;
+        self.rules.max_in_flight = self.rules.max_in_flight.map(|most| most.max(1));
+    }
+
     /// The next thing to do, until there is none.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Order<J>> {
+        self.held_until = None;
+        self.look_at_the_time(now);
+        while self.orders.is_empty() && self.advance(now) {}
+        self.orders.pop_front()
+    }
+
+    /// What was still to be done, when nothing new is to begin.
+    pub(crate) fn take_order(&mut self) -> Option<Order<J>> {
+        self.orders.pop_front()
+    }
+
+    /// When time alone will give something to do.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let back_offs = self.backing_off.iter().map(|(at, _)| *at);
+        let deadlines = self.flights.iter().filter_map(|flight| self.deadline(flight));
+        let stopping = self.stopping.iter().map(|(_, until)| *until);
+        back_offs.chain(deadlines).chain(stopping).chain(self.held_until).min()
+    }
+
+    fn look_at_the_time(&mut self, now: Instant) {
+        if !self.backing_off.is_empty() {
+            self.end_back_offs(now);
+        }
+        if self.rules.timeout.is_some() {
+            self.time_out(now);
+        }
+        while let Some(late) = self.stopping.iter().position(|(_, until)| *until <= now) {
+            let (worker, _) = self.stopping.swap_remove(late);
+            self.orders.push_back(Order::GiveUp { worker });
+        }
+    }
+
+    /// Moves the first ready batch one step; `false`: it has to wait, or there is none.
+    fn advance(&mut self, now: Instant) -> bool {
         if self.refusing {
-            let Ready { batch, replies, .. } = self.ready.pop_front()?;
-            return Some(Order::Settle { replies, error: JobError::NoWorkers, jobs: batch.into_jobs() });
+            return self.settle_first(&JobError::NoWorkers);
         }
-        if self.paused || self.free.is_empty() {
-            return None;
+        if self.paused || self.ready.is_empty() {
+            return false;
         }
-        let ready = self.ready.pop_front()?;
-        if let Some(abandoned) = ready.replies.abandoned() {
-            return Some(self.skip_abandoned(ready, &abandoned));
+        let permit = self.permit(now);
+        if let Permit::Reject { retry_in } = permit {
+            return self.settle_first(&JobError::CircuitOpen { retry_in });
         }
-        let worker = self.free.pop_front()?;
-        Some(self.hand_out(ready, worker, now))
+        if self.is_busy() || self.skip_abandoned() {
+            return !self.orders.is_empty();
+        }
+        if let Permit::Hold(until) = permit {
+            self.held_until = until;
+            return false;
+        }
+        self.take_off(now)
     }
 
-    fn hand_out(&mut self, ready: Ready<J>, worker: WorkerId, now: Instant) -> Order<J> {
-        let Ready { batch, replies, opened_at } = ready;
-        let flight = FlightId(self.handed_out);
-        self.handed_out += 1;
-        self.flights.push(Flight { id: flight, replies, opened_at, sent_at: now });
-        Order::Send { worker, flight, batch, waited_since: opened_at }
+    fn is_busy(&self) -> bool {
+        self.free.is_empty() || self.rules.max_in_flight.is_some_and(|most| self.flights.len() >= most)
     }
 
-    /// Takes out the jobs whose callers have gone; the rest is the next in the queue.
-    fn skip_abandoned(&mut self, ready: Ready<J>, abandoned: &[bool]) -> Order<J> {
+    fn permit(&mut self, now: Instant) -> Permit {
+        let Some(circuit) = &mut self.circuit else { return Permit::Go };
+        let before = circuit.state();
+        let permit = circuit.permit(now);
+        self.tell_breaker(before);
+        permit
+    }
+
+    fn tell_breaker(&mut self, before: BreakerState) {
+        if let Some(state) = self.circuit.as_ref().map(Circuit::state).filter(|state| *state != before) {
+            self.orders.push_back(Order::Breaker(state));
+        }
+    }
+
+    /// The first ready batch leaves for a worker, if the rate allows.
+    fn take_off(&mut self, now: Instant) -> bool {
+        let Some(jobs) = self.ready.front().map(|ready| ready.batch.len()) else { return false };
+        if let Some(Err(later)) = self.rules.rate_limit.as_ref().map(|limit| limit.take(jobs, now)) {
+            self.held_until = Some(later);
+            return false;
+        }
+        let (Some(ready), Some(worker)) = (self.ready.pop_front(), self.free.pop_front()) else { return false };
+        self.hand_out(ready, worker, now);
+        true
+    }
+
+    fn hand_out(&mut self, ready: Ready<J>, worker: WorkerId, now: Instant) {
         let Ready { mut batch, replies, opened_at } = ready;
-        let (gone, waited_for) = replies.partition(|position| abandoned[position]);
-        let mut kept = Vec::with_capacity(waited_for.len());
-        let mut skipped = Vec::with_capacity(gone.len());
-        for (job, abandoned) in batch.jobs_mut().drain(..).zip(abandoned) {
-            if *abandoned { skipped.push(job) } else { kept.push(job) }
-        }
-        *batch.jobs_mut() = kept;
-        if waited_for.len() > 0 {
-            self.ready.push_front(Ready { batch, replies: waited_for, opened_at });
-        }
-        Order::Settle { replies: gone, error: JobError::Abandoned, jobs: skipped }
+        self.handed_out += 1;
+        let id = FlightId(self.handed_out);
+        let heartbeat = self.rules.timeout.map(|_| Arc::new(Heartbeat::new(now)));
+        batch.set_heartbeat(heartbeat.clone());
+        let probe = self.circuit.as_mut().is_some_and(Circuit::sent);
+        self.flights.push(Flight { id, worker, replies, opened_at, sent_at: now, probe, heartbeat, overdue: None });
+        self.orders.push_back(Order::Send { worker, flight: id, batch, waited_since: opened_at });
     }
 
-    /// A worker has answered, or dropped the jobs: the flight ends. `None`: it ended before, this comes late.
-    pub(crate) fn landed(&mut self, flight: FlightId) -> Option<Flight<J>> {
-        let position = self.flights.iter().position(|candidate| candidate.id == flight)?;
+    fn settle_first(&mut self, error: &JobError<J::Error>) -> bool {
+        let Some(Ready { batch, replies, .. }) = self.ready.pop_front() else { return false };
+        self.settle_whole(replies, batch, error.clone());
+        true
+    }
+
+    fn settle_whole(&mut self, replies: Replies<J>, batch: Batch<J>, error: JobError<J::Error>) {
+        let verdict = Verdict::whole(error, replies.len());
+        let attempts = batch.attempt();
+        self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), attempts });
+    }
+
+    /// Takes the jobs whose callers have gone out of the first ready batch. Returns whether there were any.
+    fn skip_abandoned(&mut self) -> bool {
+        let Some(abandoned) = self.ready.front().and_then(|ready| ready.replies.abandoned()) else { return false };
+        let Some(Ready { batch, replies, opened_at }) = self.ready.pop_front() else { return false };
+        let (trigger, attempt) = (batch.trigger(), batch.attempt());
+        let (id, whole) = (batch.id(), Part { jobs: batch.into_jobs(), replies });
+        let (gone, kept) = whole.part(&abandoned);
+        if !kept.jobs.is_empty() {
+            let batch = Batch::new(kept.jobs, id, trigger, attempt);
+            self.ready.push_front(Ready { batch, replies: kept.replies, opened_at });
+        }
+        let verdict = Verdict::whole(JobError::Abandoned, gone.jobs.len());
+        let Part { jobs, replies } = gone;
+        self.orders.push_back(Order::Settle { replies, verdict, jobs, attempts: attempt - 1 });
+        true
+    }
+
+    /// A flight has ended. Returns how long it took; `None`: it had ended before, this comes late, and is dropped.
+    pub(crate) fn landed(&mut self, id: FlightId, fate: Fate<J>, batch: Batch<J>, now: Instant) -> Option<Duration> {
+        let Some(flight) = self.take_flight(id) else {
+            contain(|| drop((fate, batch)));
+            return None;
+        };
+        let took = now.saturating_duration_since(flight.sent_at);
+        let verdict = match fate {
+            _ if flight.overdue.is_some() => Verdict::whole(JobError::TimedOut, batch.len()),
+            Fate::Answered(verdict) => verdict,
+            Fate::Panicked => Verdict::whole(JobError::Panicked, batch.len()),
+            // It is told to stop only when it has timed out.
+            Fate::Cancelled => Verdict::whole(JobError::TimedOut, batch.len()),
+            Fate::Lost => Verdict::whole(JobError::Lost, batch.len()),
+        };
+        if flight.overdue.is_none() {
+            self.count(verdict.whole_failure().is_some(), took, flight.probe, now);
+        }
+        let Flight { replies, opened_at, .. } = flight;
+        self.judge(Ready { batch, replies, opened_at }, verdict, now);
+        Some(took)
+    }
+
+    fn take_flight(&mut self, id: FlightId) -> Option<Flight<J>> {
+        let position = self.flights.iter().position(|flight| flight.id == id)?;
         Some(self.flights.swap_remove(position))
     }
 
-    /// A worker gives a batch back that it has not started: it is the next to leave. `None`: done; otherwise the jobs come
-    /// late, and are to be dropped.
-    pub(crate) fn returned(&mut self, flight: FlightId, batch: Batch<J>) -> Option<Batch<J>> {
-        let Some(Flight { replies, opened_at, .. }) = self.landed(flight) else { return Some(batch) };
-        self.ready.push_front(Ready { batch, replies, opened_at });
-        None
+    fn count(&mut self, failed: bool, took: Duration, probe: bool, now: Instant) {
+        let Some(circuit) = &mut self.circuit else { return };
+        let before = circuit.state();
+        circuit.answered(failed, took, probe, now);
+        self.tell_breaker(before);
     }
 
-    /// Gives up on everything: what waits, with its jobs, and what is in flight.
-    pub(crate) fn abort(&mut self) -> Aborted<J> {
-        Aborted {
-            ready: self.ready.drain(..).map(|ready| (ready.replies, ready.batch.into_jobs())).collect(),
-            in_flight: mem::take(&mut self.flights).into_iter().map(|flight| flight.replies).collect(),
+    /// Retry, split, or settle.
+    fn judge(&mut self, sent: Ready<J>, verdict: Verdict<J>, now: Instant) {
+        if let Verdict::TooLarge(_) = verdict {
+            return self.shrink(sent);
+        }
+        if let Some(error) = verdict.whole_failure() {
+            let error = error.clone();
+            return self.failed(sent, error, now);
+        }
+        match self.rules.retry.as_ref().and_then(|retry| retry.next(sent.batch.attempt(), sent.opened_at, now)) {
+            Some(at) => self.retry_some(sent, verdict, at),
+            None => self.settle(sent, verdict),
         }
     }
 
-    /// Batches that wait for a worker.
+    fn settle(&mut self, sent: Ready<J>, verdict: Verdict<J>) {
+        let attempts = sent.batch.attempt();
+        let (replies, jobs) = (sent.replies, sent.batch.into_jobs());
+        self.orders.push_back(Order::Settle { replies, verdict, jobs, attempts });
+    }
+
+    /// The batch failed whole.
+    fn failed(&mut self, sent: Ready<J>, error: JobError<J::Error>, now: Instant) {
+        let retry = self.rules.retry.as_ref().filter(|retry| retry.is_worth(&error));
+        if let Some(at) = retry.and_then(|retry| retry.next(sent.batch.attempt(), sent.opened_at, now)) {
+            return self.back_off(sent, at);
+        }
+        let is_open = self.circuit.as_ref().is_some_and(|circuit| circuit.state() != BreakerState::Closed);
+        if self.rules.split_poison && sent.batch.len() > 1 && may_be_poison(&error) && !is_open {
+            let attempt = sent.batch.attempt() + 1;
+            return self.halve(sent, attempt);
+        }
+        self.settle_whole(sent.replies, sent.batch, error);
+    }
+
+    /// The processor wants smaller batches. That spends no attempt.
+    fn shrink(&mut self, sent: Ready<J>) {
+        if sent.batch.len() > 1 {
+            let attempt = sent.batch.attempt();
+            return self.halve(sent, attempt);
+        }
+        self.settle_whole(sent.replies, sent.batch, JobError::TooLarge);
+    }
+
+    fn halve(&mut self, sent: Ready<J>, attempt: u32) {
+        let Ready { batch, replies, opened_at } = sent;
+        let jobs = batch.len();
+        let first: Vec<bool> = (0..jobs).map(|position| position < jobs.div_ceil(2)).collect();
+        let (left, right) = Part { jobs: batch.into_jobs(), replies }.part(&first);
+        for Part { jobs, replies } in [right, left] {
+            let batch = self.new_batch(jobs, Trigger::Split, attempt);
+            self.ready.push_front(Ready { batch, replies, opened_at });
+        }
+        self.orders.push_back(Order::Split { jobs });
+    }
+
+    fn back_off(&mut self, sent: Ready<J>, at: Instant) {
+        let Ready { batch, replies, opened_at } = sent;
+        let (jobs, attempt) = (batch.len(), batch.attempt() + 1);
+        let batch = self.new_batch(batch.into_jobs(), Trigger::Retry, attempt);
+        self.backing_off.push((at, Ready { batch, replies, opened_at }));
+        self.orders.push_back(Order::Retrying { jobs, attempt, at });
+    }
+
+    /// Some jobs failed by themselves: those that are worth it are tried again, the others are settled.
+    fn retry_some(&mut self, sent: Ready<J>, verdict: Verdict<J>, at: Instant) {
+        let Some(retry) = &self.rules.retry else { return self.settle(sent, verdict) };
+        let results: Vec<_> = verdict.collect();
+        let again: Vec<_> =
+            results.iter().map(|result| matches!(result, Err(error) if retry.is_worth(error))).collect();
+        if !again.contains(&true) {
+            return self.settle(sent, Verdict::results(results));
+        }
+        let Ready { batch, replies, opened_at } = sent;
+        let (trigger, attempt) = (batch.trigger(), batch.attempt());
+        let (retried, done) = Part { jobs: batch.into_jobs(), replies }.part(&again);
+        let results =
+            results.into_iter().zip(&again).filter_map(|(result, again)| (!again).then_some(result)).collect();
+        if !done.jobs.is_empty() {
+            let Part { jobs, replies } = done;
+            self.orders.push_back(Order::Settle {
+                replies,
+                verdict: Verdict::results(results),
+                jobs,
+                attempts: attempt,
+            });
+        }
+        let batch = Batch::new(retried.jobs, 0, trigger, attempt);
+        self.back_off(Ready { batch, replies: retried.replies, opened_at }, at);
+    }
+
+    fn end_back_offs(&mut self, now: Instant) {
+        self.backing_off.sort_by_key(|(at, _)| *at);
+        let waiting = self.backing_off.partition_point(|(at, _)| *at <= now);
+        for (_, ready) in self.backing_off.drain(..waiting).rev() {
+            self.ready.push_front(ready);
+        }
+    }
+
+    /// A worker gives a batch back that it has not started: it is the next to leave.
+    pub(crate) fn returned(&mut self, id: FlightId, batch: Batch<J>) {
+        let Some(Flight { replies, opened_at, probe, .. }) = self.take_flight(id) else {
+            return contain(|| drop(batch));
+        };
+        if let Some(circuit) = &mut self.circuit {
+            circuit.unsent(probe);
+        }
+        self.ready.push_front(Ready { batch, replies, opened_at });
+    }
+
+    fn deadline(&self, flight: &Flight<J>) -> Option<Instant> {
+        if flight.overdue.is_some() {
+            return flight.overdue;
+        }
+        flight.heartbeat.as_ref()?.last().checked_add(self.rules.timeout?)
+    }
+
+    fn time_out(&mut self, now: Instant) {
+        let wants_jobs =
+            self.rules.split_poison || self.rules.retry.as_ref().is_some_and(|retry| retry.wants_timeouts());
+        while let Some(at) = self.flights.iter().position(|flight| self.deadline(flight).is_some_and(|due| due <= now))
+        {
+            if self.flights[at].overdue.is_none() {
+                self.cancel(at, now);
+                if wants_jobs {
+                    self.flights[at].overdue = Some(now + GRACE);
+                    continue;
+                }
+            }
+            let Flight { replies, .. } = self.flights.swap_remove(at);
+            let verdict = Verdict::whole(JobError::TimedOut, replies.len());
+            self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), attempts: 1 });
+        }
+    }
+
+    fn cancel(&mut self, at: usize, now: Instant) {
+        let Flight { id, worker, sent_at, probe, .. } = self.flights[at];
+        self.stopping.push((worker, now + GRACE));
+        self.orders.push_back(Order::Cancel { worker, flight: id });
+        self.count(true, now.saturating_duration_since(sent_at), probe, now);
+    }
+
+    /// Gives up on everything: what waits is settled with one error, what is in flight with another, and its workers are told
+    /// to stop.
+    pub(crate) fn abort(&mut self, waiting: &JobError<J::Error>, in_flight: &JobError<J::Error>, now: Instant) {
+        let backing_off = mem::take(&mut self.backing_off).into_iter().map(|(_, ready)| ready);
+        for Ready { batch, replies, .. } in mem::take(&mut self.ready).into_iter().chain(backing_off) {
+            self.settle_whole(replies, batch, waiting.clone());
+        }
+        for Flight { id, worker, replies, .. } in mem::take(&mut self.flights) {
+            self.stopping.push((worker, now + GRACE));
+            self.orders.push_back(Order::Cancel { worker, flight: id });
+            let verdict = Verdict::whole(in_flight.clone(), replies.len());
+            self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), attempts: 1 });
+        }
+    }
+
+    /// Batches that wait for a worker, or for their next attempt.
     pub(crate) fn ready(&self) -> usize {
-        self.ready.len()
+        self.ready.len() + self.backing_off.len()
     }
 
     /// Batches that are with a worker.
     pub(crate) fn in_flight(&self) -> usize {
         self.flights.len()
     }
+
+    /// What the breaker lets through; `None`: there is none.
+    pub(crate) fn breaker(&self) -> Option<BreakerState> {
+        self.circuit.as_ref().map(Circuit::state)
+    }
 }
 
-/// What was still to be done when everything was given up.
-pub(crate) struct Aborted<J: Job> {
-    pub(crate) ready: Vec<(Replies<J>, Vec<J>)>,
-    pub(crate) in_flight: Vec<Replies<J>>,
+/// Whether one job of the batch may have made the whole batch fail.
+fn may_be_poison<E>(error: &JobError<E>) -> bool {
+    matches!(error, JobError::Failed(_) | JobError::Panicked | JobError::TimedOut | JobError::Mismatch { .. })
+}
+
+/// Some of a batch's jobs, and the replies that belong to them.
+struct Part<J: Job> {
+    jobs: Vec<J>,
+    replies: Replies<J>,
+}
+
+impl<J: Job> Part<J> {
+    /// Parts it in two, each in order: the jobs that are marked, and the rest.
+    fn part(self, marked: &[bool]) -> (Self, Self) {
+        let (mut taken, mut rest) = (Vec::new(), Vec::new());
+        for (job, marked) in self.jobs.into_iter().zip(marked) {
+            if *marked { taken.push(job) } else { rest.push(job) }
+        }
+        let (taken_replies, rest_replies) = self.replies.partition(|position| marked[position]);
+        (Self { jobs: taken, replies: taken_replies }, Self { jobs: rest, replies: rest_replies })
+    }
 }

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use crate::{
     JobError,
     batch::{Stray, Tally, Trigger},
+    dispatch::BreakerState,
 };
 
 /// What a collector has counted and measured since it started, as `GetStats` and `Collector::stats` answer it.
@@ -46,6 +47,8 @@ pub struct Stats {
     pub ready: usize,
     /// Batches that are with a worker.
     pub in_flight: usize,
+    /// What the circuit breaker lets through; `None` where there is none.
+    pub breaker: Option<BreakerState>,
     /// Whether the collector is paused.
     pub paused: bool,
     /// How often a worker was built anew after a panic, a stop or the death of its thread.
@@ -107,6 +110,12 @@ pub struct Failures {
     pub duplicate_key: u64,
     /// [`JobError::Panicked`].
     pub panicked: u64,
+    /// [`JobError::TimedOut`].
+    pub timed_out: u64,
+    /// [`JobError::CircuitOpen`].
+    pub circuit_open: u64,
+    /// [`JobError::TooLarge`].
+    pub too_large: u64,
     /// [`JobError::Lost`].
     pub lost: u64,
     /// [`JobError::Abandoned`].
@@ -136,6 +145,9 @@ impl Failures {
             JobError::NoResult => &mut self.no_result,
             JobError::DuplicateKey => &mut self.duplicate_key,
             JobError::Panicked => &mut self.panicked,
+            JobError::TimedOut => &mut self.timed_out,
+            JobError::CircuitOpen { .. } => &mut self.circuit_open,
+            JobError::TooLarge => &mut self.too_large,
             JobError::Lost => &mut self.lost,
             JobError::Abandoned => &mut self.abandoned,
             JobError::NoWorkers => &mut self.no_workers,
@@ -152,13 +164,16 @@ impl Failures {
         since
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut u64); 9] {
+    fn fields(&mut self) -> [(&'static str, &mut u64); 12] {
         [
             ("failed", &mut self.failed),
             ("mismatch", &mut self.mismatch),
             ("no_result", &mut self.no_result),
             ("duplicate_key", &mut self.duplicate_key),
             ("panicked", &mut self.panicked),
+            ("timed_out", &mut self.timed_out),
+            ("circuit_open", &mut self.circuit_open),
+            ("too_large", &mut self.too_large),
             ("lost", &mut self.lost),
             ("abandoned", &mut self.abandoned),
             ("no_workers", &mut self.no_workers),
@@ -255,6 +270,7 @@ pub(crate) struct Levels {
     pub(crate) ready: usize,
     pub(crate) in_flight: usize,
     pub(crate) paused: bool,
+    pub(crate) breaker: Option<BreakerState>,
     pub(crate) workers: WorkerStats,
 }
 
@@ -281,8 +297,11 @@ impl Recorder {
         self.wait.record_time(wait);
     }
 
-    pub(crate) fn processed(&mut self, time: Duration, stray: Stray) {
+    pub(crate) fn processed(&mut self, time: Duration) {
         self.processing.record_time(time);
+    }
+
+    pub(crate) fn stray(&mut self, stray: Stray) {
         self.stray += stray.unknown + stray.second;
     }
 
@@ -303,6 +322,7 @@ impl Recorder {
             waiting: levels.waiting,
             ready: levels.ready,
             in_flight: levels.in_flight,
+            breaker: levels.breaker,
             paused: levels.paused,
             restarts: self.restarts,
             workers: levels.workers,

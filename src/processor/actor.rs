@@ -1,6 +1,14 @@
 //! One worker: an actor around one processor.
 
-use std::{any::Any, fmt, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    future::{Future, poll_fn},
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use futures_util::FutureExt;
@@ -113,6 +121,7 @@ async fn build<P: BatchProcessor>(factory: Factory<P>) -> Result<Box<P>, String>
 
 /// Runs one batch. Gives the processor back unless it panicked.
 async fn work<P: BatchProcessor>(mut processor: Box<P>, mut assignment: Assignment<P::Job>) -> Option<Box<P>> {
+    let cancelled = assignment.cancelled();
     let batch = assignment.start()?;
     let jobs = batch.len();
     let verdict = AssertUnwindSafe(async {
@@ -121,18 +130,32 @@ async fn work<P: BatchProcessor>(mut processor: Box<P>, mut assignment: Assignme
             Err(error) => Verdict::whole(JobError::Failed(Arc::new(error)), jobs),
         }
     });
-    match verdict.catch_unwind().await {
-        Ok(verdict) => {
+    let ended = until(cancelled, verdict.catch_unwind()).await;
+    match ended {
+        Some(Ok(verdict)) => {
             assignment.done(verdict);
-            Some(processor)
+            return Some(processor);
         }
-        Err(panic) => {
+        Some(Err(panic)) => {
             assignment.panicked(message(&*panic).to_owned());
-            contain(|| drop(processor));
             contain(|| drop(panic));
-            None
         }
+        None => assignment.obeyed(),
     }
+    contain(|| drop(processor));
+    None
+}
+
+/// What `work` comes to, unless `stop` comes first; then `work` is dropped, and what panics in that is contained.
+async fn until<T>(stop: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
+    let (mut stop, mut work) = (pin!(stop), Box::pin(work));
+    let ended = poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending => stop.as_mut().poll(cx).map(|()| None),
+    });
+    let ended = ended.await;
+    contain(|| drop(work));
+    ended
 }
 
 /// What a panic says.

@@ -14,7 +14,7 @@ mod restarts;
 
 pub use actor::ProcessorActor;
 pub(crate) use pool::Pool;
-pub(crate) use report::{Assignment, Report, Reports};
+pub(crate) use report::{Assignment, Cancel, Report, Reports};
 
 /// Builds a worker's processor.
 pub(crate) type Factory<P> = Arc<dyn Fn() -> P + Send + Sync>;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{
-    Assignment, BatchProcessor, Factory, ProcessorActor, Reports,
+    Assignment, BatchProcessor, Cancel, Factory, ProcessorActor, Reports,
     actor::Build,
     restarts::{Pause, Restarts},
 };
@@ -26,6 +26,8 @@ pub(crate) struct Pool<P: BatchProcessor> {
     factory: Factory<P>,
     home: Arc<Reports<P::Job>>,
     seats: Vec<Seat<P>>,
+    /// Threads that were given up and still run.
+    lost_threads: usize,
 }
 
 struct Seat<P: BatchProcessor> {
@@ -33,6 +35,7 @@ struct Seat<P: BatchProcessor> {
     /// `None` while no worker holds the seat.
     addr: Option<Addr<ProcessorActor<P>>>,
     arbiter: Option<Arbiter>,
+    cancel: Arc<Cancel>,
     restarts: Restarts,
     state: State,
 }
@@ -48,7 +51,7 @@ enum State {
 
 impl<P: BatchProcessor> Pool<P> {
     pub(crate) fn new(collector: Arc<str>, workers: Workers, factory: Factory<P>, home: Arc<Reports<P::Job>>) -> Self {
-        Self { collector, workers, factory, home, seats: Vec::new() }
+        Self { collector, workers, factory, home, seats: Vec::new(), lost_threads: 0 }
     }
 
     /// Starts every worker, once. Called on the collector's arbiter.
@@ -61,6 +64,7 @@ impl<P: BatchProcessor> Pool<P> {
                 id: WorkerId { seat, generation: 0 },
                 addr: None,
                 arbiter: None,
+                cancel: Arc::default(),
                 restarts: Restarts::default(),
                 state: State::Away(Pause { until: now, resting: false }),
             });
@@ -80,6 +84,11 @@ impl<P: BatchProcessor> Pool<P> {
     fn build(&mut self, at: usize, now: Instant) {
         let id = self.seats[at].id;
         if self.seats[at].addr.is_none() {
+            if self.lost_threads > self.seats.len() {
+                let seat = &mut self.seats[at];
+                seat.state = State::Away(seat.restarts.unprepared(now));
+                return;
+            }
             match self.hire(id) {
                 Ok((addr, arbiter)) => {
                     self.seats[at].addr = Some(addr);
@@ -154,21 +163,43 @@ impl<P: BatchProcessor> Pool<P> {
     /// A worker is no more: its actor was dropped, usually with its arbiter. Returns whether it was known.
     pub(crate) fn gone(&mut self, worker: WorkerId, now: Instant) -> bool {
         if !self.failed(worker, "gone", now) {
+            // The late end of a thread that was given up: there is room for another.
+            self.lost_threads = self.lost_threads.saturating_sub(1);
             return false;
         }
         let seat = &mut self.seats[worker.seat];
         seat.id.generation += 1;
         seat.addr = None;
+        seat.cancel = Arc::default();
         stop(seat.arbiter.take());
         true
     }
 
     /// Hands a batch to a worker. If it has gone meanwhile, the assignment reports so.
     pub(crate) fn assign(&mut self, worker: WorkerId, flight: FlightId, batch: Batch<P::Job>) {
-        let assignment = Assignment::new(worker, flight, batch, Arc::clone(&self.home));
+        let home = Arc::clone(&self.home);
+        let cancel = self.seat(worker).map(|seat| Arc::clone(&seat.cancel)).unwrap_or_default();
+        let assignment = Assignment::new(worker, flight, batch, home, cancel);
         if let Some(addr) = self.seat(worker).and_then(|seat| seat.addr.as_ref()) {
             addr.do_send(assignment);
         }
+    }
+
+    /// Tells a worker to stop what it is doing.
+    pub(crate) fn cancel(&mut self, worker: WorkerId, flight: FlightId) {
+        if let Some(seat) = self.seat(worker) {
+            seat.cancel.flight(flight);
+        }
+    }
+
+    /// A worker was told to stop and has not: its thread does not return. Another takes its seat – but while as many threads as
+    /// there are seats are lost like that, none does. Returns whether the worker was known.
+    pub(crate) fn give_up(&mut self, worker: WorkerId, now: Instant) -> bool {
+        if !self.gone(worker, now) {
+            return false;
+        }
+        self.lost_threads += 1;
+        true
     }
 
     /// When the next worker is to be built again.

@@ -3,9 +3,18 @@
 //! However a worker goes away – it answers, panics, stops, its arbiter dies – its [`Assignment`] reports. The one exception is
 //! a thread that never returns; for that the replies wait at home, and never depend on the worker.
 
-use std::{mem, sync::Arc};
+use std::{
+    future::{Future, poll_fn},
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Poll,
+};
 
 use actix::Message;
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use crate::{
@@ -23,6 +32,8 @@ pub(crate) enum Report<J: Job> {
     Done { worker: WorkerId, flight: FlightId, batch: Batch<J>, verdict: Verdict<J> },
     /// The processor has panicked; it needs to be built anew.
     Panicked { worker: WorkerId, flight: FlightId, batch: Batch<J>, message: String },
+    /// The worker stopped because it was told to; its processor needs to be built anew.
+    Cancelled { worker: WorkerId, flight: FlightId, batch: Batch<J> },
     /// The worker went away before it started on this batch.
     Returned { flight: FlightId, batch: Batch<J> },
     /// The worker went away while it worked on this batch.
@@ -60,6 +71,22 @@ pub(crate) struct Assignment<J: Job> {
     batch: Option<Batch<J>>,
     started: bool,
     home: Arc<Reports<J>>,
+    cancel: Arc<Cancel>,
+}
+
+/// How the collector tells one worker to stop what it is doing.
+#[derive(Debug, Default)]
+pub(crate) struct Cancel {
+    /// The flight that is to stop; 0 is none.
+    flight: AtomicU64,
+    waker: AtomicWaker,
+}
+
+impl Cancel {
+    pub(crate) fn flight(&self, flight: FlightId) {
+        self.flight.store(flight.0, Ordering::Release);
+        self.waker.wake();
+    }
 }
 
 impl<J: Job> Message for Assignment<J> {
@@ -67,14 +94,37 @@ impl<J: Job> Message for Assignment<J> {
 }
 
 impl<J: Job> Assignment<J> {
-    pub(crate) fn new(worker: WorkerId, flight: FlightId, batch: Batch<J>, home: Arc<Reports<J>>) -> Self {
-        Self { worker, flight, batch: Some(batch), started: false, home }
+    pub(crate) fn new(
+        worker: WorkerId,
+        flight: FlightId,
+        batch: Batch<J>,
+        home: Arc<Reports<J>>,
+        cancel: Arc<Cancel>,
+    ) -> Self {
+        Self { worker, flight, batch: Some(batch), started: false, home, cancel }
     }
 
     /// The worker begins. `None` is never seen: an assignment has its batch until it reports.
     pub(crate) fn start(&mut self) -> Option<&Batch<J>> {
         self.started = true;
         self.batch.as_ref()
+    }
+
+    /// Resolves when the worker is to stop. It holds nothing of the assignment.
+    pub(crate) fn cancelled(&self) -> impl Future<Output = ()> + use<J> {
+        let (cancel, flight) = (Arc::clone(&self.cancel), self.flight);
+        poll_fn(move |cx| {
+            cancel.waker.register(cx.waker());
+            if cancel.flight.load(Ordering::Acquire) == flight.0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+    }
+
+    /// The worker has stopped because it was told to.
+    pub(crate) fn obeyed(mut self) {
+        let (worker, flight) = (self.worker, self.flight);
+        if let Some(batch) = self.batch.take() {
+            self.home.push(Report::Cancelled { worker, flight, batch });
+        }
     }
 
     pub(crate) fn done(mut self, verdict: Verdict<J>) {

@@ -1,0 +1,33 @@
+//! The sign of life that extends a time-out.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// Shared between a batch, wherever its worker runs, and its flight at home.
+#[derive(Debug)]
+pub(crate) struct Heartbeat {
+    since: Instant,
+    /// Microseconds from `since` to the last beat.
+    last: AtomicU64,
+}
+
+impl Heartbeat {
+    pub(crate) fn new(since: Instant) -> Self {
+        Self { since, last: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn beat(&self, now: Instant) {
+        let micros = now.saturating_duration_since(self.since).as_micros();
+        self.last.fetch_max(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The last sign of life.
+    pub(crate) fn last(&self) -> Instant {
+        let beat = self.since.checked_add(Duration::from_micros(self.last.load(Ordering::Relaxed)));
+        beat.unwrap_or(self.since)
+    }
+}

@@ -1,0 +1,363 @@
+//! Stops calling a downstream that fails, and finds out when it is back.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::ConfigError;
+
+/// A circuit breaker: after too many failures nothing is sent for a while, then a few probes, then everything again.
+///
+/// A call is a batch. It fails when it fails whole – an error, a panic, a time-out, a wrong number of results – or takes longer
+/// than `slow`. While the breaker is open, jobs wait (`max_pending` pushes back), or are refused: see
+/// [`reject`](Self::reject).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use actix_batch::Breaker;
+///
+/// // Opens after 5 failures in a row, or when half of at least 20 calls within 10 s fail or take over 2 s.
+/// let breaker = Breaker::consecutive(5)
+///     .rate(0.5, Duration::from_secs(10), 20)
+///     .slow(Duration::from_secs(2))
+///     .open_for(Duration::from_secs(5))
+///     .probes(2);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Breaker {
+    consecutive: Option<u32>,
+    rate: Option<Rate>,
+    slow: Option<Duration>,
+    open_for: Duration,
+    probes: u32,
+    reject: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    share: f64,
+    window: Duration,
+    least: usize,
+}
+
+/// What a breaker lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BreakerState {
+    /// Everything.
+    Closed,
+    /// A few probes.
+    HalfOpen,
+    /// Nothing.
+    Open,
+}
+
+impl BreakerState {
+    /// The state's name in logs and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half-open",
+            Self::Open => "open",
+        }
+    }
+}
+
+impl Breaker {
+    /// Opens after so many failures in a row.
+    pub fn consecutive(failures: u32) -> Self {
+        Self { consecutive: Some(failures), ..Self::defaults() }
+    }
+
+    /// Opens when this share (above 0, up to 1) of the calls within the window failed, once there were at least `least`.
+    pub fn failure_rate(share: f64, window: Duration, least: usize) -> Self {
+        Self::defaults().rate(share, window, least)
+    }
+
+    fn defaults() -> Self {
+        let open_for = Duration::from_secs(5);
+        Self { consecutive: None, rate: None, slow: None, open_for, probes: 1, reject: false }
+    }
+
+    /// Opens by failure rate as well; see [`failure_rate`](Self::failure_rate).
+    pub fn rate(mut self, share: f64, window: Duration, least: usize) -> Self {
+        self.rate = Some(Rate { share, window, least });
+        self
+    }
+
+    /// A call that takes longer than this counts as failed, whatever it answered. Default: no call is slow.
+    pub fn slow(mut self, limit: Duration) -> Self {
+        self.slow = Some(limit);
+        self
+    }
+
+    /// How long it stays open before it sends probes. Default: 5 s.
+    pub fn open_for(mut self, time: Duration) -> Self {
+        self.open_for = time;
+        self
+    }
+
+    /// How many batches are sent, and must succeed, before it closes. Default: 1.
+    pub fn probes(mut self, probes: u32) -> Self {
+        self.probes = probes;
+        self
+    }
+
+    /// While open, ready jobs fail with [`JobError::CircuitOpen`](crate::JobError::CircuitOpen) instead of waiting.
+    pub fn reject(mut self) -> Self {
+        self.reject = true;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.consecutive == Some(0) {
+            return Err(ConfigError::new("breaker.consecutive", 0, "at least 1 failure"));
+        }
+        if let Some(Rate { share, window, least }) = self.rate {
+            if !(share > 0.0 && share <= 1.0) {
+                return Err(ConfigError::new("breaker.rate", share, "a share above 0 and up to 1"));
+            }
+            if window.is_zero() || least == 0 {
+                return Err(ConfigError::new(
+                    "breaker.rate",
+                    format_args!("{least} calls in {window:?}"),
+                    "more than 0",
+                ));
+            }
+        }
+        if self.probes == 0 {
+            return Err(ConfigError::new("breaker.probes", 0, "at least 1 batch"));
+        }
+        Ok(())
+    }
+}
+
+/// What the breaker says to a batch that is about to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Permit {
+    Go,
+    /// Nothing before this time; `None`: not before a probe has answered.
+    Hold(Option<Instant>),
+    Reject {
+        retry_in: Duration,
+    },
+}
+
+/// A breaker at work: pure, told the time.
+#[derive(Debug)]
+pub(super) struct Circuit {
+    rules: Breaker,
+    phase: Phase,
+    in_a_row: u32,
+    /// Calls within the window, and whether they failed.
+    calls: VecDeque<(Instant, bool)>,
+    failed_calls: usize,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Closed,
+    Open { until: Instant },
+    HalfOpen { sent: u32, succeeded: u32 },
+}
+
+impl Circuit {
+    pub(super) fn new(rules: Breaker) -> Self {
+        Self { rules, phase: Phase::Closed, in_a_row: 0, calls: VecDeque::new(), failed_calls: 0 }
+    }
+
+    pub(super) fn state(&self) -> BreakerState {
+        match self.phase {
+            Phase::Closed => BreakerState::Closed,
+            Phase::Open { .. } => BreakerState::Open,
+            Phase::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    /// Whether a batch may be sent now.
+    pub(super) fn permit(&mut self, now: Instant) -> Permit {
+        if let Phase::Open { until } = self.phase {
+            if now < until {
+                return self.deny(Some(until), now);
+            }
+            self.phase = Phase::HalfOpen { sent: 0, succeeded: 0 };
+        }
+        match self.phase {
+            Phase::HalfOpen { sent, .. } if sent >= self.rules.probes => self.deny(None, now),
+            _ => Permit::Go,
+        }
+    }
+
+    fn deny(&self, until: Option<Instant>, now: Instant) -> Permit {
+        if !self.rules.reject {
+            return Permit::Hold(until);
+        }
+        Permit::Reject { retry_in: until.map_or(self.rules.open_for, |until| until - now) }
+    }
+
+    /// A batch is sent. Returns whether it is a probe.
+    pub(super) fn sent(&mut self) -> bool {
+        match &mut self.phase {
+            Phase::HalfOpen { sent, .. } => {
+                *sent += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A probe came back without having been tried.
+    pub(super) fn unsent(&mut self, probe: bool) {
+        if let (true, Phase::HalfOpen { sent, .. }) = (probe, &mut self.phase) {
+            *sent -= 1;
+        }
+    }
+
+    /// A batch was answered. What was sent before the breaker opened says nothing about the downstream of now.
+    pub(super) fn answered(&mut self, failed: bool, took: Duration, probe: bool, now: Instant) {
+        let failed = failed || self.rules.slow.is_some_and(|limit| took > limit);
+        match &mut self.phase {
+            Phase::Closed => {
+                self.count(failed, now);
+                if failed && self.is_too_much() {
+                    self.open(now);
+                }
+            }
+            Phase::HalfOpen { .. } if probe && failed => self.open(now),
+            Phase::HalfOpen { succeeded, .. } if probe => {
+                *succeeded += 1;
+                if *succeeded >= self.rules.probes {
+                    self.close();
+                }
+            }
+            Phase::HalfOpen { .. } | Phase::Open { .. } => {}
+        }
+    }
+
+    fn count(&mut self, failed: bool, now: Instant) {
+        self.in_a_row = if failed { self.in_a_row.saturating_add(1) } else { 0 };
+        let Some(Rate { window, .. }) = self.rules.rate else { return };
+        self.calls.push_back((now, failed));
+        self.failed_calls += usize::from(failed);
+        while let Some((at, failed)) = self.calls.front().copied().filter(|(at, _)| *at + window <= now) {
+            debug_assert!(at <= now);
+            self.calls.pop_front();
+            self.failed_calls -= usize::from(failed);
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "counts of calls within a window are far below 2⁵²")]
+    fn is_too_much(&self) -> bool {
+        let in_a_row = self.rules.consecutive.is_some_and(|limit| self.in_a_row >= limit);
+        let by_rate = self.rules.rate.is_some_and(|Rate { share, least, .. }| {
+            self.calls.len() >= least && self.failed_calls as f64 >= share * self.calls.len() as f64
+        });
+        in_a_row || by_rate
+    }
+
+    fn open(&mut self, now: Instant) {
+        self.close();
+        self.phase = Phase::Open { until: now + self.rules.open_for };
+    }
+
+    fn close(&mut self) {
+        self.phase = Phase::Closed;
+        self.in_a_row = 0;
+        self.calls.clear();
+        self.failed_calls = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+    const FAST: Duration = Duration::from_millis(1);
+
+    fn fail(circuit: &mut Circuit, times: usize, now: Instant) {
+        (0..times).for_each(|_| circuit.answered(true, FAST, false, now));
+    }
+
+    #[test]
+    fn it_opens_after_so_many_failures_in_a_row_and_a_success_starts_the_count_anew() {
+        let (mut circuit, now) = (Circuit::new(Breaker::consecutive(3)), Instant::now());
+        fail(&mut circuit, 2, now);
+        circuit.answered(false, FAST, false, now);
+        fail(&mut circuit, 2, now);
+        assert_eq!(circuit.state(), BreakerState::Closed);
+        fail(&mut circuit, 1, now);
+        assert_eq!(circuit.state(), BreakerState::Open);
+        assert_eq!(circuit.permit(now), Permit::Hold(Some(now + S * 5)));
+    }
+
+    #[test]
+    fn it_opens_by_the_failure_rate_of_its_window_once_there_are_enough_calls() {
+        let start = Instant::now();
+        let mut circuit = Circuit::new(Breaker::failure_rate(0.5, S * 10, 4));
+        fail(&mut circuit, 3, start);
+        assert_eq!(circuit.state(), BreakerState::Closed, "three calls are too few");
+        circuit.answered(false, FAST, false, start + S * 11);
+        fail(&mut circuit, 2, start + S * 11);
+        assert_eq!(circuit.state(), BreakerState::Closed, "the first three have left the window");
+        fail(&mut circuit, 1, start + S * 12);
+        assert_eq!(circuit.state(), BreakerState::Open);
+    }
+
+    #[test]
+    fn slow_calls_count_as_failures() {
+        let (mut circuit, now) = (Circuit::new(Breaker::consecutive(2).slow(S)), Instant::now());
+        circuit.answered(false, S, false, now);
+        circuit.answered(false, S + FAST, false, now);
+        circuit.answered(false, S + FAST, false, now);
+        assert_eq!(circuit.state(), BreakerState::Open);
+    }
+
+    #[test]
+    fn half_open_it_sends_its_probes_and_no_more_and_closes_when_all_succeed() {
+        let start = Instant::now();
+        let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S).probes(2));
+        fail(&mut circuit, 1, start);
+        for _ in 0..2 {
+            assert_eq!(circuit.permit(start + S), Permit::Go);
+            assert!(circuit.sent());
+        }
+        assert_eq!(circuit.permit(start + S), Permit::Hold(None));
+        circuit.answered(false, FAST, true, start + S);
+        assert_eq!(circuit.state(), BreakerState::HalfOpen);
+        circuit.answered(false, FAST, true, start + S);
+        assert_eq!(circuit.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_failed_probe_opens_it_again_and_an_old_answer_changes_nothing() {
+        let start = Instant::now();
+        let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S));
+        fail(&mut circuit, 1, start);
+        assert_eq!(circuit.permit(start + S), Permit::Go);
+        assert!(circuit.sent());
+        circuit.answered(false, FAST, false, start + S);
+        assert_eq!(circuit.state(), BreakerState::HalfOpen, "sent before it opened: not a probe");
+        circuit.answered(true, FAST, true, start + S);
+        assert_eq!(circuit.permit(start + S), Permit::Hold(Some(start + S * 2)));
+    }
+
+    #[test]
+    fn it_rejects_with_the_time_that_is_left() {
+        let start = Instant::now();
+        let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S * 5).reject());
+        fail(&mut circuit, 1, start);
+        assert_eq!(circuit.permit(start + S * 2), Permit::Reject { retry_in: S * 3 });
+    }
+
+    #[test]
+    fn rules_that_cannot_be_are_refused() {
+        assert!(Breaker::consecutive(0).check().is_err());
+        assert!(Breaker::consecutive(1).probes(0).check().is_err());
+        assert!(Breaker::failure_rate(0.0, S, 1).check().is_err());
+        assert!(Breaker::failure_rate(f64::NAN, S, 1).check().is_err());
+        assert!(Breaker::failure_rate(1.0, Duration::ZERO, 1).check().is_err());
+        assert!(Breaker::failure_rate(1.0, S, 1).check().is_ok());
+    }
+}

@@ -1,0 +1,204 @@
+//! Not more than so much per second.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::{ConfigError, bell::Bell};
+
+/// Limits jobs or batches per second. Clones share one limit, so several collectors can keep to one quota together.
+///
+/// The rule is the *leaky bucket as a meter* (ITU-T I.371, where it is also called the generic cell rate algorithm): what leaves
+/// fills a bucket that leaks at the rate; a batch may leave while the bucket holds no more than the burst. A batch is never split
+/// for it: one that is larger than the burst leaves, and the next one waits the longer.
+///
+/// ```
+/// use actix_batch::RateLimit;
+///
+/// let quota = RateLimit::jobs_per_second(500.0).burst(100.0);
+/// let shared = quota.clone();
+/// shared.set_per_second(200.0).unwrap(); // also while collectors run
+/// assert_eq!(quota.per_second(), 200.0);
+/// ```
+#[derive(Debug, Clone)]
+pub struct RateLimit {
+    bucket: Arc<Mutex<Bucket>>,
+    unit: Unit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Jobs,
+    Batches,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    per_second: f64,
+    burst: f64,
+    /// What it held at the time.
+    level: f64,
+    at: Option<Instant>,
+    /// The collectors that wait for it.
+    bells: Vec<Weak<Bell>>,
+}
+
+impl RateLimit {
+    /// So many jobs per second, evenly spaced: a batch of 50 at 500 per second keeps the next one back for 100 ms.
+    pub fn jobs_per_second(jobs: f64) -> Self {
+        Self::new(jobs, Unit::Jobs)
+    }
+
+    /// So many batches per second, evenly spaced.
+    pub fn batches_per_second(batches: f64) -> Self {
+        Self::new(batches, Unit::Batches)
+    }
+
+    fn new(per_second: f64, unit: Unit) -> Self {
+        let bucket = Bucket { per_second, burst: 0.0, level: 0.0, at: None, bells: Vec::new() };
+        Self { bucket: Arc::new(Mutex::new(bucket)), unit }
+    }
+
+    /// Lets so many jobs (or batches) leave at once after a quiet time, ahead of the rate. Default: 0, evenly spaced.
+    pub fn burst(self, ahead: f64) -> Self {
+        self.bucket.lock().burst = ahead;
+        self
+    }
+
+    /// The present rate.
+    pub fn per_second(&self) -> f64 {
+        self.bucket.lock().per_second
+    }
+
+    /// Changes the rate, for every collector that shares this limit. What has left already stays accounted for.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for a rate that is not a positive, finite number; the rate stays as it was.
+    pub fn set_per_second(&self, per_second: f64) -> Result<(), ConfigError> {
+        positive("rate_limit.per_second", per_second)?;
+        let mut bucket = self.bucket.lock();
+        bucket.leak(Instant::now());
+        bucket.per_second = per_second;
+        let bells = bucket.bells.clone();
+        drop(bucket);
+        bells.iter().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
+        Ok(())
+    }
+
+    /// This collector is told when the rate changes.
+    pub(crate) fn subscribe(&self, bell: &Arc<Bell>) {
+        let mut bucket = self.bucket.lock();
+        bucket.bells.retain(|bell| bell.strong_count() > 0);
+        bucket.bells.push(Arc::downgrade(bell));
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let bucket = self.bucket.lock();
+        positive("rate_limit.per_second", bucket.per_second)?;
+        if !(bucket.burst >= 0.0 && bucket.burst.is_finite()) {
+            return Err(ConfigError::new("rate_limit.burst", bucket.burst, "0 or more"));
+        }
+        Ok(())
+    }
+
+    /// Takes the room for a batch, or says when there will be some.
+    #[allow(clippy::cast_precision_loss, reason = "a batch has at most 2³² jobs")]
+    pub(super) fn take(&self, jobs: usize, now: Instant) -> Result<(), Instant> {
+        let mut bucket = self.bucket.lock();
+        bucket.leak(now);
+        let over = bucket.level - bucket.burst;
+        if over > Bucket::SPILL {
+            return Err(now.checked_add(bucket.time(over)).unwrap_or(now + Bucket::NEVER));
+        }
+        bucket.level += if self.unit == Unit::Jobs { jobs as f64 } else { 1.0 };
+        Ok(())
+    }
+}
+
+impl Bucket {
+    /// Less than this is rounding.
+    const SPILL: f64 = 1e-6;
+    /// For this process.
+    const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn leak(&mut self, now: Instant) {
+        let since = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.level = (self.level - since.as_secs_f64() * self.per_second).max(0.0);
+        self.at = Some(now);
+    }
+
+    /// How long so much takes to leak, rounded up to a microsecond.
+    fn time(&self, level: f64) -> Duration {
+        let micros = (level / self.per_second * 1e6).ceil() / 1e6;
+        Duration::try_from_secs_f64(micros).unwrap_or(Self::NEVER).min(Self::NEVER)
+    }
+}
+
+fn positive(key: &str, number: f64) -> Result<(), ConfigError> {
+    if number > 0.0 && number.is_finite() {
+        return Ok(());
+    }
+    Err(ConfigError::new(key, number, "a positive number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// When each of so many batches leaves, in ms, if all wait from the start.
+    fn departures(limit: &RateLimit, jobs: usize, batches: usize) -> Vec<u128> {
+        let start = Instant::now();
+        let mut now = start;
+        (0..batches)
+            .map(|_| {
+                while let Err(later) = limit.take(jobs, now) {
+                    now = later;
+                }
+                (now - start).as_millis()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn batches_are_evenly_spaced() {
+        assert_eq!(departures(&RateLimit::batches_per_second(10.0), 7, 4), [0, 100, 200, 300]);
+    }
+
+    #[test]
+    fn a_batch_takes_as_much_of_the_schedule_as_it_has_jobs() {
+        assert_eq!(departures(&RateLimit::jobs_per_second(500.0), 50, 4), [0, 100, 200, 300]);
+    }
+
+    #[test]
+    fn a_burst_leaves_ahead_of_the_schedule_and_a_larger_batch_still_leaves() {
+        assert_eq!(departures(&RateLimit::batches_per_second(10.0).burst(2.0), 1, 5), [0, 0, 0, 100, 200]);
+        assert_eq!(departures(&RateLimit::jobs_per_second(100.0).burst(10.0), 100, 3), [0, 900, 1900]);
+    }
+
+    #[test]
+    fn clones_share_one_bucket_and_the_rate_changes_for_all() {
+        let (one, now) = (RateLimit::batches_per_second(10.0), Instant::now());
+        let other = one.clone();
+        assert_eq!(one.take(1, now), Ok(()));
+        assert_eq!(other.take(1, now), Err(now + MS * 100));
+        other.set_per_second(1000.0).unwrap();
+        assert_eq!(one.take(1, now + MS * 100), Ok(()));
+        assert_eq!(one.take(1, now + MS * 101), Ok(()));
+    }
+
+    #[test]
+    fn rates_that_cannot_be_are_refused() {
+        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(RateLimit::jobs_per_second(rate).check().is_err());
+            assert!(RateLimit::jobs_per_second(1.0).set_per_second(rate).is_err());
+        }
+        assert!(RateLimit::jobs_per_second(1.0).burst(-1.0).check().is_err());
+    }
+}
