@@ -45,6 +45,8 @@ pub mod prelude;
 mod processor;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+#[cfg(feature = "actix-web")]
+mod web;
 
 pub use batch::{Batch, Outcomes, Trigger};
 pub use collector::{
