@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn nothing_begins_after_the_limit_from_acceptance() {
-        let retry = Retry::fixed(MS * 100).attempts(10).give_up_after(MS * 250);
+        let retry: Retry<String> = Retry::fixed(MS * 100).attempts(10).give_up_after(MS * 250);
         let accepted = Instant::now();
         let next = |after: u32| retry.next(1, accepted, accepted + MS * after);
         assert!(next(150).is_some());
