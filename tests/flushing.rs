@@ -4,8 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc,
+        atomic::{AtomicU64, Ordering},
     },
     thread,
 };
@@ -16,7 +15,10 @@ use actix_batch::{
     test_util::{Ledger, Script, Seen},
 };
 use futures_util::future::join_all;
-use tokio::time::{Instant, advance, sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, advance, sleep},
+};
 
 use self::support::{Broken, Desk, Tenfold, balanced, ms, paused, quiet, real_time, tenfold};
 
@@ -237,103 +239,30 @@ impl Job for Counted {
     type Error = Broken;
 }
 
-/// What the flood must not keep from happening has happened.
-#[derive(Clone, Default)]
-struct Seal(Arc<AtomicBool>);
+/// So many messages take many times the interval and many turns of the arbiter.
+const FLOOD: usize = 200_000;
 
-impl Seal {
-    fn set(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    fn is_set(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-/// So many messages take many times the interval: what has not had its turn by then never would have.
-const FLOOD: u64 = 1_000_000;
-/// So many messages the mailbox is kept filled with: never empty, and not without bound either.
-const BACKLOG: u64 = 20_000;
-
-/// Another thread that sends jobs without a break until `over`, or until it has sent the whole flood; `join` says whether it
-/// was over before that. `unread(sent, existing)` says how many messages are still in the mailbox.
-///
-/// Returns when the mailbox is filled: nothing on this arbiter has run meanwhile.
-fn flood(
-    door: Recipient<SubmitJob<Counted>>,
-    over: Seal,
-    unread: impl Fn(u64, u64) -> u64 + Send + 'static,
-) -> thread::JoinHandle<bool> {
-    let (filled, is_filled) = mpsc::channel();
+/// Another thread fills the mailbox; nothing on this arbiter runs meanwhile. actix empties a mailbox before it does anything
+/// else, so from now on everything else has to make its way through the flood. Returns what counts the unread jobs, where
+/// those that are read are refused.
+fn flood(door: Recipient<SubmitJob<Counted>>) -> Arc<AtomicU64> {
+    let unread = Arc::new(AtomicU64::new(0));
+    let existing = Arc::clone(&unread);
     let flooding = thread::spawn(move || {
-        let existing = Arc::new(AtomicU64::new(0));
-        (1..FLOOD).any(|sent| {
-            door.do_send(SubmitJob::new(Counted::new(&existing)));
-            if sent == BACKLOG {
-                filled.send(()).unwrap();
-            }
-            while sent % 100 == 0 && unread(sent, existing.load(Ordering::SeqCst)) > BACKLOG && !over.is_set() {
-                thread::yield_now();
-            }
-            over.is_set()
-        })
+        (0..FLOOD).for_each(|_| door.do_send(SubmitJob::new(Counted::new(&existing))));
     });
-    is_filled.recv().unwrap();
-    flooding
+    flooding.join().unwrap();
+    unread
 }
 
-/// Waits for the flooding thread without blocking the arbiter.
-async fn joined(flooding: thread::JoinHandle<bool>) -> bool {
-    tokio::task::spawn_blocking(|| flooding.join().unwrap()).await.unwrap()
-}
-
-/// Sees batches that left by the interval.
-struct Watch(Seal);
-
-impl BatchProcessor for Watch {
-    type Job = Counted;
-
-    async fn process(&mut self, batch: &Batch<Counted>) -> Result<Outcomes<Counted>, Broken> {
-        if batch.trigger() == Trigger::Interval {
-            self.0.set();
-        }
-        Ok(Outcomes::all(()))
-    }
-}
-
-#[test]
-fn an_interval_flush_happens_during_a_flood_of_messages_from_another_thread() {
-    real_time(async || {
-        let seal = Seal::default();
-        let watch = seal.clone();
-        // On a thread of its own, so that only the flush itself needs the flooded arbiter's attention.
-        let jobs = Collector::builder(move || Watch(watch.clone()))
-            .workers(Workers::threads(1))
-            .max_size(2_000_000)
-            .max_pending(2_000_000)
-            .interval(ms(5))
-            .start()
-            .unwrap();
-        quiet().await;
-        // All of these jobs are accepted and pending until the flush, so whatever is not pending is unread.
-        let ledger = Ledger::new(&jobs);
-        let flooding =
-            flood(jobs.recipient(), seal, move |sent, _| sent.saturating_sub(ledger.balance().most_pending as u64));
-        assert!(joined(flooding).await, "the whole flood went by without an interval flush");
-        jobs.shutdown(Shutdown::drain()).await.unwrap();
-        let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.accepted, stats.pending), (stats.succeeded, 0));
-    });
-}
-
-/// Needs several turns for a batch.
-struct Slow;
+/// Tells how many jobs each batch had, and takes several turns for it.
+struct Slow(mpsc::UnboundedSender<(usize, Trigger)>);
 
 impl BatchProcessor for Slow {
     type Job = Counted;
 
-    async fn process(&mut self, _: &Batch<Counted>) -> Result<Outcomes<Counted>, Broken> {
+    async fn process(&mut self, batch: &Batch<Counted>) -> Result<Outcomes<Counted>, Broken> {
+        self.0.send((batch.len(), batch.trigger())).unwrap();
         for _ in 0..8 {
             tokio::task::yield_now().await;
         }
@@ -342,17 +271,42 @@ impl BatchProcessor for Slow {
 }
 
 #[test]
+fn an_interval_flush_happens_during_a_flood_of_messages_from_another_thread() {
+    real_time(async || {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let jobs = Collector::builder(move || Slow(tell.clone()))
+            .max_size(2 * FLOOD)
+            .max_pending(2 * FLOOD)
+            .interval(ms(5))
+            .start()
+            .unwrap();
+        quiet().await;
+        flood(jobs.recipient());
+        let (size, trigger) = told.recv().await.unwrap();
+        assert_eq!(trigger, Trigger::Interval);
+        assert!(size < FLOOD, "it waited for the flood to end");
+        jobs.shutdown(Shutdown::drain()).await.unwrap();
+        let stats = jobs.stats().await.unwrap();
+        assert_eq!((stats.accepted, stats.pending), (stats.succeeded, 0));
+    });
+}
+
+#[test]
 fn a_local_worker_finishes_a_batch_during_a_flood_of_messages_from_another_thread() {
     real_time(async || {
-        let seal = Seal::default();
-        let jobs = Collector::builder(|| Slow).workers(Workers::local(1)).max_size(1).max_pending(1).start().unwrap();
+        let (tell, _told) = mpsc::unbounded_channel();
+        // Full with one job: what is read of the flood is refused, and is nothing but a flood.
+        let jobs = Collector::builder(move || Slow(tell.clone()))
+            .workers(Workers::local(1))
+            .max_size(1)
+            .max_pending(1)
+            .start()
+            .unwrap();
         quiet().await;
-        // The collector is full, so the jobs of the flood are refused and dropped as they are read.
         let first = jobs.submit(Counted::new(&Arc::default()));
-        let flooding = flood(jobs.recipient(), seal.clone(), |_, existing| existing);
+        let unread = flood(jobs.recipient());
         first.await.unwrap();
-        seal.set();
-        assert!(joined(flooding).await, "the whole flood went by before the batch was finished");
+        assert!(unread.load(Ordering::SeqCst) > 0, "it waited for the flood to end");
         jobs.shutdown(Shutdown::drain()).await.unwrap();
         let stats = jobs.stats().await.unwrap();
         assert_eq!((stats.accepted, stats.pending), (stats.succeeded, 0));

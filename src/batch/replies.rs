@@ -59,7 +59,10 @@ impl<J: Job> Block<J> {
 
     fn reuse(&mut self, first: u64) {
         self.first = first;
-        *self.abandoned.get_mut() = 0;
+        // Whoever left the waiting line was never settled, and its slot says still that it has gone.
+        if mem::take(self.abandoned.get_mut()) > 0 {
+            self.slots.get_mut().fill_with(|| Slot::Open);
+        }
     }
 
     pub(crate) fn id(&self, at: u32) -> JobId {

@@ -62,6 +62,11 @@ pub(crate) async fn quiet() {
     }
 }
 
+/// Waits for a future on a thread of `spawn_blocking`.
+pub(crate) fn wait<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Handle::current().block_on(future)
+}
+
 /// Milliseconds.
 pub(crate) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)

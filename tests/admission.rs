@@ -1,0 +1,339 @@
+//! Who gets in: never more than `max_pending`, first come, first served; and what becomes of jobs whose callers have gone.
+#![cfg(feature = "test-util")]
+
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use actix_batch::{
+    prelude::*,
+    test_util::{Ledger, Recorded, Script},
+};
+use futures_util::{FutureExt, future::join_all};
+use tokio::time::sleep;
+
+use self::support::{Desk, Tenfold, balanced, guarded, ms, paused, quiet, real_time, tenfold, wait};
+
+mod support;
+
+type Reply = Recorded<JobResult<Tenfold>>;
+
+/// A full collector: one worker that holds job 0, `max_size` and `max_pending` 1.
+async fn full() -> (Collector<Tenfold>, Desk<Tenfold>, Ledger<Tenfold>) {
+    let (desk, factory) = Desk::new();
+    let jobs = Collector::builder(factory).workers(Workers::local(1)).max_size(1).max_pending(1).start().unwrap();
+    quiet().await;
+    let ledger = Ledger::new(&jobs);
+    (jobs, desk, ledger)
+}
+
+#[test]
+fn of_100_000_jobs_never_more_than_max_pending_are_held_and_all_are_answered() {
+    paused(async || {
+        let script = Script::new(tenfold);
+        let jobs = Collector::builder(script.factory()).max_pending(1_000).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies = join_all((0..100_000).map(|number| ledger.submit(Tenfold(number)))).await;
+        assert!((0..).zip(replies).all(|(number, reply)| reply.unwrap() == number * 10));
+        let balance = balanced(&ledger, &jobs).await;
+        assert_eq!((balance.succeeded, balance.most_pending, balance.most_waiting), (100_000, 1_000, 99_000));
+    });
+}
+
+#[test]
+fn from_four_threads_too_never_more_than_max_pending_are_held_and_all_are_answered() {
+    static HELD: AtomicUsize = AtomicUsize::new(0);
+    /// Counts what the processors hold: a lower bound of what the collector holds, and one that it does not count itself.
+    struct Counting;
+    impl BatchProcessor for Counting {
+        type Job = Tenfold;
+
+        async fn process(&mut self, batch: &Batch<Tenfold>) -> Result<Outcomes<Tenfold>, support::Broken> {
+            assert!(HELD.fetch_add(batch.len(), Ordering::SeqCst) + batch.len() <= 200);
+            tokio::task::yield_now().await;
+            HELD.fetch_sub(batch.len(), Ordering::SeqCst);
+            Ok(Outcomes::each(batch.iter().map(tenfold)))
+        }
+    }
+    real_time(async || {
+        let jobs = Collector::builder(|| Counting)
+            .workers(Workers::threads(2))
+            .max_size(50)
+            .max_pending(200)
+            .interval(ms(1))
+            .start()
+            .unwrap();
+        let ledger = Ledger::new(&jobs);
+        let callers: Vec<_> = (0..4)
+            .map(|caller| {
+                let ledger = ledger.clone();
+                tokio::task::spawn_blocking(move || {
+                    let answered = |(number, reply): (u64, Reply)| assert_eq!(wait(reply).unwrap(), number * 10);
+                    let mut replies = VecDeque::new();
+                    for number in caller * 5_000..(caller + 1) * 5_000 {
+                        replies.push_back((number, ledger.submit(Tenfold(number))));
+                        if replies.len() == 400 {
+                            answered(replies.pop_front().unwrap());
+                        }
+                    }
+                    replies.into_iter().for_each(answered);
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        assert_eq!(balanced(&ledger, &jobs).await.succeeded, 20_000);
+    });
+}
+
+#[test]
+fn try_submit_hands_the_job_back_while_the_collector_is_full() {
+    paused(async || {
+        let (jobs, mut desk, ledger) = full().await;
+        let first = ledger.try_submit(Tenfold(0)).unwrap();
+        let refused = ledger.try_submit(Tenfold(1)).unwrap_err();
+        assert_eq!((refused.job, refused.reason), (Tenfold(1), actix_batch::Reason::Overloaded));
+        desk.next().await.complete();
+        first.await.unwrap();
+        let second = ledger.try_submit(Tenfold(2)).unwrap();
+        desk.next().await.complete();
+        second.await.unwrap();
+        assert_eq!(balanced(&ledger, &jobs).await.handed_back, 1);
+    });
+}
+
+#[test]
+fn the_message_door_answers_overloaded_at_once() {
+    paused(async || {
+        let (jobs, mut desk, ledger) = full().await;
+        let first = ledger.submit(Tenfold(0));
+        let held = desk.next().await;
+        let refused = ledger.send(&jobs.recipient(), Tenfold(1)).await.unwrap();
+        assert!(matches!(refused, Err(JobError::Overloaded)), "{refused:?}");
+        assert!(refused.unwrap_err().is_retryable());
+        held.complete();
+        first.await.unwrap();
+        assert_eq!(balanced(&ledger, &jobs).await.overloaded, 1);
+    });
+}
+
+#[test]
+fn freed_room_goes_to_the_waiting_line_in_its_order_before_the_message_door() {
+    paused(async || {
+        let (jobs, mut desk, ledger) = full().await;
+        let mut line: Vec<_> = (0..4).map(|number| ledger.submit(Tenfold(number))).collect();
+        for number in 0..4 {
+            let held = desk.next().await;
+            assert_eq!(held.numbers(), [number]);
+            // The room is the line's from the moment in which it is freed: nobody who asks now overtakes it.
+            held.complete();
+            let overtaking = ledger.send(&jobs.recipient(), Tenfold(100));
+            assert_eq!(line.remove(0).await.unwrap(), number * 10);
+            if number < 3 {
+                assert!(ledger.try_submit(Tenfold(101)).is_err());
+                assert!(matches!(overtaking.await.unwrap(), Err(JobError::Overloaded)));
+            } else {
+                // Nobody waits any more. The message came before the room, or after it.
+                let last = tokio::task::spawn_local(overtaking);
+                quiet().await;
+                if let Some(held) = desk.try_next() {
+                    held.complete();
+                }
+                last.await.unwrap().unwrap().ok();
+            }
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn a_waiter_that_gives_up_leaves_the_line() {
+    paused(async || {
+        let (jobs, mut desk, ledger) = full().await;
+        let first = ledger.submit(Tenfold(0));
+        let mut line: Vec<_> = (1..=5).map(|number| ledger.submit(Tenfold(number))).collect();
+        assert_eq!(jobs.stats().await.unwrap().waiting, 5);
+        // One from the middle, one from the front, and the last.
+        drop(line.remove(2));
+        drop(line.remove(0));
+        drop(line.pop());
+        assert_eq!(jobs.stats().await.unwrap().waiting, 2);
+        for number in [0, 2, 4] {
+            let held = desk.next().await;
+            assert_eq!(held.numbers(), [number]);
+            held.complete();
+        }
+        first.await.unwrap();
+        assert!(join_all(line).await.iter().all(Result::is_ok));
+        let balance = balanced(&ledger, &jobs).await;
+        assert_eq!((balance.submitted, balance.gone), (6, 3));
+        let stats = jobs.stats().await.unwrap();
+        assert_eq!((stats.accepted, stats.rejected, stats.failed.abandoned), (3, 0, 0), "they were never accepted");
+    });
+}
+
+#[test]
+fn whoever_comes_after_a_waiter_that_gave_up_gets_its_own_reply() {
+    paused(async || {
+        let (jobs, mut desk, ledger) = full().await;
+        let first = ledger.submit(Tenfold(0));
+        // They leave the line; the places of their replies are used again by later jobs.
+        for number in 0..100 {
+            drop(ledger.submit(Tenfold(number)));
+        }
+        desk.next().await.complete();
+        first.await.unwrap();
+        for number in 0..2_000 {
+            let reply = tokio::task::spawn_local(ledger.submit(Tenfold(number)));
+            quiet().await;
+            assert!(!reply.is_finished(), "job {number} was answered before it was processed");
+            desk.next().await.complete();
+            assert_eq!(reply.await.unwrap().unwrap(), number * 10);
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn a_job_whose_caller_has_gone_before_its_batch_starts_is_skipped_and_counted() {
+    paused(async || {
+        let script = Script::new(tenfold).keep_jobs();
+        let jobs = Collector::builder(script.factory()).interval(ms(5)).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let mut replies: Vec<_> = (0..5).map(|number| ledger.submit(Tenfold(number))).collect();
+        drop(replies.remove(3));
+        drop(replies.remove(0));
+        for (number, reply) in [1, 2, 4].into_iter().zip(replies) {
+            assert_eq!(reply.await.unwrap(), number * 10);
+        }
+        assert_eq!(script.seen()[0].jobs, [Tenfold(1), Tenfold(2), Tenfold(4)]);
+        let balance = balanced(&ledger, &jobs).await;
+        let stats = jobs.stats().await.unwrap();
+        assert_eq!((balance.gone, stats.failed.abandoned), (2, 2));
+    });
+}
+
+#[test]
+fn a_batch_without_callers_never_reaches_a_processor() {
+    paused(async || {
+        let script = Script::new(tenfold);
+        let jobs = Collector::builder(script.factory()).interval(ms(5)).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        (0..3).for_each(|number| drop(ledger.submit(Tenfold(number))));
+        sleep(ms(10)).await;
+        assert!(script.sizes().is_empty());
+        balanced(&ledger, &jobs).await;
+        assert_eq!(jobs.stats().await.unwrap().failed.abandoned, 3);
+    });
+}
+
+#[test]
+fn a_job_whose_caller_goes_while_it_waits_for_a_worker_is_skipped_too() {
+    paused(async || {
+        let (mut desk, factory) = Desk::<Tenfold>::new();
+        let jobs = Collector::builder(factory).workers(Workers::local(1)).max_size(1).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let [first, second, third] = [0, 1, 2].map(|number| ledger.submit(Tenfold(number)));
+        let held = desk.next().await;
+        drop(second);
+        held.complete();
+        let held = desk.next().await;
+        assert_eq!(held.numbers(), [2]);
+        held.complete();
+        assert_eq!((first.await.unwrap(), third.await.unwrap()), (0, 20));
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn a_caller_that_goes_while_its_job_is_processed_disturbs_nobody() {
+    paused(async || {
+        let (mut desk, factory) = Desk::<Tenfold>::new();
+        let jobs = Collector::builder(factory).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let [first, mut second, third] = [0, 1, 2].map(|number| ledger.submit(Tenfold(number)));
+        assert!((&mut second).now_or_never().is_none(), "it has been polled, and waits");
+        let held = desk.next().await;
+        drop(second);
+        held.complete();
+        assert_eq!((first.await.unwrap(), third.await.unwrap()), (0, 20));
+        let balance = balanced(&ledger, &jobs).await;
+        let stats = jobs.stats().await.unwrap();
+        assert_eq!((balance.gone, stats.succeeded, stats.failed.total()), (1, 3, 0), "its result reaches nobody");
+    });
+}
+
+#[test]
+fn a_caller_that_goes_after_its_reply_disturbs_nobody() {
+    paused(async || {
+        let script = Script::new(tenfold);
+        let jobs = Collector::builder(script.factory()).max_size(1).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        for number in 0..1_000 {
+            let unread = ledger.submit(Tenfold(number));
+            quiet().await;
+            drop(unread);
+        }
+        assert_eq!(ledger.submit(Tenfold(7)).await.unwrap(), 70);
+        balanced(&ledger, &jobs).await;
+        assert_eq!(jobs.stats().await.unwrap().succeeded, 1_001);
+    });
+}
+
+#[test]
+fn a_job_by_do_send_is_processed_and_counts_as_nobodys_loss() {
+    paused(async || {
+        let script = Script::new(tenfold).keep_jobs();
+        let jobs = Collector::builder(script.factory()).interval(ms(5)).start().unwrap();
+        quiet().await;
+        let ledger = Ledger::new(&jobs);
+        ledger.do_send(&jobs.recipient(), Tenfold(1));
+        quiet().await;
+        // A neighbour that has gone makes the batch look for the abandoned: a forgotten reply is none.
+        drop(ledger.submit(Tenfold(2)));
+        ledger.do_send(&jobs.recipient(), Tenfold(3));
+        sleep(ms(10)).await;
+        assert_eq!(script.seen()[0].jobs, [Tenfold(1), Tenfold(3)], "{:?}", script.seen());
+        balanced(&ledger, &jobs).await;
+        let stats = jobs.stats().await.unwrap();
+        assert_eq!((stats.succeeded, stats.failed.abandoned), (2, 1));
+    });
+}
+
+#[test]
+fn a_job_is_accepted_before_the_actor_is_started() {
+    paused(async || {
+        let script = Script::new(tenfold);
+        let actor = Collector::builder(script.factory()).max_size(2).max_pending(3).build().unwrap();
+        let jobs = actor.handle();
+        let ledger = Ledger::new(&jobs);
+        // Two fill a batch, one more fills the collector, and one waits in line.
+        let replies: Vec<_> = (0..4).map(|number| ledger.submit(Tenfold(number))).collect();
+        assert!(ledger.try_submit(Tenfold(4)).is_err());
+        quiet().await;
+        actor.start();
+        for (number, reply) in (0..).zip(replies) {
+            assert_eq!(reply.await.unwrap(), number * 10);
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn what_an_actor_that_was_never_started_has_accepted_is_answered_when_it_goes() {
+    guarded(|| {
+        let script = Script::new(tenfold);
+        let actor = Collector::builder(script.factory()).max_size(2).max_pending(3).build().unwrap();
+        let jobs = actor.handle();
+        let ledger = Ledger::new(&jobs);
+        let replies: Vec<_> = (0..4).map(|number| ledger.submit(Tenfold(number))).collect();
+        drop(actor);
+        for reply in replies {
+            assert!(matches!(reply.now_or_never(), Some(Err(JobError::ShutDown))));
+        }
+        assert!(matches!(ledger.submit(Tenfold(5)).now_or_never(), Some(Err(JobError::ShutDown))));
+        support::balanced_at_the_end(&ledger);
+    });
+}
