@@ -8,7 +8,7 @@ use actix_web::{
 use crate::{Closed, JobError, Rejected};
 
 /// What `Retry-After` says, in seconds: a full collector has room again within a few batches.
-const RETRY_AFTER: u32 = 1;
+const RETRY_AFTER: u64 = 1;
 
 /// With the feature `actix-web`, a handler that submits a job is one line.
 ///
@@ -16,6 +16,9 @@ const RETRY_AFTER: u32 = 1;
 /// |---|---|---|
 /// | `Failed` | the error's own | its `ResponseError` writes the response, status, headers and body. The downstream's faults arrive here, so 502 is yours to say |
 /// | `Overloaded`, `NoWorkers`, `ShutDown` | 503, `Retry-After: 1` | asking again, here or at another instance, may succeed |
+/// | `CircuitOpen` | 503, `Retry-After` as long as the breaker stays open | the downstream is known to fail |
+/// | `TimedOut` | 504 | the downstream did not answer in time |
+/// | `TooLarge` | 413 | the downstream refuses this job alone |
 /// | `NoResult` | 404 | the downstream has nothing under this job's key |
 /// | `Mismatch`, `DuplicateKey` | 500 | the processor does not fit what it is asked: a defect of this service |
 /// | `Panicked`, `Lost` | 500 | the job may have taken effect, so no client is invited to send it again |
@@ -57,7 +60,11 @@ impl<E: ResponseError> ResponseError for JobError<E> {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Failed(error) => error.status_code(),
-            Self::Overloaded | Self::NoWorkers | Self::ShutDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::NoWorkers | Self::ShutDown | Self::CircuitOpen { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoResult => StatusCode::NOT_FOUND,
             Self::Mismatch { .. } | Self::DuplicateKey | Self::Panicked | Self::Lost | Self::Abandoned => {
                 StatusCode::INTERNAL_SERVER_ERROR
@@ -68,7 +75,8 @@ impl<E: ResponseError> ResponseError for JobError<E> {
     fn error_response(&self) -> HttpResponse {
         match self {
             Self::Failed(error) => error.error_response(),
-            other => plain(other),
+            Self::CircuitOpen { retry_in } => plain(self, retry_in.as_secs().max(RETRY_AFTER)),
+            other => plain(other, RETRY_AFTER),
         }
     }
 }
@@ -91,7 +99,7 @@ impl<J> ResponseError for Rejected<J> {
     }
 
     fn error_response(&self) -> HttpResponse {
-        plain(self)
+        plain(self, RETRY_AFTER)
     }
 }
 
@@ -102,14 +110,14 @@ impl ResponseError for Closed {
     }
 
     fn error_response(&self) -> HttpResponse {
-        plain(self)
+        plain(self, RETRY_AFTER)
     }
 }
 
-fn plain(error: &impl ResponseError) -> HttpResponse {
+fn plain(error: &impl ResponseError, retry_after: u64) -> HttpResponse {
     let mut response = HttpResponseBuilder::new(error.status_code());
     if error.status_code() == StatusCode::SERVICE_UNAVAILABLE {
-        response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+        response.insert_header((header::RETRY_AFTER, retry_after));
     }
     response.content_type("text/plain; charset=utf-8").body(error.to_string())
 }

@@ -140,6 +140,6 @@ impl<T> fmt::Debug for Batch<T> {
             .field("len", &self.jobs.len())
             .field("trigger", &self.trigger)
             .field("attempt", &self.attempt)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

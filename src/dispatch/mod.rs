@@ -510,8 +510,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn time_out(&mut self, now: Instant) {
-        let wants_jobs =
-            self.rules.split_poison || self.rules.retry.as_ref().is_some_and(|retry| retry.wants_timeouts());
+        let wants_jobs = self.rules.split_poison || self.rules.retry.as_ref().is_some_and(Retry::wants_timeouts);
         while let Some(at) = self.flights.iter().position(|flight| self.deadline(flight).is_some_and(|due| due <= now))
         {
             if self.flights[at].overdue.is_none() {
