@@ -31,6 +31,7 @@ use crate::{
     batch::{Batch, Deliveries, Replies, Tally, Verdict, contain},
     config::NoWorkers,
     dispatch::{Dispatch, FlightId, Order, Sealed, WorkerId},
+    flush::Timing,
     job::Job,
     observe::{Levels, Recorder},
     processor::{BatchProcessor, Pool, Report, Reports},
@@ -68,7 +69,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
     const MESSAGES_PER_TURN: u32 = 256;
 
     pub(super) fn new(builder: Builder<P>) -> Self {
-        let shared = Arc::new(Shared::new(&builder.config));
+        let shared = Arc::new(Shared::new(&builder.config, builder.flushing));
         let home = Arc::new(Reports::new(Arc::clone(&shared.bell)));
         let pool = Pool::new(Arc::clone(&shared.name), builder.config.workers, builder.factory, Arc::clone(&home));
         Self {
@@ -144,14 +145,16 @@ impl<P: BatchProcessor> CollectorActor<P> {
         loop {
             let alarm = self.alarm.map(|(at, _)| at);
             let mut sealed = mem::take(&mut self.sealed);
-            let view = self.shared.intake.look(now, alarm, &mut sealed);
+            let idle = self.dispatch.is_idle();
+            let view = self.shared.intake.look(now, alarm, idle, &mut sealed);
             let nothing_new = sealed.is_empty();
             for batch in sealed.drain(..) {
                 self.flushed(batch);
             }
             self.sealed = sealed;
-            // Settling frees room, and those who waited for it may fill a batch: look again.
-            if !self.dispatch_all(now) && nothing_new {
+            // Settling frees room, and those who waited for it may fill a batch; a worker that is still free may want the
+            // open one: look again.
+            if !self.dispatch_all(now) && nothing_new && self.dispatch.is_idle() == idle {
                 return view;
             }
         }
@@ -270,6 +273,10 @@ impl<P: BatchProcessor> CollectorActor<P> {
             return;
         };
         let took = now.saturating_duration_since(flight.sent_at);
+        if !verdict.is_whole_failure() {
+            let waited = flight.sent_at.saturating_duration_since(flight.opened_at);
+            self.shared.intake.answered(&Timing { jobs: batch.len(), waited, took });
+        }
         self.recorder.processed(took, verdict.stray());
         let (id, failed) = (batch.id(), verdict.is_whole_failure());
         debug!(collector = &*self.shared.name, batch = id, jobs = batch.len(), failed, ?took, "settled");
@@ -455,7 +462,7 @@ impl<P: BatchProcessor> Drop for CollectorActor<P> {
         for (job, replies) in line {
             refuse_in_line(job, replies, &mut self.deliveries);
         }
-        self.shared.intake.look(Instant::now(), None, &mut self.sealed);
+        self.shared.intake.look(Instant::now(), None, false, &mut self.sealed);
         for sealed in mem::take(&mut self.sealed) {
             self.dispatch.batch_ready(sealed);
         }

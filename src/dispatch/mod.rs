@@ -106,6 +106,11 @@ impl<J: Job> Dispatch<J> {
         self.free.retain(|free| *free != worker);
     }
 
+    /// Whether a worker is free, and no batch waits for it.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.paused && !self.refusing && self.ready.is_empty() && !self.free.is_empty()
+    }
+
     /// Whether ready batches are held back.
     pub(crate) fn pause(&mut self, paused: bool) {
         self.paused = paused;
