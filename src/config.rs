@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ConfigError,
-    flush::{FlushPolicy, SizeOrInterval},
+    flush::{Adaptive, Debounce, FixedInterval, FlushPolicy, Idle, SizeOrInterval, Strategy, Weight},
 };
 
 /// A collector's settings, as a configuration file or the environment holds them.
@@ -36,9 +36,19 @@ pub struct CollectorConfig {
     pub strategy: Strategy,
     /// Jobs per batch at the most, from 1 to `max_pending`. Default: 100.
     pub max_size: usize,
-    /// How long a batch's first job waits for others, up to 24 hours. Default: 5 ms.
+    /// How long a batch's first job waits for others, up to 24 hours; [`Strategy`] says what it is to each. Default: 5 ms.
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
+    /// For [`Strategy::Session`]: how long a batch's first job waits at most, however many follow, from `interval` to 24 hours.
+    /// Default: 10 × `interval`.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub max_wait: Option<Duration>,
+    /// For [`Strategy::Weight`], which needs it: what the jobs of a batch weigh together at the most, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_weight: Option<u64>,
+    /// For [`Strategy::Adaptive`]: how soon a job should be answered, up to 24 hours. Default: 4 × `interval`.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub target_latency: Option<Duration>,
     /// Jobs accepted and not yet settled at the most, up to 2³² − 1. Default: 10,000.
     pub max_pending: usize,
     /// How many workers, and where they run. Default: [`Workers::local(2)`](Workers::local).
@@ -54,6 +64,9 @@ impl Default for CollectorConfig {
             strategy: Strategy::SizeOrInterval,
             max_size: 100,
             interval: Duration::from_millis(5),
+            max_wait: None,
+            max_weight: None,
+            target_latency: None,
             max_pending: 10_000,
             workers: Workers::local(2),
             no_workers: NoWorkers::Wait,
@@ -67,8 +80,10 @@ impl CollectorConfig {
     const MOST_PENDING: usize = u32::MAX as usize;
     const MOST_WORKERS: usize = 1024;
 
-    /// Reads `STRATEGY`, `BATCH_CAPACITY` (jobs) and `BATCH_TIME_WINDOW` (milliseconds) from the environment; what is not set
-    /// keeps its default.
+    /// Reads `STRATEGY`, `BATCH_CAPACITY` and `BATCH_TIME_WINDOW` from the environment; what is not set keeps its default.
+    ///
+    /// `BATCH_CAPACITY` is `max_size`, in jobs – with the strategy `weight` it is `max_weight`. `BATCH_TIME_WINDOW` is
+    /// `interval`, in milliseconds. [`Strategy`] says what they mean to each.
     ///
     /// # Errors
     ///
@@ -97,7 +112,11 @@ impl CollectorConfig {
                 value.parse().map_err(|_| ConfigError::new(&key, format_args!("`{value}`"), Strategy::allowed()))?;
         }
         if let Some((key, value)) = variable("BATCH_CAPACITY") {
-            config.max_size = number(&key, &value, Self::MOST_PENDING, "jobs")?;
+            if config.strategy == Strategy::Weight {
+                config.max_weight = Some(number(&key, &value, u64::MAX, "weight")?);
+            } else {
+                config.max_size = number(&key, &value, Self::MOST_PENDING, "jobs")?;
+            }
         }
         if let Some((key, value)) = variable("BATCH_TIME_WINDOW") {
             config.interval = Duration::from_millis(number(&key, &value, Self::LONGEST_MILLIS, "milliseconds")?);
@@ -125,6 +144,18 @@ impl CollectorConfig {
             let allowed = "more than 0 and at most 24 hours (a `max_size` of 1 sends every job at once)".to_owned();
             return refuse("interval", &format_args!("{:?}", self.interval), allowed);
         }
+        if self.max_wait.is_some_and(|max_wait| max_wait < self.interval || max_wait > Self::LONGEST) {
+            let allowed = format!("at least `interval`, which is {:?}, and at most 24 hours", self.interval);
+            return refuse("max_wait", &shown(self.max_wait), allowed);
+        }
+        if self.max_weight == Some(0) || (self.max_weight.is_none() && self.strategy == Strategy::Weight) {
+            let value = self.max_weight.map_or("unset".to_owned(), |weight| weight.to_string());
+            return refuse("max_weight", &value, "at least 1, and the strategy `weight` needs it".to_owned());
+        }
+        if self.target_latency.is_some_and(|target| target.is_zero() || target > Self::LONGEST) {
+            let allowed = "more than 0 and at most 24 hours".to_owned();
+            return refuse("target_latency", &shown(self.target_latency), allowed);
+        }
         if self.workers.count == 0 || self.workers.count > Self::MOST_WORKERS {
             return refuse("workers", &self.workers.count, format!("1 to {} workers", Self::MOST_WORKERS));
         }
@@ -135,8 +166,27 @@ impl CollectorConfig {
         match self.strategy {
             Strategy::SizeOrInterval => Box::new(SizeOrInterval::new(self.max_size, Some(self.interval))),
             Strategy::Capacity => Box::new(SizeOrInterval::new(self.max_size, None)),
+            Strategy::FixedWindow => Box::new(FixedInterval::new(self.interval)),
+            Strategy::Session | Strategy::SlidingWindow => Box::new(self.debounce()),
+            Strategy::Idle => Box::new(Idle),
+            Strategy::Weight => Box::new(Weight::new(self.max_weight.unwrap_or(u64::MAX)).interval(self.interval)),
+            Strategy::Adaptive => Box::new(self.adaptive()),
         }
     }
+
+    fn debounce(&self) -> Debounce {
+        let debounce = Debounce::new(self.interval);
+        self.max_wait.map_or(debounce, |max_wait| debounce.max_wait(max_wait))
+    }
+
+    fn adaptive(&self) -> Adaptive {
+        let target = self.target_latency.unwrap_or(self.interval * 4);
+        Adaptive::new(target, 1..=self.max_size, Duration::ZERO..=self.interval)
+    }
+}
+
+fn shown(duration: Option<Duration>) -> String {
+    duration.map_or("unset".to_owned(), |duration| format!("{duration:?}"))
 }
 
 /// A whole number from 1 to `most`.
@@ -148,51 +198,6 @@ where
     parsed.ok_or_else(|| {
         ConfigError::new(key, format_args!("`{value}`"), format!("a whole number of {unit} from 1 to {most}"))
     })
-}
-
-/// Which flush policy decides when a batch leaves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Strategy {
-    /// `size-or-interval`: `max_size` jobs, or the first job has waited for `interval`.
-    #[default]
-    SizeOrInterval,
-    /// `capacity`: `max_size` jobs, however long that takes.
-    Capacity,
-}
-
-impl Strategy {
-    /// Every strategy.
-    pub const ALL: &'static [Self] = &[Self::SizeOrInterval, Self::Capacity];
-
-    /// Its word in configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SizeOrInterval => "size-or-interval",
-            Self::Capacity => "capacity",
-        }
-    }
-
-    fn allowed() -> String {
-        let words: Vec<_> = Self::ALL.iter().map(|strategy| format!("`{strategy}`")).collect();
-        format!("one of {}", words.join(", "))
-    }
-}
-
-impl fmt::Display for Strategy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Strategy {
-    type Err = ConfigError;
-
-    fn from_str(word: &str) -> Result<Self, ConfigError> {
-        let found = Self::ALL.iter().copied().find(|strategy| strategy.as_str() == word);
-        found.ok_or_else(|| ConfigError::new("strategy", format_args!("`{word}`"), Self::allowed()))
-    }
 }
 
 /// How many workers, and where they run.
@@ -295,7 +300,8 @@ mod tests {
         }
         assert_eq!(
             said(&[("STRATEGY", "often")]),
-            "`STRATEGY` cannot be `often`: one of `size-or-interval`, `capacity`"
+            "`STRATEGY` cannot be `often`: one of `size-or-interval`, `capacity`, `fixed-window`, `session`, \
+             `sliding-window`, `idle`, `weight`, `adaptive`"
         );
         for value in ["0", "-1", "", "many", "1.5", "18446744073709551616", "4294967296"] {
             let said = said(&[("BATCH_CAPACITY", value)]);
@@ -320,6 +326,12 @@ mod tests {
             ("max_pending", CollectorConfig { max_pending: usize::MAX, ..default() }),
             ("interval", CollectorConfig { interval: Duration::ZERO, ..default() }),
             ("interval", CollectorConfig { interval: Duration::MAX, ..default() }),
+            ("max_wait", CollectorConfig { max_wait: Some(Duration::from_millis(4)), ..default() }),
+            ("max_wait", CollectorConfig { max_wait: Some(Duration::MAX), ..default() }),
+            ("max_weight", CollectorConfig { max_weight: Some(0), ..default() }),
+            ("max_weight", CollectorConfig { strategy: Strategy::Weight, ..default() }),
+            ("target_latency", CollectorConfig { target_latency: Some(Duration::ZERO), ..default() }),
+            ("target_latency", CollectorConfig { target_latency: Some(Duration::MAX), ..default() }),
             ("workers", CollectorConfig { workers: Workers::local(0), ..default() }),
             ("workers", CollectorConfig { workers: Workers::threads(usize::MAX), ..default() }),
         ];
@@ -330,19 +342,29 @@ mod tests {
     }
 
     #[test]
-    fn configuration_survives_a_round_trip_and_strategies_their_words() {
+    fn configuration_survives_a_round_trip() {
         let config = CollectorConfig {
             workers: Workers::threads(3),
-            strategy: Strategy::Capacity,
+            strategy: Strategy::Session,
             interval: Duration::from_micros(1500),
+            max_wait: Some(Duration::from_millis(20)),
+            max_weight: Some(u64::MAX),
+            target_latency: Some(Duration::from_secs(1)),
             no_workers: NoWorkers::Fail,
             ..Default::default()
         };
-        let json = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<CollectorConfig>(&json).unwrap(), config);
-        for strategy in Strategy::ALL {
-            assert_eq!(strategy.as_str().parse(), Ok(*strategy));
-            assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.as_str());
+        for config in [config, CollectorConfig::default()] {
+            let json = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<CollectorConfig>(&json).unwrap(), config);
         }
+    }
+
+    #[test]
+    fn the_capacity_of_a_weight_is_a_weight() {
+        let config = from_vars(&[("BATCH_CAPACITY", "5000000000"), ("STRATEGY", "weight")]).unwrap();
+        assert_eq!((config.max_weight, config.max_size), (Some(5_000_000_000), 100));
+        assert_eq!(config.check(), Ok(()));
+        let said = from_vars(&[("BATCH_CAPACITY", "0"), ("STRATEGY", "weight")]).unwrap_err().to_string();
+        assert_eq!(said, "`BATCH_CAPACITY` cannot be `0`: a whole number of weight from 1 to 18446744073709551615");
     }
 }

@@ -53,9 +53,10 @@ pub use collector::{
     Admission, Answer, Builder, Collector, CollectorActor, CollectorService, Flush, GetStats, Pause, Resume,
     SetMaxInFlight, Shutdown, ShutdownReport, SubmitAll, SubmitJob,
 };
-pub use config::{CollectorConfig, NoWorkers, Strategy, Workers};
+pub use config::{CollectorConfig, NoWorkers, Workers};
 pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
 pub use error::{Closed, ConfigError, JobError, Reason, Rejected, StartError};
+pub use flush::Strategy;
 pub use job::{Job, JobId, JobResult, Submit};
 pub use observe::{Distribution, Failures, Stats, WorkerStats};
 pub use processor::{BatchProcessor, ProcessorActor};

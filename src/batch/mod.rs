@@ -19,8 +19,12 @@ pub(crate) use replies::{Block, Blocks, Deliveries, Replies, Requester, SlotRef,
 pub enum Trigger {
     /// It reached `max_size`.
     Size,
-    /// Its first job had waited for the interval.
+    /// Its time had come: the first job had waited for the interval, or whatever else the flush policy goes by.
     Interval,
+    /// Its jobs weighed as much as may be.
+    Weight,
+    /// A worker was free.
+    Idle,
     /// The collector held `max_pending` jobs: nothing more could have joined.
     Full,
     /// Somebody asked, by `flush` or a `Flush` message.
@@ -39,6 +43,8 @@ impl Trigger {
         match self {
             Self::Size => "size",
             Self::Interval => "interval",
+            Self::Weight => "weight",
+            Self::Idle => "idle",
             Self::Full => "full",
             Self::Manual => "manual",
             Self::Drain => "drain",

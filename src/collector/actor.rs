@@ -30,7 +30,8 @@ use crate::{
     JobError,
     batch::{Batch, Deliveries, Replies, Tally, Trigger, Verdict, contain},
     config::NoWorkers,
-    dispatch::{Dispatch, Fate, FlightId, Order, Sealed, WorkerId},
+    dispatch::{Dispatch, Fate, FlightId, Landed, Order, Sealed, WorkerId},
+    flush::Timing,
     job::Job,
     observe::{Levels, Recorder},
     processor::{BatchProcessor, Pool, Report, Reports},
@@ -67,7 +68,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
     const MESSAGES_PER_TURN: u32 = 256;
 
     pub(super) fn new(builder: Builder<P>) -> Self {
-        let shared = Arc::new(Shared::new(&builder.config));
+        let shared = Arc::new(Shared::new(&builder.config, builder.flushing));
         if let Some(limit) = &builder.rules.rate_limit {
             limit.subscribe(&shared.bell);
         }
@@ -145,14 +146,16 @@ impl<P: BatchProcessor> CollectorActor<P> {
         loop {
             let alarm = self.alarm.map(|(at, _)| at);
             let mut sealed = mem::take(&mut self.sealed);
-            let view = self.shared.intake.look(now, alarm, &mut sealed);
+            let idle = self.dispatch.is_idle();
+            let view = self.shared.intake.look(now, alarm, idle, &mut sealed);
             let nothing_new = sealed.is_empty();
             for batch in sealed.drain(..) {
                 self.flushed(batch);
             }
             self.sealed = sealed;
-            // Settling frees room, and those who waited for it may fill a batch: look again.
-            if !self.dispatch_all(now) && nothing_new {
+            // Settling frees room, and those who waited for it may fill a batch; a worker that is still free may want the
+            // open one: look again.
+            if !self.dispatch_all(now) && nothing_new && self.dispatch.is_idle() == idle {
                 return view;
             }
         }
@@ -294,9 +297,15 @@ impl<P: BatchProcessor> CollectorActor<P> {
 
     /// A flight has ended, unless it had ended before.
     fn landed(&mut self, flight: FlightId, fate: Fate<P::Job>, batch: Batch<P::Job>, now: Instant) {
-        match self.dispatch.landed(flight, fate, batch, now) {
-            Some(took) => self.recorder.processed(took),
-            None => self.recorder.late += 1,
+        let (jobs, answered) =
+            (batch.len(), matches!(&fate, Fate::Answered(verdict) if verdict.whole_failure().is_none()));
+        let Some(Landed { waited, took }) = self.dispatch.landed(flight, fate, batch, now) else {
+            self.recorder.late += 1;
+            return;
+        };
+        self.recorder.processed(took);
+        if answered {
+            self.shared.intake.answered(&Timing { jobs, waited, took });
         }
     }
 
@@ -470,7 +479,7 @@ impl<P: BatchProcessor> Drop for CollectorActor<P> {
         for (job, replies) in line {
             refuse_in_line(job, replies, &mut self.deliveries);
         }
-        self.shared.intake.look(Instant::now(), None, &mut self.sealed);
+        self.shared.intake.look(Instant::now(), None, false, &mut self.sealed);
         for sealed in mem::take(&mut self.sealed) {
             self.dispatch.batch_ready(sealed);
         }

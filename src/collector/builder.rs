@@ -5,11 +5,12 @@ use std::{fmt, sync::Arc, sync::mpsc, thread, time::Duration};
 use actix::{Actor, Supervisor};
 use actix_rt::{Arbiter, System};
 
-use super::{Collector, CollectorActor};
+use super::{Collector, CollectorActor, intake::Flushing};
 use crate::{
     ConfigError, StartError,
-    config::{CollectorConfig, NoWorkers, Strategy, Workers},
+    config::{CollectorConfig, NoWorkers, Workers},
     dispatch::{Breaker, RateLimit, Retry, Rules},
+    flush::{FlushPolicy, Strategy},
     job::Job,
     processor::{BatchProcessor, Factory},
 };
@@ -22,13 +23,16 @@ pub struct Builder<P: BatchProcessor> {
     pub(super) config: CollectorConfig,
     pub(super) factory: Factory<P>,
     pub(super) rules: Rules<ErrorOf<P>>,
+    pub(super) flushing: Flushing<P::Job>,
 }
 
 type ErrorOf<P> = <<P as BatchProcessor>::Job as Job>::Error;
 
 impl<P: BatchProcessor> Builder<P> {
     pub(super) fn new(factory: impl Fn() -> P + Send + Sync + 'static) -> Self {
-        Self { config: CollectorConfig::default(), factory: Arc::new(factory), rules: Rules::default() }
+        let flushing = Flushing { policy: None, weigher: None };
+        let rules = Rules::default();
+        Self { config: CollectorConfig::default(), factory: Arc::new(factory), rules, flushing }
     }
 
     /// Replaces all settings at once, for instance by those of a file or of [`CollectorConfig::from_env`].
@@ -49,14 +53,70 @@ impl<P: BatchProcessor> Builder<P> {
         self
     }
 
+    /// A flush policy of your own, or a combination of the ready ones; it takes the place of the [`strategy`](Self::strategy).
+    /// `max_size` caps it, and `interval` is nothing to it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use actix_batch::{flush::{FlushPolicy, Idle, SizeOrInterval}, prelude::*};
+    /// # struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Error = String; }
+    /// # struct Doubles;
+    /// # impl BatchProcessor for Doubles {
+    /// #     type Job = Double;
+    /// #     async fn process(&mut self, batch: &Batch<Double>) -> Result<Outcomes<Double>, String> {
+    /// #         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * 2)))
+    /// #     }
+    /// # }
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// let policy = Idle.or(SizeOrInterval::new(50, Some(Duration::from_millis(20))));
+    /// let doubles = Collector::builder(|| Doubles).policy(policy).start().unwrap();
+    /// assert_eq!(doubles.submit(Double(2)).await.unwrap(), 4);
+    /// # });
+    /// ```
+    pub fn policy(mut self, policy: impl FlushPolicy) -> Self {
+        self.flushing.policy = Some(Box::new(policy));
+        self
+    }
+
+    /// What a job weighs – bytes, rows, tokens – for [`Strategy::Weight`] and every policy that goes by weight. It runs on the
+    /// submitter's thread, once for each job. A job of which it panics counts as the heaviest.
+    ///
+    /// Default: nobody weighs, and a policy that needs weights is refused.
+    pub fn weigh(mut self, weigh: impl Fn(&P::Job) -> u64 + Send + Sync + 'static) -> Self {
+        self.flushing.weigher = Some(Box::new(weigh));
+        self
+    }
+
+    /// For [`Strategy::Weight`]: what the jobs of a batch weigh together at the most, in the units of [`weigh`](Self::weigh);
+    /// a job that is heavier goes alone. No default.
+    pub fn max_weight(mut self, weight: u64) -> Self {
+        self.config.max_weight = Some(weight);
+        self
+    }
+
+    /// For [`Strategy::Session`]: how long a batch's first job waits at most, however many follow. Default: 10 × `interval`.
+    pub fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.config.max_wait = Some(max_wait);
+        self
+    }
+
+    /// For [`Strategy::Adaptive`]: how soon a job should be answered. Default: 4 × `interval`.
+    pub fn target_latency(mut self, target: Duration) -> Self {
+        self.config.target_latency = Some(target);
+        self
+    }
+
     /// Jobs per batch at the most, from 1 to `max_pending`. Default: 100.
     pub fn max_size(mut self, jobs: usize) -> Self {
         self.config.max_size = jobs;
         self
     }
 
-    /// How long a batch's first job waits for others; later jobs never push it back. The timer ticks in milliseconds.
-    /// Default: 5 ms.
+    /// How long a batch's first job waits for others; later jobs never push it back. [`Strategy`] says what it is to the others.
+    /// The timer ticks in milliseconds. Default: 5 ms.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.config.interval = interval;
         self
@@ -135,6 +195,7 @@ impl<P: BatchProcessor> Builder<P> {
     pub fn build(self) -> Result<CollectorActor<P>, ConfigError> {
         self.config.check()?;
         self.rules.check()?;
+        self.flushing.check(self.config.strategy)?;
         Ok(CollectorActor::new(self))
     }
 

@@ -6,7 +6,7 @@
 //! - Filling a batch and queueing it are one step, so batches keep their order.
 //! - After `close` nothing is accepted.
 //!
-//! No code of the user's runs under the lock but the flush policy, whose panics are caught.
+//! No code of the user's runs under the lock but the flush policy, whose panics are caught. Jobs are weighed before.
 
 use std::{
     collections::VecDeque,
@@ -17,15 +17,16 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tracing::{debug, level_filters::LevelFilter};
+use tracing::{debug, level_filters::LevelFilter, warn};
 
 use crate::{
+    ConfigError,
     batch::{Block, Blocks, Replies, Requester, SlotRef, Trigger},
     bell::Bell,
     config::CollectorConfig,
     dispatch::Sealed,
     error::{Reason, Rejected},
-    flush::{Decision, FlushPolicy, OpenBatch},
+    flush::{Arrival, Decision, FlushPolicy, Gauge, Strategy, Timing},
     job::{Job, JobId, Line, Submit},
 };
 
@@ -33,15 +34,36 @@ pub(crate) struct Intake<J: Job> {
     state: Mutex<State<J>>,
     bell: Arc<Bell>,
     collector: Arc<str>,
+    weigher: Option<Weigher<J>>,
+}
+
+/// Says what a job weighs.
+pub(crate) type Weigher<J> = Box<dyn Fn(&J) -> u64 + Send + Sync>;
+
+/// What decides when the open batch leaves, as far as it was said: without a policy it is that of the strategy.
+pub(crate) struct Flushing<J> {
+    pub(crate) policy: Option<Box<dyn FlushPolicy>>,
+    pub(crate) weigher: Option<Weigher<J>>,
+}
+
+impl<J> Flushing<J> {
+    /// A policy that goes by weight is nothing without weights.
+    pub(crate) fn check(&self, strategy: Strategy) -> Result<(), ConfigError> {
+        let by_weight = self.policy.as_ref().map_or(strategy == Strategy::Weight, |policy| policy.reads_weight());
+        if by_weight && self.weigher.is_none() {
+            let allowed =
+                "the flush policy goes by weight, so the builder's `.weigh(|job| ..)` has to say what a job weighs";
+            return Err(ConfigError::new("weigh", "unset", allowed));
+        }
+        Ok(())
+    }
 }
 
 struct State<J: Job> {
     // The open batch.
     jobs: Vec<J>,
     replies: Replies<J>,
-    opened_at: Option<Instant>,
-    policy: Box<dyn FlushPolicy>,
-    max_size: usize,
+    gauge: Gauge,
     /// Batches that have left it, for the actor to take.
     sealed: Vec<Sealed<J>>,
     /// Emptied buffers, to be filled again.
@@ -73,6 +95,7 @@ pub(crate) struct Buffers<J: Job> {
 struct InLine<J: Job> {
     id: JobId,
     job: Option<J>,
+    weight: u64,
     block: Arc<Block<J>>,
     at: u32,
 }
@@ -97,13 +120,12 @@ pub(crate) struct View {
 }
 
 impl<J: Job> Intake<J> {
-    pub(crate) fn new(config: &CollectorConfig, collector: Arc<str>, bell: Arc<Bell>) -> Self {
+    pub(crate) fn new(config: &CollectorConfig, flushing: Flushing<J>, collector: Arc<str>, bell: Arc<Bell>) -> Self {
+        let policy = flushing.policy.unwrap_or_else(|| config.policy());
         let state = State {
             jobs: Vec::new(),
             replies: Replies::default(),
-            opened_at: None,
-            policy: config.policy(),
-            max_size: config.max_size,
+            gauge: Gauge::new(policy, config.max_size, Instant::now()),
             sealed: Vec::new(),
             spare: Vec::new(),
             blocks: Blocks::default(),
@@ -116,11 +138,12 @@ impl<J: Job> Intake<J> {
             rejected: 0,
             alarm: None,
         };
-        Self { state: Mutex::new(state), bell, collector }
+        Self { state: Mutex::new(state), bell, collector, weigher: flushing.weigher }
     }
 
     /// Accepts the job, or puts it in line.
     pub(crate) fn submit(self: &Arc<Self>, job: J) -> Submit<J> {
+        let weight = self.weigh(&job);
         let mut state = self.state.lock();
         if state.closed {
             state.rejected += 1;
@@ -129,35 +152,35 @@ impl<J: Job> Intake<J> {
         }
         let (block, at) = state.take_slot();
         if state.is_full() {
-            state.wait_in_line(job, Arc::clone(&block), at);
+            state.wait_in_line(job, weight, Arc::clone(&block), at);
             drop(state);
             let line: Weak<Self> = Arc::downgrade(self);
             let slot = SlotRef::new(block, at);
             debug!(collector = &*self.collector, job = slot.id().get(), "waits in line");
             return Submit::in_line(slot, line);
         }
-        state.replies.push_slot(&block, at);
-        let news = state.join(job);
+        let news = state.join(job, weight, |replies| replies.push_slot(&block, at));
         drop(state);
         self.accepted(SlotRef::new(block, at), news)
     }
 
     /// Accepts the job, or hands it back.
     pub(crate) fn try_submit(&self, job: J) -> Result<Submit<J>, Rejected<J>> {
+        let weight = self.weigh(&job);
         let mut state = self.state.lock();
         if let Some(reason) = state.refusal() {
             drop(state);
             return Err(Rejected { job, reason });
         }
         let (block, at) = state.take_slot();
-        state.replies.push_slot(&block, at);
-        let news = state.join(job);
+        let news = state.join(job, weight, |replies| replies.push_slot(&block, at));
         drop(state);
         Ok(self.accepted(SlotRef::new(block, at), news))
     }
 
     /// Accepts a request's job, or answers at once. Returns whether the actor has news.
     pub(crate) fn message(&self, job: J, requester: Requester<J>) -> News {
+        let weight = self.weigh(&job);
         let mut state = self.state.lock();
         if let Some(reason) = state.refusal() {
             drop(state);
@@ -168,11 +191,21 @@ impl<J: Job> Intake<J> {
         }
         let (block, at) = state.blocks.take_slot();
         let id = block.id(at);
-        state.replies.push_requester(requester);
-        let news = state.join(job);
+        let news = state.join(job, weight, |replies| replies.push_requester(requester));
         drop(state);
         self.announce(id, news);
         news
+    }
+
+    /// What the job weighs. A panic of the user's code makes it the heaviest: it goes alone.
+    #[inline]
+    fn weigh(&self, job: &J) -> u64 {
+        self.weigher.as_ref().map_or(0, |weigher| {
+            catch_unwind(AssertUnwindSafe(|| weigher(job))).unwrap_or_else(|_| {
+                warn!(collector = &*self.collector, "weighing a job panicked: it counts as the heaviest");
+                u64::MAX
+            })
+        })
     }
 
     fn accepted(&self, slot: SlotRef<J>, news: News) -> Submit<J> {
@@ -195,17 +228,32 @@ impl<J: Job> Intake<J> {
         debug!(collector = &*self.collector, job = job.get(), "accepted");
     }
 
-    /// The actor looks: sends the open batch if it is due, and takes all that has left. It will look again at `alarm`; where
-    /// the answer's `due` is earlier, it must look then.
-    pub(crate) fn look(&self, now: Instant, alarm: Option<Instant>, sealed: &mut Vec<Sealed<J>>) -> View {
-        let mut state = self.state.lock();
-        if state.due().is_some_and(|due| due <= now) {
+    /// The actor looks: sends the open batch if it is due, or a worker is free – `idle` – and the policy wants that; and takes
+    /// all that has left. It will look again at `alarm`; where the answer's `due` is earlier, it must look then.
+    pub(crate) fn look(&self, now: Instant, alarm: Option<Instant>, idle: bool, sealed: &mut Vec<Sealed<J>>) -> View {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        // What has left already will take the free worker.
+        state.gauge.set_idle(idle && state.sealed.is_empty());
+        if state.gauge.due().is_some_and(|due| due <= now) {
             state.seal(Trigger::Interval);
+        } else if state.gauge.leaves_when_free() {
+            state.seal(Trigger::Idle);
         }
         mem::swap(&mut state.sealed, sealed);
-        let due = state.due();
+        let due = state.gauge.due();
         state.alarm = [alarm, due].into_iter().flatten().min();
-        state.view(due)
+        let (view, panics) = (state.view(due), state.gauge.take_panics());
+        drop(guard);
+        if panics > 0 {
+            warn!(collector = &*self.collector, panics, "the flush policy panicked: what was open was sent");
+        }
+        view
+    }
+
+    /// A worker has answered a batch: the policy may learn from it.
+    pub(crate) fn answered(&self, timing: &Timing) {
+        self.state.lock().gauge.on_done(timing);
     }
 
     /// What the actor would see if it looked, and `max_pending`; without touching anything.
@@ -295,48 +343,61 @@ impl<J: Job> State<J> {
         (Arc::clone(block), at)
     }
 
-    /// The job joins the open batch, where its reply waits already. The batch may leave with it.
+    /// The job joins the open batch, and its reply with it. The batch may leave with it, or before it.
     #[inline]
-    fn join(&mut self, job: J) -> News {
-        let open = self.open();
-        // A policy that panics means "send now".
-        let decision = catch_unwind(AssertUnwindSafe(|| self.policy.on_job(&open))).unwrap_or(Decision::AddAndSend);
+    fn join(&mut self, job: J, weight: u64, reply: impl FnOnce(&mut Replies<J>)) -> News {
+        let arrival = self.gauge.arrival(weight, Instant::now);
+        match self.gauge.on_job(&arrival) {
+            Decision::SendThenAdd(trigger) => self.join_next(job, &arrival, reply, trigger),
+            decision => self.add(job, &arrival, reply, decision),
+        }
+    }
+
+    /// The open batch leaves without the job, which is the first of the next one.
+    #[cold]
+    fn join_next(&mut self, job: J, arrival: &Arrival, reply: impl FnOnce(&mut Replies<J>), trigger: Trigger) -> News {
+        if self.gauge.is_empty() {
+            return self.add(job, arrival, reply, Decision::Add);
+        }
+        self.seal(trigger);
+        let decision = self.gauge.on_job(arrival);
+        self.add(job, arrival, reply, decision);
+        News::Some
+    }
+
+    #[inline]
+    fn add(&mut self, job: J, arrival: &Arrival, reply: impl FnOnce(&mut Replies<J>), decision: Decision) -> News {
+        let first = self.gauge.is_empty();
+        reply(&mut self.replies);
         self.jobs.push(job);
         self.pending += 1;
         self.accepted += 1;
-        let send = decision == Decision::AddAndSend || self.jobs.len() >= self.max_size || self.is_full();
-        if send || open.opened_at.is_none() { self.turn(send) } else { News::None }
+        let full = if self.is_full() { Some(Trigger::Full) } else { None };
+        let leaves = self.gauge.joined(arrival, decision).or(full);
+        if first || leaves.is_some() { self.turn(leaves) } else { News::None }
     }
 
-    /// The open batch begins or leaves.
+    /// The open batch leaves or begins.
     #[cold]
-    fn turn(&mut self, send: bool) -> News {
-        if send {
-            let full = self.is_full() && self.jobs.len() < self.max_size;
-            self.seal(if full { Trigger::Full } else { Trigger::Size });
+    fn turn(&mut self, leaves: Option<Trigger>) -> News {
+        if let Some(trigger) = leaves {
+            self.seal(trigger);
             return News::Some;
         }
-        // The clock is read once per batch.
-        self.opened_at = Some(Instant::now());
+        self.gauge.opened(Instant::now);
         self.opened()
     }
 
-    /// The open batch has its first job: the actor must look in time.
-    fn opened(&self) -> News {
-        match (self.due(), self.alarm) {
+    /// The open batch has its first job: the actor must look in time, or now if a worker is waiting for it.
+    fn opened(&mut self) -> News {
+        if self.gauge.leaves_when_free() {
+            return News::Some;
+        }
+        match (self.gauge.due(), self.alarm) {
             (None, _) => News::None,
             (Some(due), Some(alarm)) if alarm <= due => News::None,
             _ => News::Some,
         }
-    }
-
-    fn open(&self) -> OpenBatch {
-        OpenBatch { jobs: self.jobs.len(), opened_at: self.opened_at }
-    }
-
-    fn due(&self) -> Option<Instant> {
-        let opened_at = self.opened_at?;
-        catch_unwind(AssertUnwindSafe(|| self.policy.due(&self.open()))).unwrap_or(Some(opened_at))
     }
 
     fn seal(&mut self, trigger: Trigger) {
@@ -346,22 +407,21 @@ impl<J: Job> State<J> {
         let (jobs, requesters) = self.spare.pop().map_or_else(Default::default, |spare| (spare.jobs, spare.requesters));
         let jobs = mem::replace(&mut self.jobs, jobs);
         let replies = mem::replace(&mut self.replies, Replies::with_buffer(requesters));
-        let opened_at = self.opened_at.take().unwrap_or_else(Instant::now);
+        let opened_at = self.gauge.left().unwrap_or_else(Instant::now);
         self.sealed.push(Sealed { jobs, replies, trigger, opened_at });
     }
 
-    fn wait_in_line(&mut self, job: J, block: Arc<Block<J>>, at: u32) {
-        self.line.push_back(InLine { id: block.id(at), job: Some(job), block, at });
+    fn wait_in_line(&mut self, job: J, weight: u64, block: Arc<Block<J>>, at: u32) {
+        self.line.push_back(InLine { id: block.id(at), job: Some(job), weight, block, at });
     }
 
     /// Gives room to those in line, first come, first served.
     fn admit(&mut self) {
         while !self.is_full() {
-            let Some(InLine { job, block, at, .. }) = self.line.pop_front() else { return };
+            let Some(InLine { job, weight, block, at, .. }) = self.line.pop_front() else { return };
             match job {
                 Some(job) => {
-                    self.replies.push_slot(&block, at);
-                    self.join(job);
+                    self.join(job, weight, |replies| replies.push_slot(&block, at));
                 }
                 None => self.left_line -= 1,
             }

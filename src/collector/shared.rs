@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{
-    intake::Intake,
+    intake::{Flushing, Intake},
     messages::{Request, SubmitJob},
     shutdown::ShutdownReport,
 };
@@ -46,11 +46,11 @@ struct Requests {
 }
 
 impl<J: Job> Shared<J> {
-    pub(super) fn new(config: &CollectorConfig) -> Self {
+    pub(super) fn new(config: &CollectorConfig, flushing: Flushing<J>) -> Self {
         let bell = Arc::new(Bell::default());
         let name: Arc<str> = config.name.as_str().into();
         Self {
-            intake: Arc::new(Intake::new(config, Arc::clone(&name), Arc::clone(&bell))),
+            intake: Arc::new(Intake::new(config, flushing, Arc::clone(&name), Arc::clone(&bell))),
             name,
             bell,
             ahead: config.max_size.saturating_mul(config.workers.count() + 2).min(config.max_pending),

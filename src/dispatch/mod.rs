@@ -119,6 +119,14 @@ pub(crate) enum Fate<J: Job> {
     Lost,
 }
 
+/// The times of a flight that has ended.
+pub(crate) struct Landed {
+    /// From the acceptance of its first job to its start.
+    pub(crate) waited: Duration,
+    /// From its start to its end.
+    pub(crate) took: Duration,
+}
+
 /// What is to be done next.
 pub(crate) enum Order<J: Job> {
     /// Hand the batch to the worker.
@@ -203,6 +211,11 @@ impl<J: Job> Dispatch<J> {
     pub(crate) fn worker_unable(&mut self, worker: WorkerId) {
         self.stopping.retain(|(stopping, _)| *stopping != worker);
         self.free.retain(|free| *free != worker);
+    }
+
+    /// Whether a worker is free, and no batch waits for it.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.paused && !self.refusing && self.ready.is_empty() && !self.is_busy()
     }
 
     /// Whether ready batches are held back. A drain overrides it, also one that came before.
@@ -357,13 +370,14 @@ impl<J: Job> Dispatch<J> {
         true
     }
 
-    /// A flight has ended. Returns how long it took; `None`: it had ended before, this comes late, and is dropped.
-    pub(crate) fn landed(&mut self, id: FlightId, fate: Fate<J>, batch: Batch<J>, now: Instant) -> Option<Duration> {
+    /// A flight has ended. `None`: it had ended before, this comes late, and is dropped.
+    pub(crate) fn landed(&mut self, id: FlightId, fate: Fate<J>, batch: Batch<J>, now: Instant) -> Option<Landed> {
         let Some(flight) = self.take_flight(id) else {
             contain(|| drop((fate, batch)));
             return None;
         };
         let took = now.saturating_duration_since(flight.sent_at);
+        let waited = flight.sent_at.saturating_duration_since(flight.opened_at);
         let verdict = match fate {
             _ if flight.overdue.is_some() => Verdict::whole(JobError::TimedOut, batch.len()),
             Fate::Answered(verdict) => verdict,
@@ -377,7 +391,7 @@ impl<J: Job> Dispatch<J> {
         }
         let Flight { replies, opened_at, .. } = flight;
         self.judge(Ready { batch, replies, opened_at }, verdict, now);
-        Some(took)
+        Some(Landed { waited, took })
     }
 
     fn take_flight(&mut self, id: FlightId) -> Option<Flight<J>> {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Decision, FlushPolicy, OpenBatch};
+use super::{Arrival, Decision, FlushPolicy, OpenBatch};
+use crate::batch::Trigger;
 
 /// Sends the batch when it holds `size` jobs, or when its first job has waited for `interval`. The default.
 ///
@@ -42,8 +43,8 @@ impl SizeOrInterval {
 }
 
 impl FlushPolicy for SizeOrInterval {
-    fn on_job(&mut self, open: &OpenBatch) -> Decision {
-        if open.jobs + 1 >= self.size { Decision::AddAndSend } else { Decision::Add }
+    fn on_job(&mut self, open: &OpenBatch, _: &Arrival) -> Decision {
+        if open.jobs + 1 >= self.size { Decision::AddAndSend(Trigger::Size) } else { Decision::Add }
     }
 
     fn due(&self, open: &OpenBatch) -> Option<Instant> {
@@ -56,14 +57,14 @@ mod tests {
     use super::*;
 
     fn open(jobs: usize, opened_at: Option<Instant>) -> OpenBatch {
-        OpenBatch { jobs, opened_at }
+        OpenBatch { jobs, opened_at, ..OpenBatch::default() }
     }
 
     #[test]
     fn the_job_that_fills_the_batch_sends_it() {
         let mut policy = SizeOrInterval::new(3, None);
-        let decisions: Vec<_> = (0..3).map(|jobs| policy.on_job(&open(jobs, None))).collect();
-        assert_eq!(decisions, [Decision::Add, Decision::Add, Decision::AddAndSend]);
+        let decisions: Vec<_> = (0..3).map(|jobs| policy.on_job(&open(jobs, None), &Arrival::default())).collect();
+        assert_eq!(decisions, [Decision::Add, Decision::Add, Decision::AddAndSend(Trigger::Size)]);
     }
 
     #[test]
