@@ -40,7 +40,7 @@ mod dispatch;
 mod error;
 pub mod flush;
 mod job;
-mod observe;
+pub mod observe;
 pub mod prelude;
 mod processor;
 #[cfg(feature = "test-util")]
@@ -58,5 +58,5 @@ pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
 pub use error::{Closed, ConfigError, JobError, Reason, Rejected, StartError};
 pub use flush::Strategy;
 pub use job::{Job, JobId, JobResult, Submit};
-pub use observe::{Distribution, Failures, Stats, WorkerStats};
+pub use observe::{Distribution, Failures, Observer, Stats, WorkerStats};
 pub use processor::{BatchProcessor, ProcessorActor};

@@ -337,7 +337,7 @@ impl<J: Job> Drop for Replies<J> {
 }
 
 /// How settled jobs ended.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
     pub(crate) succeeded: u64,
     pub(crate) failed: Failures,

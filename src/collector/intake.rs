@@ -28,6 +28,7 @@ use crate::{
     error::{Reason, Rejected},
     flush::{Arrival, Decision, FlushPolicy, Gauge, Strategy, Timing},
     job::{Job, JobId, Line, Submit},
+    observe::Observers,
 };
 
 pub(crate) struct Intake<J: Job> {
@@ -35,6 +36,7 @@ pub(crate) struct Intake<J: Job> {
     bell: Arc<Bell>,
     collector: Arc<str>,
     weigher: Option<Weigher<J>>,
+    observers: Observers,
 }
 
 /// Says what a job weighs.
@@ -51,7 +53,8 @@ impl<J> Flushing<J> {
     pub(crate) fn check(&self, strategy: Strategy) -> Result<(), ConfigError> {
         let by_weight = self.policy.as_ref().map_or(strategy == Strategy::Weight, |policy| policy.reads_weight());
         if by_weight && self.weigher.is_none() {
-            let allowed = "the flush policy goes by weight, so the builder's `.weigh(|job| ..)` has to say what a job weighs";
+            let allowed =
+                "the flush policy goes by weight, so the builder's `.weigh(|job| ..)` has to say what a job weighs";
             return Err(ConfigError::new("weigh", "unset", allowed));
         }
         Ok(())
@@ -124,6 +127,7 @@ impl<J: Job> Intake<J> {
         flushing: Flushing<J>,
         collector: Arc<str>,
         bell: Arc<Bell>,
+        observers: Observers,
     ) -> Self {
         let policy = flushing.policy.unwrap_or_else(|| config.policy());
         let state = State {
@@ -142,7 +146,7 @@ impl<J: Job> Intake<J> {
             rejected: 0,
             alarm: None,
         };
-        Self { state: Mutex::new(state), bell, collector, weigher: flushing.weigher }
+        Self { state: Mutex::new(state), bell, collector, weigher: flushing.weigher, observers }
     }
 
     /// Accepts the job, or puts it in line.
@@ -152,6 +156,7 @@ impl<J: Job> Intake<J> {
         if state.closed {
             state.rejected += 1;
             drop(state);
+            self.observers.tell(|observer, collector| observer.rejected(collector, Reason::ShutDown));
             return Submit::refused(Reason::ShutDown);
         }
         let (block, at) = state.take_slot();
@@ -174,6 +179,7 @@ impl<J: Job> Intake<J> {
         let mut state = self.state.lock();
         if let Some(reason) = state.refusal() {
             drop(state);
+            self.observers.tell(|observer, collector| observer.rejected(collector, reason));
             return Err(Rejected { job, reason });
         }
         let (block, at) = state.take_slot();
@@ -188,6 +194,7 @@ impl<J: Job> Intake<J> {
         let mut state = self.state.lock();
         if let Some(reason) = state.refusal() {
             drop(state);
+            self.observers.tell(|observer, collector| observer.rejected(collector, reason));
             if let Some(sender) = requester {
                 let _ = sender.send(Err(reason.into()));
             }
@@ -224,6 +231,7 @@ impl<J: Job> Intake<J> {
         if somebody_listens() {
             self.say_accepted(job);
         }
+        self.observers.tell(|observer, collector| observer.accepted(collector, job));
         if news == News::Some {
             self.bell.ring();
         }
@@ -285,7 +293,16 @@ impl<J: Job> Intake<J> {
         if state.spare.len() < State::<J>::SPARE {
             state.spare.push(buffers);
         }
-        state.admit();
+        let mut admitted = Vec::new();
+        state.admit(|job| {
+            if self.observers.listen() {
+                admitted.push(job);
+            }
+        });
+        drop(state);
+        for job in admitted {
+            self.observers.tell(|observer, collector| observer.accepted(collector, job));
+        }
     }
 
     /// Accepts nothing from now on.
@@ -422,12 +439,13 @@ impl<J: Job> State<J> {
     }
 
     /// Gives room to those in line, first come, first served.
-    fn admit(&mut self) {
+    fn admit(&mut self, mut admitted: impl FnMut(JobId)) {
         while !self.is_full() {
             let Some(InLine { job, weight, block, at, .. }) = self.line.pop_front() else { return };
             match job {
                 Some(job) => {
                     self.join(job, weight, |replies| replies.push_slot(&block, at));
+                    admitted(block.id(at));
                 }
                 None => self.left_line -= 1,
             }

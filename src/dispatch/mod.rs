@@ -97,6 +97,8 @@ struct Ready<J: Job> {
 struct Flight<J: Job> {
     id: FlightId,
     worker: WorkerId,
+    batch: u64,
+    attempt: u32,
     replies: Replies<J>,
     opened_at: Instant,
     sent_at: Instant,
@@ -125,6 +127,8 @@ pub(crate) struct Landed {
     pub(crate) waited: Duration,
     /// From its start to its end.
     pub(crate) took: Duration,
+    /// It had timed out, and was said to.
+    pub(crate) overdue: bool,
 }
 
 /// What is to be done next.
@@ -137,10 +141,12 @@ pub(crate) enum Order<J: Job> {
     Cancel { worker: WorkerId, flight: FlightId },
     /// The worker was told to stop and has not: it is lost, with its thread.
     GiveUp { worker: WorkerId },
+    /// To be told: a flight has timed out.
+    TimedOut { batch: u64, jobs: usize, attempt: u32, waited: Duration, took: Duration },
     /// To be told: a new batch of jobs that were sent before, tried again at this time.
-    Retrying { jobs: usize, attempt: u32, at: Instant },
+    Retrying { batch: u64, jobs: usize, attempt: u32, at: Instant },
     /// To be told: a batch was halved.
-    Split { jobs: usize },
+    Split { batch: u64, into: [u64; 2], jobs: [usize; 2] },
     /// To be told: the breaker lets through less, or more.
     Breaker(BreakerState),
 }
@@ -337,7 +343,19 @@ impl<J: Job> Dispatch<J> {
         let heartbeat = self.rules.timeout.map(|_| Arc::new(Heartbeat::new(now)));
         batch.set_heartbeat(heartbeat.clone());
         let probe = self.circuit.as_mut().is_some_and(Circuit::sent);
-        self.flights.push(Flight { id, worker, replies, opened_at, sent_at: now, probe, heartbeat, overdue: None });
+        let (batch_id, attempt) = (batch.id(), batch.attempt());
+        self.flights.push(Flight {
+            id,
+            worker,
+            batch: batch_id,
+            attempt,
+            replies,
+            opened_at,
+            sent_at: now,
+            probe,
+            heartbeat,
+            overdue: None,
+        });
         self.orders.push_back(Order::Send { worker, flight: id, batch, waited_since: opened_at });
     }
 
@@ -386,9 +404,9 @@ impl<J: Job> Dispatch<J> {
         if flight.overdue.is_none() {
             self.count(verdict.whole_failure().is_some(), took, flight.probe, now);
         }
-        let Flight { replies, opened_at, .. } = flight;
+        let Flight { replies, opened_at, overdue, .. } = flight;
         self.judge(Ready { batch, replies, opened_at }, verdict, now);
-        Some(Landed { waited, took })
+        Some(Landed { waited, took, overdue: overdue.is_some() })
     }
 
     fn take_flight(&mut self, id: FlightId) -> Option<Flight<J>> {
@@ -449,22 +467,26 @@ impl<J: Job> Dispatch<J> {
 
     fn halve(&mut self, sent: Ready<J>, attempt: u32) {
         let Ready { batch, replies, opened_at } = sent;
-        let jobs = batch.len();
-        let first: Vec<bool> = (0..jobs).map(|position| position < jobs.div_ceil(2)).collect();
+        let (id, jobs) = (batch.id(), batch.len());
+        let sizes = [jobs.div_ceil(2), jobs / 2];
+        let first: Vec<bool> = (0..jobs).map(|position| position < sizes[0]).collect();
         let (left, right) = Part { jobs: batch.into_jobs(), replies }.part(&first);
-        for Part { jobs, replies } in [right, left] {
+        let [right, left] = [right, left].map(|Part { jobs, replies }| {
             let batch = self.new_batch(jobs, Trigger::Split, attempt);
+            let id = batch.id();
             self.ready.push_front(Ready { batch, replies, opened_at });
-        }
-        self.orders.push_back(Order::Split { jobs });
+            id
+        });
+        self.orders.push_back(Order::Split { batch: id, into: [left, right], jobs: sizes });
     }
 
     fn back_off(&mut self, sent: Ready<J>, at: Instant) {
         let Ready { batch, replies, opened_at } = sent;
         let (jobs, attempt) = (batch.len(), batch.attempt() + 1);
         let batch = self.new_batch(batch.into_jobs(), Trigger::Retry, attempt);
+        let id = batch.id();
         self.backing_off.push((at, Ready { batch, replies, opened_at }));
-        self.orders.push_back(Order::Retrying { jobs, attempt, at });
+        self.orders.push_back(Order::Retrying { batch: id, jobs, attempt, at });
     }
 
     /// Some jobs failed by themselves: those that are worth it are tried again, the others are settled.
@@ -531,17 +553,20 @@ impl<J: Job> Dispatch<J> {
                     continue;
                 }
             }
-            let Flight { replies, .. } = self.flights.swap_remove(at);
+            let Flight { replies, attempt, .. } = self.flights.swap_remove(at);
             let verdict = Verdict::whole(JobError::TimedOut, replies.len());
-            self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), attempts: 1 });
+            self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), attempts: attempt });
         }
     }
 
     fn cancel(&mut self, at: usize, now: Instant) {
-        let Flight { id, worker, sent_at, probe, .. } = self.flights[at];
+        let Flight { id, worker, batch, attempt, opened_at, sent_at, probe, .. } = self.flights[at];
+        let jobs = self.flights[at].replies.len();
+        let (waited, took) = (sent_at.saturating_duration_since(opened_at), now.saturating_duration_since(sent_at));
         self.stopping.push((worker, now + GRACE));
         self.orders.push_back(Order::Cancel { worker, flight: id });
-        self.count(true, now.saturating_duration_since(sent_at), probe, now);
+        self.orders.push_back(Order::TimedOut { batch, jobs, attempt, waited, took });
+        self.count(true, took, probe, now);
     }
 
     /// Gives up on everything: what waits is settled with one error, what is in flight with another, and its workers are told
@@ -551,11 +576,11 @@ impl<J: Job> Dispatch<J> {
         for Ready { batch, replies, .. } in mem::take(&mut self.ready).into_iter().chain(backing_off) {
             self.settle_whole(replies, batch, waiting.clone());
         }
-        for Flight { id, worker, replies, .. } in mem::take(&mut self.flights) {
+        for Flight { id, worker, attempt, replies, .. } in mem::take(&mut self.flights) {
             self.stopping.push((worker, now + GRACE));
             self.orders.push_back(Order::Cancel { worker, flight: id });
             let verdict = Verdict::whole(in_flight.clone(), replies.len());
-            self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), attempts: 1 });
+            self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), attempts: attempt });
         }
     }
 

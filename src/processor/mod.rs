@@ -15,6 +15,7 @@ mod restarts;
 pub use actor::ProcessorActor;
 pub(crate) use pool::Pool;
 pub(crate) use report::{Assignment, Cancel, Report, Reports};
+pub(crate) use restarts::Pause;
 
 /// Builds a worker's processor.
 pub(crate) type Factory<P> = Arc<dyn Fn() -> P + Send + Sync>;
