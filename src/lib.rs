@@ -36,6 +36,7 @@ mod batch;
 mod bell;
 mod collector;
 mod config;
+mod dead_letters;
 mod dispatch;
 mod error;
 pub mod flush;
@@ -54,6 +55,9 @@ pub use collector::{
     SetMaxInFlight, Shutdown, ShutdownReport, SubmitAll, SubmitJob,
 };
 pub use config::{CollectorConfig, NoWorkers, Workers};
+pub use dead_letters::{DeadLetter, DeadLetters};
+#[cfg(feature = "dead-letters")]
+pub use dead_letters::{DeadLetterFile, DeadRecord};
 pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
 pub use error::{Closed, ConfigError, JobError, Reason, Rejected, StartError};
 pub use flush::Strategy;

@@ -23,6 +23,7 @@ use super::{
     builder::Builder,
     intake::{Buffers, Intake, View},
     messages::{Request, Shutdown, make_way},
+    morgue::Morgue,
     shared::Shared,
     shutdown::Ending,
 };
@@ -30,11 +31,11 @@ use crate::{
     JobError,
     batch::{Batch, Deliveries, Replies, Tally, Trigger, Verdict, contain},
     config::NoWorkers,
-    dispatch::{Dispatch, Fate, FlightId, Landed, Order, Sealed, WorkerId},
+    dispatch::{Dispatch, Fate, FlightId, Landed, Order, Past, Sealed, WorkerId},
     flush::Timing,
     job::Job,
     observe::{Levels, Recorder},
-    processor::{BatchProcessor, Pool, Report, Reports},
+    processor::{BatchProcessor, Load, Pool, Report, Reports, Scale},
 };
 
 /// The actor that gathers jobs, hands batches to its workers and settles every job.
@@ -49,6 +50,7 @@ use crate::{
 pub struct CollectorActor<P: BatchProcessor> {
     shared: Arc<Shared<P::Job>>,
     dispatch: Dispatch<P::Job>,
+    morgue: Option<Morgue<P::Job>>,
     pool: Pool<P>,
     home: Arc<Reports<P::Job>>,
     no_workers: NoWorkers,
@@ -73,10 +75,12 @@ impl<P: BatchProcessor> CollectorActor<P> {
             limit.subscribe(&shared.bell);
         }
         let home = Arc::new(Reports::new(Arc::clone(&shared.bell)));
+        let morgue = builder.dead_letters.map(|letters| Morgue::new(Arc::clone(&shared.name), letters));
         let pool = Pool::new(Arc::clone(&shared.name), builder.config.workers, builder.factory, Arc::clone(&home));
         Self {
             shared,
             dispatch: Dispatch::new(builder.rules),
+            morgue,
             pool,
             home,
             no_workers: builder.config.no_workers,
@@ -129,11 +133,22 @@ impl<P: BatchProcessor> CollectorActor<P> {
             self.cut_off(&view, now);
             view = self.carry_out(now);
         }
+        self.scale(now);
         self.finish_ending(&view, now);
         if self.ending.as_ref().is_some_and(Ending::is_done) && self.is_deserted(ctx) {
             return ctx.stop();
         }
         self.set_alarm(view.due, ctx);
+    }
+
+    /// As many workers as the load asks for.
+    fn scale(&mut self, now: Instant) {
+        let load = Load { waiting: self.dispatch.wants_workers(), idle: self.dispatch.is_idle() };
+        if self.pool.scale(load, now) == Some(Scale::Shrink)
+            && let Some(worker) = self.dispatch.let_go()
+        {
+            self.pool.retire(worker);
+        }
     }
 
     /// Nobody is left who could submit.
@@ -185,9 +200,10 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 self.recorder.dispatched(now.saturating_duration_since(waited_since));
                 self.pool.assign(worker, flight, batch);
             }
-            Order::Settle { replies, verdict, jobs, attempts } => {
-                debug!(collector, jobs = replies.len(), attempts, error = ?verdict.whole_failure(), "settled");
-                self.reply(replies, verdict, jobs);
+            Order::Settle { replies, verdict, jobs, past } => {
+                let (count, attempts) = (replies.len(), past.attempts);
+                debug!(collector, jobs = count, attempts, error = ?verdict.whole_failure(), "settled");
+                self.settle(replies, verdict, jobs, past, now);
             }
             Order::Cancel { worker, flight } => {
                 warn!(collector, worker = worker.seat, "the worker is told to stop");
@@ -306,6 +322,24 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.recorder.processed(took);
         if answered {
             self.shared.intake.answered(&Timing { jobs, waited, took });
+        }
+    }
+
+    /// The jobs end here: what failed goes to the dead letters, everybody gets a reply.
+    fn settle(
+        &mut self,
+        replies: Replies<P::Job>,
+        verdict: Verdict<P::Job>,
+        jobs: Vec<P::Job>,
+        past: Past,
+        now: Instant,
+    ) {
+        match &mut self.morgue {
+            None => self.reply(replies, verdict, jobs),
+            Some(morgue) => {
+                let (verdict, jobs) = morgue.sort_out(verdict, jobs, past, now);
+                self.reply(replies, verdict, jobs);
+            }
         }
     }
 
@@ -485,8 +519,8 @@ impl<P: BatchProcessor> Drop for CollectorActor<P> {
         }
         self.dispatch.abort(&JobError::ShutDown, &JobError::Lost, Instant::now());
         while let Some(order) = self.dispatch.take_order() {
-            if let Order::Settle { replies, verdict, jobs, .. } = order {
-                self.reply(replies, verdict, jobs);
+            if let Order::Settle { replies, verdict, jobs, past } = order {
+                self.settle(replies, verdict, jobs, past, Instant::now());
             }
         }
         self.shared.end();
