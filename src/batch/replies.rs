@@ -405,3 +405,13 @@ fn answer<J: Job>(requester: Requester<J>, reply: JobResult<J>) {
 pub(crate) fn contain(f: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(f));
 }
+
+/// Drops every item by itself, so that a panic in one `Drop` stays there: of two in one `Vec` the second aborts the process.
+pub(crate) fn drop_each<T>(items: &mut Vec<T>) {
+    if !mem::needs_drop::<T>() {
+        return items.clear();
+    }
+    for item in items.drain(..) {
+        contain(|| drop(item));
+    }
+}

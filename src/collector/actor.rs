@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     JobError,
-    batch::{Batch, Deliveries, Replies, Tally, Trigger, Verdict, contain},
+    batch::{Batch, Deliveries, Replies, Tally, Trigger, Verdict, contain, drop_each},
     config::NoWorkers,
     dispatch::{Dispatch, Fate, FlightId, Landed, Order, Past, Sealed, WorkerId},
     flush::Timing,
@@ -347,7 +347,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn reply(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, mut jobs: Vec<P::Job>) {
         let settled = replies.len();
         replies.settle(verdict, &mut self.recorder.tally, &mut self.deliveries);
-        contain(|| jobs.clear());
+        drop_each(&mut jobs);
         self.shared.intake.settled(settled, Buffers { jobs, requesters: self.deliveries.take_spare() });
         self.deliveries.deliver();
     }

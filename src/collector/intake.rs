@@ -21,7 +21,7 @@ use tracing::{debug, level_filters::LevelFilter, warn};
 
 use crate::{
     ConfigError,
-    batch::{Block, Blocks, Replies, Requester, SlotRef, Trigger},
+    batch::{Block, Blocks, Replies, Requester, SlotRef, Trigger, contain},
     bell::Bell,
     config::CollectorConfig,
     dispatch::Sealed,
@@ -187,6 +187,8 @@ impl<J: Job> Intake<J> {
             if let Some(sender) = requester {
                 let _ = sender.send(Err(reason.into()));
             }
+            // This is the actor's handler: a panic here would be its end.
+            contain(|| drop(job));
             return News::None;
         }
         let (block, at) = state.blocks.take_slot();

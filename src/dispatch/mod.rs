@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::{
     ConfigError, JobError,
-    batch::{Batch, Heartbeat, Replies, Trigger, Verdict, contain},
+    batch::{Batch, Heartbeat, Replies, Trigger, Verdict},
     job::Job,
 };
 
@@ -401,10 +401,7 @@ impl<J: Job> Dispatch<J> {
 
     /// A flight has ended. `None`: it had ended before, this comes late, and is dropped.
     pub(crate) fn landed(&mut self, id: FlightId, fate: Fate<J>, batch: Batch<J>, now: Instant) -> Option<Landed> {
-        let Some(flight) = self.take_flight(id) else {
-            contain(|| drop((fate, batch)));
-            return None;
-        };
+        let flight = self.take_flight(id)?;
         let took = now.saturating_duration_since(flight.sent_at);
         let waited = flight.sent_at.saturating_duration_since(flight.opened_at);
         let verdict = match fate {
@@ -535,7 +532,7 @@ impl<J: Job> Dispatch<J> {
     /// A worker gives a batch back that it has not started: it is the next to leave.
     pub(crate) fn returned(&mut self, id: FlightId, batch: Batch<J>) {
         let Some(Flight { replies, opened_at, probe, .. }) = self.take_flight(id) else {
-            return contain(|| drop(batch));
+            return;
         };
         if let Some(circuit) = &mut self.circuit {
             circuit.unsent(probe);
