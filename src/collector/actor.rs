@@ -346,7 +346,12 @@ impl<P: BatchProcessor> CollectorActor<P> {
     /// Settles, gives the room to others, and wakes the callers: what they submit next finds that room.
     fn reply(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, mut jobs: Vec<P::Job>) {
         let settled = replies.len();
+        let before = self.recorder.tally.forgotten;
         replies.settle(verdict, &mut self.recorder.tally, &mut self.deliveries);
+        let forgotten = self.recorder.tally.forgotten - before;
+        if forgotten > 0 && self.morgue.is_none() {
+            warn!(collector = &*self.shared.name, jobs = forgotten, "failed, and nobody waited for the reply");
+        }
         drop_each(&mut jobs);
         self.shared.intake.settled(settled, Buffers { jobs, requesters: self.deliveries.take_spare() });
         self.deliveries.deliver();

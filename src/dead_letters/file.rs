@@ -200,7 +200,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dead.jsonl");
         DeadLetterFile::open(&path).unwrap().bury(letter(1));
-        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{}\n").unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{}\n").unwrap();
         let error = DeadLetterFile::<Insert>::read(&path).unwrap_err();
         assert!(error.to_string().starts_with("line 2: "), "{error}");
     }

@@ -109,10 +109,14 @@ mod tests {
 
     #[test]
     fn a_steady_load_settles_and_a_short_lull_changes_nothing() {
-        let workers = follow(1, 8, 6_000, |at| if at.as_secs() % 7 == 6 { 0.0 } else { 2.5 });
-        let settled = &workers[1_000..];
-        assert!(settled.iter().all(|workers| *workers == settled[0]), "flapped: {:?}", settled.iter().max());
-        assert!((3..=4).contains(&settled[0]), "{}", settled[0]);
+        let workers = follow(1, 8, 12_000, |at| if at.as_secs() % 7 == 6 { 0.0 } else { 2.5 });
+        // Catching up with what gathered while it grew takes more of them; then they are let go, one each 10 s.
+        let settled = &workers[6_000..];
+        assert!(
+            settled.iter().all(|workers| *workers == 3),
+            "flapped: {:?}",
+            (settled.iter().min(), settled.iter().max())
+        );
     }
 
     #[test]
