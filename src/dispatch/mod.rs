@@ -535,6 +535,7 @@ impl<J: Job> Dispatch<J> {
             let verdict = Verdict::whole(JobError::TimedOut, replies.len());
             self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), attempts: 1 });
         }
+        jobs
     }
 
     fn cancel(&mut self, at: usize, now: Instant) {
@@ -545,13 +546,16 @@ impl<J: Job> Dispatch<J> {
     }
 
     /// Gives up on everything: what waits is settled with one error, what is in flight with another, and its workers are told
-    /// to stop.
-    pub(crate) fn abort(&mut self, waiting: &JobError<J::Error>, in_flight: &JobError<J::Error>, now: Instant) {
+    /// to stop. Returns how many jobs that ends.
+    pub(crate) fn abort(&mut self, waiting: &JobError<J::Error>, in_flight: &JobError<J::Error>, now: Instant) -> usize {
+        let mut jobs = 0;
         let backing_off = mem::take(&mut self.backing_off).into_iter().map(|(_, ready)| ready);
         for Ready { batch, replies, .. } in mem::take(&mut self.ready).into_iter().chain(backing_off) {
+            jobs += replies.len();
             self.settle_whole(replies, batch, waiting.clone());
         }
         for Flight { id, worker, replies, .. } in mem::take(&mut self.flights) {
+            jobs += replies.len();
             self.stopping.push((worker, now + GRACE));
             self.orders.push_back(Order::Cancel { worker, flight: id });
             let verdict = Verdict::whole(in_flight.clone(), replies.len());
