@@ -535,7 +535,6 @@ impl<J: Job> Dispatch<J> {
             let verdict = Verdict::whole(JobError::TimedOut, replies.len());
             self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), attempts: 1 });
         }
-        jobs
     }
 
     fn cancel(&mut self, at: usize, now: Instant) {
@@ -561,6 +560,7 @@ impl<J: Job> Dispatch<J> {
             let verdict = Verdict::whole(in_flight.clone(), replies.len());
             self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), attempts: 1 });
         }
+        jobs
     }
 
     /// Batches that wait for a worker, or for their next attempt.
