@@ -64,3 +64,19 @@ pub use flush::Strategy;
 pub use job::{Job, JobId, JobResult, Submit};
 pub use observe::{Distribution, Failures, Stats, WorkerStats};
 pub use processor::{BatchProcessor, ProcessorActor};
+
+/// The code of the README and the guides, compiled and run with the documentation's.
+#[cfg(all(doctest, feature = "actix-web"))]
+mod guides {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/architecture.md")]
+    struct Architecture;
+
+    #[doc = include_str!("../docs/embedding.md")]
+    struct Embedding;
+
+    #[doc = include_str!("../docs/guarantees.md")]
+    struct Guarantees;
+}

@@ -253,7 +253,7 @@ impl<J: Job> Drop for Verdict<J> {
         if let Self::Whole(..) | Self::TooLarge(_) = self {
             return;
         }
-        while let Some(result) = self.next() {
+        for result in self.by_ref() {
             contain(|| drop(result));
         }
     }

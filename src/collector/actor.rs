@@ -124,13 +124,12 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.answer_requests(now);
         self.pool.rebuild(now);
         self.dispatch.refuse(self.no_workers == NoWorkers::Fail && self.pool.all_rest());
+        if self.ending.as_ref().and_then(Ending::due).is_some_and(|limit| limit <= now) {
+            self.cut_off(now);
+        }
         let mut view = self.carry_out(now);
         if self.is_deserted(ctx) {
             self.begin_ending(now);
-            view = self.carry_out(now);
-        }
-        if self.ending.as_ref().and_then(Ending::due).is_some_and(|limit| limit <= now) {
-            self.cut_off(&view, now);
             view = self.carry_out(now);
         }
         self.scale(now);
@@ -404,6 +403,10 @@ impl<P: BatchProcessor> CollectorActor<P> {
         sender: Option<actix::dev::OneshotSender<super::ShutdownReport>>,
         now: Instant,
     ) {
+        if shutdown == Shutdown::now() {
+            // What is to be cut off in a moment is not sent downstream before.
+            self.dispatch.pause(true);
+        }
         self.begin_ending(now);
         if let Some(ending) = &mut self.ending {
             ending.join(shutdown, sender, now);
@@ -425,11 +428,11 @@ impl<P: BatchProcessor> CollectorActor<P> {
     }
 
     /// The limit has come: what is left is settled, whatever its worker does.
-    fn cut_off(&mut self, view: &View, now: Instant) {
+    fn cut_off(&mut self, now: Instant) {
+        let jobs = self.dispatch.abort(&JobError::ShutDown, &JobError::ShutDown, now);
         if let Some(ending) = &mut self.ending {
-            ending.cut_off(view.pending);
+            ending.cut_off(jobs);
         }
-        self.dispatch.abort(&JobError::ShutDown, &JobError::ShutDown, now);
     }
 
     fn finish_ending(&mut self, view: &View, now: Instant) {

@@ -571,18 +571,27 @@ impl<J: Job> Dispatch<J> {
     }
 
     /// Gives up on everything: what waits is settled with one error, what is in flight with another, and its workers are told
-    /// to stop.
-    pub(crate) fn abort(&mut self, waiting: &JobError<J::Error>, in_flight: &JobError<J::Error>, now: Instant) {
+    /// to stop. Returns how many jobs that ends.
+    pub(crate) fn abort(
+        &mut self,
+        waiting: &JobError<J::Error>,
+        in_flight: &JobError<J::Error>,
+        now: Instant,
+    ) -> usize {
+        let mut jobs = 0;
         let backing_off = mem::take(&mut self.backing_off).into_iter().map(|(_, ready)| ready);
         for ready in mem::take(&mut self.ready).into_iter().chain(backing_off) {
+            jobs += ready.replies.len();
             let attempts = ready.batch.attempt() - 1;
             self.settle_whole(ready, waiting.clone(), attempts);
         }
         for flight in mem::take(&mut self.flights) {
+            jobs += flight.replies.len();
             self.stopping.push((flight.worker, now + GRACE));
             self.orders.push_back(Order::Cancel { worker: flight.worker, flight: flight.id });
             self.settle_far(flight, in_flight.clone());
         }
+        jobs
     }
 
     /// Settles jobs that a worker still has.
