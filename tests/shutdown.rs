@@ -476,7 +476,9 @@ impl BatchProcessor for Settler {
     type Job = Tenfold;
 
     async fn process(&mut self, batch: &Batch<Tenfold>) -> Result<Outcomes<Tenfold>, Broken> {
-        LEFT_BEHIND.set(Some(Farewell(self.0.clone())));
+        LEFT_BEHIND.with_borrow_mut(|left| {
+            left.get_or_insert_with(|| Farewell(self.0.clone()));
+        });
         Ok(Outcomes::each(batch.iter().map(tenfold)))
     }
 }

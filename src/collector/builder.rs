@@ -235,7 +235,9 @@ impl<P: BatchProcessor> Builder<P> {
         let actor = self.build()?;
         let handle = actor.handle();
         let (up, is_up) = mpsc::channel();
-        thread::Builder::new().name(actor.shared().name.to_string()).spawn(move || {
+        // A thread's name may hold no NUL; std would panic.
+        let name = actor.shared().name.replace('\0', "");
+        thread::Builder::new().name(name).spawn(move || {
             let system = System::new();
             let ended = actor.shared().ended();
             system.block_on(async move {
