@@ -308,6 +308,7 @@ impl<J: Job> Intake<J> {
         state.closed = true;
         state.seal(Trigger::Drain);
         let line = mem::take(&mut state.line);
+        state.left_line = 0;
         state.rejected += line.iter().filter(|waiting| waiting.job.is_some()).count() as u64;
         line.into_iter()
             .map(|waiting| {
