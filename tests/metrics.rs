@@ -1,5 +1,6 @@
 //! The metrics, as a recorder gets them.
 #![cfg(feature = "metrics")]
+#![allow(clippy::float_cmp, reason = "these are written as they are read")]
 
 mod support;
 

@@ -227,6 +227,7 @@ impl<J: Job> Verdict<J> {
 impl<J: Job> Iterator for Verdict<J> {
     type Item = JobResult<J>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Self::Outputs(outputs) => outputs.next().map(Ok),
@@ -253,7 +254,7 @@ impl<J: Job> Drop for Verdict<J> {
         if let Self::Whole(..) | Self::TooLarge(_) = self {
             return;
         }
-        while let Some(result) = self.next() {
+        for result in self.by_ref() {
             contain(|| drop(result));
         }
     }

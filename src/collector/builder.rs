@@ -9,6 +9,7 @@ use super::{Collector, CollectorActor, intake::Flushing};
 use crate::{
     ConfigError, StartError,
     config::{CollectorConfig, NoWorkers, Workers},
+    dead_letters::DeadLetters,
     dispatch::{Breaker, RateLimit, Retry, Rules},
     flush::{FlushPolicy, Strategy},
     job::Job,
@@ -24,6 +25,7 @@ pub struct Builder<P: BatchProcessor> {
     pub(super) config: CollectorConfig,
     pub(super) factory: Factory<P>,
     pub(super) rules: Rules<ErrorOf<P>>,
+    pub(super) dead_letters: Option<Box<dyn DeadLetters<P::Job>>>,
     pub(super) flushing: Flushing<P::Job>,
     pub(super) observers: Vec<Box<dyn Observer>>,
     #[cfg(feature = "metrics")]
@@ -41,6 +43,7 @@ impl<P: BatchProcessor> Builder<P> {
             factory: Arc::new(factory),
             rules,
             flushing,
+            dead_letters: None,
             observers: Vec::new(),
             #[cfg(feature = "metrics")]
             metrics: false,
@@ -233,6 +236,12 @@ impl<P: BatchProcessor> Builder<P> {
         self
     }
 
+    /// Where jobs go that failed for good: a closure, or a file. Default: nowhere. See [`DeadLetters`].
+    pub fn dead_letters(mut self, letters: impl DeadLetters<P::Job>) -> Self {
+        self.dead_letters = Some(Box::new(letters));
+        self
+    }
+
     /// The actor, not yet started: for your own `Supervisor` or `Arbiter`. Take a handle with [`CollectorActor::handle`].
     ///
     /// # Errors
@@ -273,7 +282,9 @@ impl<P: BatchProcessor> Builder<P> {
         let actor = self.build()?;
         let handle = actor.handle();
         let (up, is_up) = mpsc::channel();
-        thread::Builder::new().name(actor.shared().name.to_string()).spawn(move || {
+        // A thread's name may hold no NUL; std would panic.
+        let name = actor.shared().name.replace('\0', "");
+        thread::Builder::new().name(name).spawn(move || {
             let system = System::new();
             let ended = actor.shared().ended();
             system.block_on(async move {

@@ -62,7 +62,7 @@ impl<J: Job> Shared<J> {
             name,
             bell,
             observers,
-            ahead: config.max_size.saturating_mul(config.workers.count() + 2).min(config.max_pending),
+            ahead: config.max_size.saturating_mul(config.workers.max() + 2).min(config.max_pending),
             handles: AtomicUsize::new(0),
             requests: Mutex::default(),
             door: Mutex::default(),
