@@ -640,3 +640,6 @@ impl<J: Job> Part<J> {
         (Self { jobs: taken, replies: taken_replies }, Self { jobs: rest, replies: rest_replies })
     }
 }
+
+#[cfg(test)]
+mod tests;
