@@ -662,3 +662,6 @@ impl<J: Job> Part<J> {
         (Self { jobs: taken, replies: taken_replies }, Self { jobs: rest, replies: rest_replies })
     }
 }
+
+#[cfg(test)]
+mod tests;
