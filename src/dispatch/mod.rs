@@ -24,11 +24,13 @@ use crate::{
 };
 
 mod breaker;
+#[cfg(test)]
+mod model_tests;
 mod rate_limit;
 mod retry;
 
 pub use breaker::{Breaker, BreakerState};
-use breaker::{Circuit, Permit};
+use breaker::{Circuit, Permit, Probe};
 pub use rate_limit::RateLimit;
 pub use retry::Retry;
 
@@ -100,8 +102,7 @@ struct Flight<J: Job> {
     replies: Replies<J>,
     opened_at: Instant,
     sent_at: Instant,
-    /// It tries whether the breaker may close.
-    probe: bool,
+    probe: Option<Probe>,
     heartbeat: Option<Arc<Heartbeat>>,
     /// Timed out; the jobs are awaited until then, to be sent again.
     overdue: Option<Instant>,
@@ -336,7 +337,7 @@ impl<J: Job> Dispatch<J> {
         let id = FlightId(self.handed_out);
         let heartbeat = self.rules.timeout.map(|_| Arc::new(Heartbeat::new(now)));
         batch.set_heartbeat(heartbeat.clone());
-        let probe = self.circuit.as_mut().is_some_and(Circuit::sent);
+        let probe = self.circuit.as_mut().and_then(Circuit::sent);
         self.flights.push(Flight { id, worker, replies, opened_at, sent_at: now, probe, heartbeat, overdue: None });
         self.orders.push_back(Order::Send { worker, flight: id, batch, waited_since: opened_at });
     }
@@ -399,7 +400,7 @@ impl<J: Job> Dispatch<J> {
         Some(self.flights.swap_remove(position))
     }
 
-    fn count(&mut self, failed: bool, took: Duration, probe: bool, now: Instant) {
+    fn count(&mut self, failed: bool, took: Duration, probe: Option<Probe>, now: Instant) {
         let Some(circuit) = &mut self.circuit else { return };
         let before = circuit.state();
         circuit.answered(failed, took, probe, now);

@@ -42,14 +42,14 @@ impl<E> Retry<E> {
     /// that failed together do not come back together (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
     pub fn exponential(first: Duration) -> Self {
         let jitter = Some(Arc::new(Mutex::new(fastrand::Rng::new())));
-        Self { factor: 2.0, jitter, ..Self::fixed(first) }
+        Self { factor: 2.0, jitter, longest: Duration::from_secs(30), ..Self::fixed(first) }
     }
 
     /// The same delay before every attempt, without jitter.
     pub fn fixed(delay: Duration) -> Self {
         Self {
             first: delay,
-            longest: Duration::from_secs(30),
+            longest: delay,
             factor: 1.0,
             attempts: 3,
             give_up_after: None,
@@ -66,7 +66,7 @@ impl<E> Retry<E> {
         self
     }
 
-    /// The longest delay. Default: 30 s.
+    /// The longest delay. Default: 30 s, where delays grow.
     pub fn max_delay(mut self, longest: Duration) -> Self {
         self.longest = longest;
         self
@@ -179,6 +179,7 @@ mod tests {
     #[test]
     fn a_fixed_delay_stays_and_attempts_are_bounded() {
         assert_eq!(delays(&Retry::fixed(MS * 20).attempts(3), 1..=4), [20, 20, 0, 0]);
+        assert_eq!(delays(&Retry::fixed(MS * 60_000), 1..=2), [60_000, 60_000]);
     }
 
     #[test]
