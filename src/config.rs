@@ -1,6 +1,6 @@
 //! Settings, their defaults, and what is allowed.
 
-use std::{env, fmt, str::FromStr, time::Duration};
+use std::{env, fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -156,8 +156,10 @@ impl CollectorConfig {
             let allowed = "more than 0 and at most 24 hours".to_owned();
             return refuse("target_latency", &shown(self.target_latency), allowed);
         }
-        if self.workers.count == 0 || self.workers.count > Self::MOST_WORKERS {
-            return refuse("workers", &self.workers.count, format!("1 to {} workers", Self::MOST_WORKERS));
+        let Workers { min, max, .. } = self.workers;
+        if min == 0 || min > max || max > Self::MOST_WORKERS {
+            let value = if min == max { min.to_string() } else { format!("{min}..={max}") };
+            return refuse("workers", &value, format!("1 to {} workers", Self::MOST_WORKERS));
         }
         Ok(())
     }
@@ -202,54 +204,87 @@ where
 
 /// How many workers, and where they run.
 ///
-/// In configuration: `{ "local": 2 }` or `{ "threads": 4 }`.
+/// In configuration: `{ "local": 2 }`, `{ "threads": 4 }` or `{ "threads": { "min": 1, "max": 8 } }`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "WorkersRepr", from = "WorkersRepr")]
+#[serde(into = "Place", from = "Place")]
 pub struct Workers {
-    count: usize,
+    min: usize,
+    max: usize,
     threads: bool,
 }
 
 impl Workers {
     /// Workers on the collector's own arbiter, for processors that await. One that blocks its thread blocks the collector.
     pub const fn local(count: usize) -> Self {
-        Self { count, threads: false }
+        Self { min: count, max: count, threads: false }
     }
 
     /// Workers with an arbiter thread each, for processors that block or burn CPU.
     pub const fn threads(count: usize) -> Self {
-        Self { count, threads: true }
+        Self { min: count, max: count, threads: true }
     }
 
-    /// How many.
-    pub fn count(self) -> usize {
-        self.count
+    /// As many as the load asks for, instead of a fixed number. It begins with the least.
+    ///
+    /// One is added whenever batches have waited for a worker for 100 ms without a break, and one is let go whenever a worker has
+    /// been idle for 10 s without a break; both clocks start anew after each change.
+    ///
+    /// ```
+    /// use actix_batch::Workers;
+    ///
+    /// let workers = Workers::threads(1).adaptive(1..=8);
+    /// assert_eq!((workers.min(), workers.max()), (1, 8));
+    /// ```
+    pub const fn adaptive(self, range: RangeInclusive<usize>) -> Self {
+        Self { min: *range.start(), max: *range.end(), ..self }
+    }
+
+    /// The least number.
+    pub const fn min(self) -> usize {
+        self.min
+    }
+
+    /// The largest number; the same as [`min`](Self::min) unless they are adaptive.
+    pub const fn max(self) -> usize {
+        self.max
     }
 
     /// Whether each has a thread of its own.
-    pub fn on_threads(self) -> bool {
+    pub const fn on_threads(self) -> bool {
         self.threads
     }
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum WorkersRepr {
-    Local(usize),
-    Threads(usize),
+enum Place {
+    Local(Number),
+    Threads(Number),
 }
 
-impl From<Workers> for WorkersRepr {
-    fn from(workers: Workers) -> Self {
-        if workers.threads { Self::Threads(workers.count) } else { Self::Local(workers.count) }
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum Number {
+    Fixed(usize),
+    Adaptive { min: usize, max: usize },
+}
+
+impl From<Workers> for Place {
+    fn from(Workers { min, max, threads }: Workers) -> Self {
+        let number = if min == max { Number::Fixed(min) } else { Number::Adaptive { min, max } };
+        if threads { Self::Threads(number) } else { Self::Local(number) }
     }
 }
 
-impl From<WorkersRepr> for Workers {
-    fn from(repr: WorkersRepr) -> Self {
-        match repr {
-            WorkersRepr::Local(count) => Self::local(count),
-            WorkersRepr::Threads(count) => Self::threads(count),
+impl From<Place> for Workers {
+    fn from(place: Place) -> Self {
+        let (number, threads) = match place {
+            Place::Local(number) => (number, false),
+            Place::Threads(number) => (number, true),
+        };
+        match number {
+            Number::Fixed(count) => Self { min: count, max: count, threads },
+            Number::Adaptive { min, max } => Self { min, max, threads },
         }
     }
 }
@@ -334,6 +369,8 @@ mod tests {
             ("target_latency", CollectorConfig { target_latency: Some(Duration::MAX), ..default() }),
             ("workers", CollectorConfig { workers: Workers::local(0), ..default() }),
             ("workers", CollectorConfig { workers: Workers::threads(usize::MAX), ..default() }),
+            ("workers", CollectorConfig { workers: Workers::local(1).adaptive(3..=2), ..default() }),
+            ("workers", CollectorConfig { workers: Workers::local(1).adaptive(0..=2), ..default() }),
         ];
         for (key, config) in refused {
             assert_eq!(config.check().unwrap_err().key, key, "{config:?}");
@@ -344,7 +381,7 @@ mod tests {
     #[test]
     fn configuration_survives_a_round_trip() {
         let config = CollectorConfig {
-            workers: Workers::threads(3),
+            workers: Workers::threads(3).adaptive(3..=5),
             strategy: Strategy::Session,
             interval: Duration::from_micros(1500),
             max_wait: Some(Duration::from_millis(20)),

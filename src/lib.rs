@@ -36,6 +36,7 @@ mod batch;
 mod bell;
 mod collector;
 mod config;
+mod dead_letters;
 mod dispatch;
 mod error;
 pub mod flush;
@@ -54,9 +55,28 @@ pub use collector::{
     SetMaxInFlight, Shutdown, ShutdownReport, SubmitAll, SubmitJob,
 };
 pub use config::{CollectorConfig, NoWorkers, Workers};
+pub use dead_letters::{DeadLetter, DeadLetters};
+#[cfg(feature = "dead-letters")]
+pub use dead_letters::{DeadLetterFile, DeadRecord};
 pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
 pub use error::{Closed, ConfigError, JobError, Reason, Rejected, StartError};
 pub use flush::Strategy;
 pub use job::{Job, JobId, JobResult, Submit};
 pub use observe::{Distribution, Failures, Stats, WorkerStats};
 pub use processor::{BatchProcessor, ProcessorActor};
+
+/// The code of the README and the guides, compiled and run with the documentation's.
+#[cfg(all(doctest, feature = "actix-web"))]
+mod guides {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/architecture.md")]
+    struct Architecture;
+
+    #[doc = include_str!("../docs/embedding.md")]
+    struct Embedding;
+
+    #[doc = include_str!("../docs/guarantees.md")]
+    struct Guarantees;
+}

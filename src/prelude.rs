@@ -3,7 +3,7 @@
 pub use actix::prelude::*;
 
 pub use crate::{
-    Batch, BatchProcessor, Breaker, Builder, Collector, CollectorActor, CollectorConfig, CollectorService, Flush,
-    GetStats, Job, JobError, JobResult, NoWorkers, Outcomes, Pause, RateLimit, Rejected, Resume, Retry, SetMaxInFlight,
-    Shutdown, ShutdownReport, Stats, Submit, SubmitJob, Workers,
+    Batch, BatchProcessor, Breaker, Builder, Collector, CollectorActor, CollectorConfig, CollectorService, DeadLetter,
+    DeadLetters, Flush, GetStats, Job, JobError, JobResult, NoWorkers, Outcomes, Pause, RateLimit, Rejected, Resume,
+    Retry, SetMaxInFlight, Shutdown, ShutdownReport, Stats, Submit, SubmitJob, Workers,
 };

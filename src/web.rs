@@ -1,5 +1,7 @@
 //! What an actix-web client is told: `?` in a handler turns each error into a response.
 
+use std::time::Duration;
+
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     http::{StatusCode, header},
@@ -16,7 +18,7 @@ const RETRY_AFTER: u64 = 1;
 /// |---|---|---|
 /// | `Failed` | the error's own | its `ResponseError` writes the response, status, headers and body. The downstream's faults arrive here, so 502 is yours to say |
 /// | `Overloaded`, `NoWorkers`, `ShutDown` | 503, `Retry-After: 1` | asking again, here or at another instance, may succeed |
-/// | `CircuitOpen` | 503, `Retry-After` as long as the breaker stays open | the downstream is known to fail |
+/// | `CircuitOpen` | 503, `Retry-After`: until the breaker's next probe, in whole seconds | the downstream is known to fail |
 /// | `TimedOut` | 504 | the downstream did not answer in time |
 /// | `TooLarge` | 413 | the downstream refuses this job alone |
 /// | `NoResult` | 404 | the downstream has nothing under this job's key |
@@ -75,7 +77,7 @@ impl<E: ResponseError> ResponseError for JobError<E> {
     fn error_response(&self) -> HttpResponse {
         match self {
             Self::Failed(error) => error.error_response(),
-            Self::CircuitOpen { retry_in } => plain(self, retry_in.as_secs().max(RETRY_AFTER)),
+            Self::CircuitOpen { retry_in } => plain(self, whole_seconds(*retry_in).max(RETRY_AFTER)),
             other => plain(other, RETRY_AFTER),
         }
     }
@@ -112,6 +114,11 @@ impl ResponseError for Closed {
     fn error_response(&self) -> HttpResponse {
         plain(self, RETRY_AFTER)
     }
+}
+
+/// Rounded up: a client that comes back too early is refused again.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 fn plain(error: &impl ResponseError, retry_after: u64) -> HttpResponse {
@@ -200,23 +207,28 @@ mod tests {
 
     #[actix_rt::test]
     async fn every_error_has_its_status_and_says_itself() {
+        let circuit_open = |millis| JobError::CircuitOpen { retry_in: Duration::from_millis(millis) };
         let expected = [
-            (JobError::Overloaded, 503),
-            (JobError::NoWorkers, 503),
-            (JobError::ShutDown, 503),
-            (JobError::NoResult, 404),
-            (JobError::mismatch(3, 2), 500),
-            (JobError::DuplicateKey, 500),
-            (JobError::Panicked, 500),
-            (JobError::Lost, 500),
-            (JobError::Abandoned, 500),
+            (JobError::Overloaded, 503, Some("1")),
+            (JobError::NoWorkers, 503, Some("1")),
+            (JobError::ShutDown, 503, Some("1")),
+            (circuit_open(0), 503, Some("1")),
+            (circuit_open(4_001), 503, Some("5")),
+            (JobError::TimedOut, 504, None),
+            (JobError::TooLarge, 413, None),
+            (JobError::NoResult, 404, None),
+            (JobError::mismatch(3, 2), 500, None),
+            (JobError::DuplicateKey, 500, None),
+            (JobError::Panicked, 500, None),
+            (JobError::Lost, 500, None),
+            (JobError::Abandoned, 500, None),
         ];
-        for (error, status) in expected {
+        for (error, status, retry_after) in expected {
             let error: JobError<Teapot> = error;
             assert_eq!(error.status_code().as_u16(), status, "{error}");
             let response = error.error_response();
             assert_eq!(response.status().as_u16(), status, "{error}");
-            assert_eq!(header(&response, "retry-after"), (status == 503).then_some("1"), "{error}");
+            assert_eq!(header(&response, "retry-after"), retry_after, "{error}");
             assert_eq!(header(&response, "content-type"), Some("text/plain; charset=utf-8"));
             assert_eq!(body(response).await, error.to_string());
         }

@@ -420,3 +420,94 @@ async fn rules_that_cannot_be_are_refused_at_start() {
     assert_eq!(refused(builder(fine).0.breaker(Breaker::consecutive(0))), "breaker.consecutive");
     assert_eq!(refused(builder(fine).0.rate_limit(RateLimit::jobs_per_second(0.0))), "rate_limit.per_second");
 }
+
+#[actix_rt::test]
+async fn what_fails_for_good_goes_to_the_dead_letters_and_nothing_else_does() {
+    pause();
+    let (builder, _) = builder(|call| {
+        let answer = |job: &u64| if job % 3 == 0 { Err("third".into()) } else { Ok(call.attempt) };
+        Ok(call.jobs.iter().map(answer).collect())
+    });
+    let letters = Arc::new(Mutex::new(Vec::new()));
+    let buried = Arc::clone(&letters);
+    let asks = builder
+        .max_size(6)
+        .retry(Retry::fixed(MS).attempts(2))
+        .dead_letters(move |letter: DeadLetter<Ask>| {
+            assert!(letter.failed_at >= letter.accepted_at);
+            buried.lock().unwrap().push((letter.job.0, letter.error.to_string(), letter.attempts));
+        })
+        .start()
+        .unwrap();
+    let replies = join_all(submit(&asks, 0..6)).await;
+    assert_eq!(replies.iter().filter(|reply| reply.is_err()).count(), 2);
+    let said = "the processor failed: third".to_owned();
+    assert_eq!(*letters.lock().unwrap(), [(0, said.clone(), 2), (3, said, 2)]);
+    settled(&asks).await;
+}
+
+#[actix_rt::test]
+async fn jobs_that_a_shutdown_cuts_off_unsent_are_dead_letters_and_a_panicking_grave_digger_harms_nobody() {
+    pause();
+    let (builder, _) = builder(fine);
+    let letters = Arc::new(Mutex::new(Vec::new()));
+    let buried = Arc::clone(&letters);
+    let asks = builder
+        .max_size(2)
+        .max_in_flight(0)
+        .dead_letters(move |letter: DeadLetter<Ask>| {
+            assert!(letter.job.0 != 1, "scripted");
+            buried.lock().unwrap().push((letter.job.0, letter.attempts));
+        })
+        .start()
+        .unwrap();
+    let replies = submit(&asks, 0..4);
+    asks.shutdown(Shutdown::now()).await.unwrap();
+    assert!(join_all(replies).await.iter().all(|reply| matches!(reply, Err(JobError::ShutDown))));
+    assert_eq!(*letters.lock().unwrap(), [(0, 0), (2, 0), (3, 0)]);
+}
+
+#[actix_rt::test]
+async fn a_failure_that_nobody_waits_for_is_counted() {
+    pause();
+    let (builder, _) = builder(|_| Err(Trouble::Error));
+    let asks = builder.max_size(2).start().unwrap();
+    sleep(MS).await;
+    let door = asks.recipient();
+    door.do_send(SubmitJob::new(Ask(0)));
+    assert!(door.send(SubmitJob::new(Ask(1))).await.unwrap().is_err());
+    let stats = settled(&asks).await;
+    assert_eq!((stats.failed.failed, stats.forgotten), (2, 1));
+}
+
+/// Takes 300 ms for a batch.
+struct Steady;
+
+impl BatchProcessor for Steady {
+    type Job = Ask;
+
+    async fn process(&mut self, batch: &Batch<Ask>) -> Result<Outcomes<Ask>, String> {
+        sleep(MS * 300).await;
+        Ok(Outcomes::all(batch.attempt()))
+    }
+}
+
+#[actix_rt::test]
+async fn adaptive_workers_follow_the_load_between_their_bounds() {
+    pause();
+    let workers = Workers::local(1).adaptive(1..=4);
+    let asks = Collector::builder(|| Steady).max_size(1).workers(workers).start().unwrap();
+    let replies = submit(&asks, 0..40);
+    let mut seen = Vec::new();
+    for _ in 0..20 {
+        sleep(MS * 100).await;
+        seen.push(asks.stats().await.unwrap().workers.total);
+    }
+    assert_eq!((seen.iter().min(), seen.iter().max()), (Some(&1), Some(&4)), "{seen:?}");
+    assert!(seen.is_sorted(), "it only grows under a steady load: {seen:?}");
+    assert!(join_all(replies).await.iter().all(Result::is_ok));
+    sleep(S * 60).await;
+    let stats = settled(&asks).await;
+    assert_eq!((stats.workers.total, stats.workers.able, stats.restarts), (1, 1, 0));
+    assert!(asks.submit(Ask(0)).await.is_ok());
+}

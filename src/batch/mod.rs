@@ -1,6 +1,6 @@
 //! Jobs that go downstream together, what the processor says of them, and the replies that wait for it.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, mem, ops::Deref, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -11,7 +11,7 @@ mod replies;
 pub(crate) use heartbeat::Heartbeat;
 pub use outcomes::Outcomes;
 pub(crate) use outcomes::{Stray, Verdict};
-pub(crate) use replies::{Block, Blocks, Deliveries, Replies, Requester, SlotRef, Tally, contain};
+pub(crate) use replies::{Block, Blocks, Deliveries, Replies, Requester, SlotRef, Tally, contain, drop_each};
 
 /// Why a batch left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,8 +111,14 @@ impl<T> Batch<T> {
         self.attempt
     }
 
-    pub(crate) fn into_jobs(self) -> Vec<T> {
-        self.jobs
+    pub(crate) fn into_jobs(mut self) -> Vec<T> {
+        mem::take(&mut self.jobs)
+    }
+}
+
+impl<T> Drop for Batch<T> {
+    fn drop(&mut self) {
+        drop_each(&mut self.jobs);
     }
 }
 

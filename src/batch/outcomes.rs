@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, fmt, hash::Hash, mem, sync::Arc, vec};
 
+use super::contain;
 use crate::{
     JobError,
     job::{Job, JobResult},
@@ -131,16 +132,14 @@ impl<J: Job> Outcomes<J> {
             Kind::All(_) => jobs,
             Kind::TooLarge => return Verdict::TooLarge(jobs),
         };
-        if results != jobs {
-            return Verdict::whole(JobError::mismatch(jobs, results), jobs);
-        }
-        match self.0 {
+        let verdict = match self.0 {
             Kind::InOrder(outputs) => Verdict::Outputs(outputs.into_iter()),
             Kind::Each(results) => Verdict::Each(results.into_iter()),
             Kind::Matched(results, stray) => Verdict::Matched(results.into_iter(), stray),
             Kind::All(outputs) => Verdict::Outputs(outputs(jobs).into_iter()),
             Kind::TooLarge => Verdict::TooLarge(jobs),
-        }
+        };
+        if results == jobs { verdict } else { Verdict::whole(JobError::mismatch(jobs, results), jobs) }
     }
 }
 
@@ -244,6 +243,18 @@ impl<J: Job> Iterator for Verdict<J> {
                 *left -= 1;
                 Some(Err(error.clone()))
             }
+        }
+    }
+}
+
+impl<J: Job> Drop for Verdict<J> {
+    /// What nobody has taken is dropped one by one: a panic in one `Drop` stays there.
+    fn drop(&mut self) {
+        if let Self::Whole(..) | Self::TooLarge(_) = self {
+            return;
+        }
+        for result in self.by_ref() {
+            contain(|| drop(result));
         }
     }
 }

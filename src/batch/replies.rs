@@ -243,6 +243,7 @@ impl<J: Job> Replies<J> {
             tally.count(&reply);
             reply
         };
+        let mut forgotten = 0;
         let mut buffer = mem::take(&mut self.requesters);
         let mut requesters = buffer.drain(..);
         for run in mem::take(&mut self.runs) {
@@ -255,13 +256,16 @@ impl<J: Job> Replies<J> {
                 }
                 Run::Requesters { len } => {
                     for requester in requesters.by_ref().take(len as usize) {
-                        answer::<J>(requester, next());
+                        let reply = next();
+                        forgotten += u64::from(requester.is_none() && reply.is_err());
+                        answer::<J>(requester, reply);
                     }
                 }
             }
         }
         drop(requesters);
         self.len = 0;
+        tally.forgotten += forgotten;
         deliveries.spare = buffer;
     }
 
@@ -341,6 +345,8 @@ impl<J: Job> Drop for Replies<J> {
 pub(crate) struct Tally {
     pub(crate) succeeded: u64,
     pub(crate) failed: Failures,
+    /// Failed jobs that nobody waited for: each was a `do_send`.
+    pub(crate) forgotten: u64,
 }
 
 impl Tally {
@@ -404,4 +410,14 @@ fn answer<J: Job>(requester: Requester<J>, reply: JobResult<J>) {
 /// Runs `f`; a panic in it ends here.
 pub(crate) fn contain(f: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(f));
+}
+
+/// Drops every item by itself, so that a panic in one `Drop` stays there: of two in one `Vec` the second aborts the process.
+pub(crate) fn drop_each<T>(items: &mut Vec<T>) {
+    if !mem::needs_drop::<T>() {
+        return items.clear();
+    }
+    for item in items.drain(..) {
+        contain(|| drop(item));
+    }
 }

@@ -23,18 +23,19 @@ use super::{
     builder::Builder,
     intake::{Buffers, Intake, View},
     messages::{Request, Shutdown, make_way},
+    morgue::Morgue,
     shared::Shared,
     shutdown::Ending,
 };
 use crate::{
     JobError,
-    batch::{Batch, Deliveries, Replies, Tally, Trigger, Verdict, contain},
+    batch::{Batch, Deliveries, Replies, Tally, Trigger, Verdict, contain, drop_each},
     config::NoWorkers,
-    dispatch::{Dispatch, Fate, FlightId, Landed, Order, Sealed, WorkerId},
+    dispatch::{Dispatch, Fate, FlightId, Landed, Order, Past, Sealed, WorkerId},
     flush::Timing,
     job::Job,
     observe::{Levels, Recorder},
-    processor::{BatchProcessor, Pool, Report, Reports},
+    processor::{BatchProcessor, Load, Pool, Report, Reports, Scale},
 };
 
 /// The actor that gathers jobs, hands batches to its workers and settles every job.
@@ -49,6 +50,7 @@ use crate::{
 pub struct CollectorActor<P: BatchProcessor> {
     shared: Arc<Shared<P::Job>>,
     dispatch: Dispatch<P::Job>,
+    morgue: Option<Morgue<P::Job>>,
     pool: Pool<P>,
     home: Arc<Reports<P::Job>>,
     no_workers: NoWorkers,
@@ -73,10 +75,12 @@ impl<P: BatchProcessor> CollectorActor<P> {
             limit.subscribe(&shared.bell);
         }
         let home = Arc::new(Reports::new(Arc::clone(&shared.bell)));
+        let morgue = builder.dead_letters.map(|letters| Morgue::new(Arc::clone(&shared.name), letters));
         let pool = Pool::new(Arc::clone(&shared.name), builder.config.workers, builder.factory, Arc::clone(&home));
         Self {
             shared,
             dispatch: Dispatch::new(builder.rules),
+            morgue,
             pool,
             home,
             no_workers: builder.config.no_workers,
@@ -120,20 +124,30 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.answer_requests(now);
         self.pool.rebuild(now);
         self.dispatch.refuse(self.no_workers == NoWorkers::Fail && self.pool.all_rest());
+        if self.ending.as_ref().and_then(Ending::due).is_some_and(|limit| limit <= now) {
+            self.cut_off(now);
+        }
         let mut view = self.carry_out(now);
         if self.is_deserted(ctx) {
             self.begin_ending(now);
             view = self.carry_out(now);
         }
-        if self.ending.as_ref().and_then(Ending::due).is_some_and(|limit| limit <= now) {
-            self.cut_off(&view, now);
-            view = self.carry_out(now);
-        }
+        self.scale(now);
         self.finish_ending(&view, now);
         if self.ending.as_ref().is_some_and(Ending::is_done) && self.is_deserted(ctx) {
             return ctx.stop();
         }
         self.set_alarm(view.due, ctx);
+    }
+
+    /// As many workers as the load asks for.
+    fn scale(&mut self, now: Instant) {
+        let load = Load { waiting: self.dispatch.wants_workers(), idle: self.dispatch.is_idle() };
+        if self.pool.scale(load, now) == Some(Scale::Shrink)
+            && let Some(worker) = self.dispatch.let_go()
+        {
+            self.pool.retire(worker);
+        }
     }
 
     /// Nobody is left who could submit.
@@ -185,9 +199,10 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 self.recorder.dispatched(now.saturating_duration_since(waited_since));
                 self.pool.assign(worker, flight, batch);
             }
-            Order::Settle { replies, verdict, jobs, attempts } => {
-                debug!(collector, jobs = replies.len(), attempts, error = ?verdict.whole_failure(), "settled");
-                self.reply(replies, verdict, jobs);
+            Order::Settle { replies, verdict, jobs, past } => {
+                let (count, attempts) = (replies.len(), past.attempts);
+                debug!(collector, jobs = count, attempts, error = ?verdict.whole_failure(), "settled");
+                self.settle(replies, verdict, jobs, past, now);
             }
             Order::Cancel { worker, flight } => {
                 warn!(collector, worker = worker.seat, "the worker is told to stop");
@@ -309,11 +324,34 @@ impl<P: BatchProcessor> CollectorActor<P> {
         }
     }
 
+    /// The jobs end here: what failed goes to the dead letters, everybody gets a reply.
+    fn settle(
+        &mut self,
+        replies: Replies<P::Job>,
+        verdict: Verdict<P::Job>,
+        jobs: Vec<P::Job>,
+        past: Past,
+        now: Instant,
+    ) {
+        match &mut self.morgue {
+            None => self.reply(replies, verdict, jobs),
+            Some(morgue) => {
+                let (verdict, jobs) = morgue.sort_out(verdict, jobs, past, now);
+                self.reply(replies, verdict, jobs);
+            }
+        }
+    }
+
     /// Settles, gives the room to others, and wakes the callers: what they submit next finds that room.
     fn reply(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, mut jobs: Vec<P::Job>) {
         let settled = replies.len();
+        let before = self.recorder.tally.forgotten;
         replies.settle(verdict, &mut self.recorder.tally, &mut self.deliveries);
-        contain(|| jobs.clear());
+        let forgotten = self.recorder.tally.forgotten - before;
+        if forgotten > 0 && self.morgue.is_none() {
+            warn!(collector = &*self.shared.name, jobs = forgotten, "failed, and nobody waited for the reply");
+        }
+        drop_each(&mut jobs);
         self.shared.intake.settled(settled, Buffers { jobs, requesters: self.deliveries.take_spare() });
         self.deliveries.deliver();
     }
@@ -365,6 +403,10 @@ impl<P: BatchProcessor> CollectorActor<P> {
         sender: Option<actix::dev::OneshotSender<super::ShutdownReport>>,
         now: Instant,
     ) {
+        if shutdown == Shutdown::now() {
+            // What is to be cut off in a moment is not sent downstream before.
+            self.dispatch.pause(true);
+        }
         self.begin_ending(now);
         if let Some(ending) = &mut self.ending {
             ending.join(shutdown, sender, now);
@@ -386,11 +428,11 @@ impl<P: BatchProcessor> CollectorActor<P> {
     }
 
     /// The limit has come: what is left is settled, whatever its worker does.
-    fn cut_off(&mut self, view: &View, now: Instant) {
+    fn cut_off(&mut self, now: Instant) {
+        let jobs = self.dispatch.abort(&JobError::ShutDown, &JobError::ShutDown, now);
         if let Some(ending) = &mut self.ending {
-            ending.cut_off(view.pending);
+            ending.cut_off(jobs);
         }
-        self.dispatch.abort(&JobError::ShutDown, &JobError::ShutDown, now);
     }
 
     fn finish_ending(&mut self, view: &View, now: Instant) {
@@ -485,8 +527,8 @@ impl<P: BatchProcessor> Drop for CollectorActor<P> {
         }
         self.dispatch.abort(&JobError::ShutDown, &JobError::Lost, Instant::now());
         while let Some(order) = self.dispatch.take_order() {
-            if let Order::Settle { replies, verdict, jobs, .. } = order {
-                self.reply(replies, verdict, jobs);
+            if let Order::Settle { replies, verdict, jobs, past } = order {
+                self.settle(replies, verdict, jobs, past, Instant::now());
             }
         }
         self.shared.end();

@@ -9,6 +9,7 @@ use super::{Collector, CollectorActor, intake::Flushing};
 use crate::{
     ConfigError, StartError,
     config::{CollectorConfig, NoWorkers, Workers},
+    dead_letters::DeadLetters,
     dispatch::{Breaker, RateLimit, Retry, Rules},
     flush::{FlushPolicy, Strategy},
     job::Job,
@@ -23,6 +24,7 @@ pub struct Builder<P: BatchProcessor> {
     pub(super) config: CollectorConfig,
     pub(super) factory: Factory<P>,
     pub(super) rules: Rules<ErrorOf<P>>,
+    pub(super) dead_letters: Option<Box<dyn DeadLetters<P::Job>>>,
     pub(super) flushing: Flushing<P::Job>,
 }
 
@@ -32,7 +34,7 @@ impl<P: BatchProcessor> Builder<P> {
     pub(super) fn new(factory: impl Fn() -> P + Send + Sync + 'static) -> Self {
         let flushing = Flushing { policy: None, weigher: None };
         let rules = Rules::default();
-        Self { config: CollectorConfig::default(), factory: Arc::new(factory), rules, flushing }
+        Self { config: CollectorConfig::default(), factory: Arc::new(factory), rules, dead_letters: None, flushing }
     }
 
     /// Replaces all settings at once, for instance by those of a file or of [`CollectorConfig::from_env`].
@@ -187,6 +189,12 @@ impl<P: BatchProcessor> Builder<P> {
         self
     }
 
+    /// Where jobs go that failed for good: a closure, or a file. Default: nowhere. See [`DeadLetters`].
+    pub fn dead_letters(mut self, letters: impl DeadLetters<P::Job>) -> Self {
+        self.dead_letters = Some(Box::new(letters));
+        self
+    }
+
     /// The actor, not yet started: for your own `Supervisor` or `Arbiter`. Take a handle with [`CollectorActor::handle`].
     ///
     /// # Errors
@@ -227,7 +235,9 @@ impl<P: BatchProcessor> Builder<P> {
         let actor = self.build()?;
         let handle = actor.handle();
         let (up, is_up) = mpsc::channel();
-        thread::Builder::new().name(actor.shared().name.to_string()).spawn(move || {
+        // A thread's name may hold no NUL; std would panic.
+        let name = actor.shared().name.replace('\0', "");
+        thread::Builder::new().name(name).spawn(move || {
             let system = System::new();
             let ended = actor.shared().ended();
             system.block_on(async move {

@@ -21,7 +21,7 @@ use tracing::{debug, level_filters::LevelFilter, warn};
 
 use crate::{
     ConfigError,
-    batch::{Block, Blocks, Replies, Requester, SlotRef, Trigger},
+    batch::{Block, Blocks, Replies, Requester, SlotRef, Trigger, contain},
     bell::Bell,
     config::CollectorConfig,
     dispatch::Sealed,
@@ -51,7 +51,8 @@ impl<J> Flushing<J> {
     pub(crate) fn check(&self, strategy: Strategy) -> Result<(), ConfigError> {
         let by_weight = self.policy.as_ref().map_or(strategy == Strategy::Weight, |policy| policy.reads_weight());
         if by_weight && self.weigher.is_none() {
-            let allowed = "the flush policy goes by weight, so the builder's `.weigh(|job| ..)` has to say what a job weighs";
+            let allowed =
+                "the flush policy goes by weight, so the builder's `.weigh(|job| ..)` has to say what a job weighs";
             return Err(ConfigError::new("weigh", "unset", allowed));
         }
         Ok(())
@@ -119,12 +120,7 @@ pub(crate) struct View {
 }
 
 impl<J: Job> Intake<J> {
-    pub(crate) fn new(
-        config: &CollectorConfig,
-        flushing: Flushing<J>,
-        collector: Arc<str>,
-        bell: Arc<Bell>,
-    ) -> Self {
+    pub(crate) fn new(config: &CollectorConfig, flushing: Flushing<J>, collector: Arc<str>, bell: Arc<Bell>) -> Self {
         let policy = flushing.policy.unwrap_or_else(|| config.policy());
         let state = State {
             jobs: Vec::new(),
@@ -191,6 +187,8 @@ impl<J: Job> Intake<J> {
             if let Some(sender) = requester {
                 let _ = sender.send(Err(reason.into()));
             }
+            // This is the actor's handler: a panic here would be its end.
+            contain(|| drop(job));
             return News::None;
         }
         let (block, at) = state.blocks.take_slot();

@@ -9,6 +9,7 @@ mod actor;
 mod builder;
 mod intake;
 mod messages;
+mod morgue;
 mod service;
 mod shared;
 mod shutdown;

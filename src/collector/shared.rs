@@ -53,7 +53,7 @@ impl<J: Job> Shared<J> {
             intake: Arc::new(Intake::new(config, flushing, Arc::clone(&name), Arc::clone(&bell))),
             name,
             bell,
-            ahead: config.max_size.saturating_mul(config.workers.count() + 2).min(config.max_pending),
+            ahead: config.max_size.saturating_mul(config.workers.max() + 2).min(config.max_pending),
             handles: AtomicUsize::new(0),
             requests: Mutex::default(),
             door: Mutex::default(),

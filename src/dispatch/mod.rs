@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::{
     ConfigError, JobError,
-    batch::{Batch, Heartbeat, Replies, Trigger, Verdict, contain},
+    batch::{Batch, Heartbeat, Replies, Trigger, Verdict},
     job::Job,
 };
 
@@ -100,6 +100,7 @@ struct Flight<J: Job> {
     id: FlightId,
     worker: WorkerId,
     replies: Replies<J>,
+    attempt: u32,
     opened_at: Instant,
     sent_at: Instant,
     probe: Option<Probe>,
@@ -120,6 +121,15 @@ pub(crate) enum Fate<J: Job> {
     Lost,
 }
 
+/// What is behind jobs that end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Past {
+    /// How often they were sent.
+    pub(crate) attempts: u32,
+    /// When the first job of their batch was accepted.
+    pub(crate) accepted_at: Instant,
+}
+
 /// The times of a flight that has ended.
 pub(crate) struct Landed {
     /// From the acceptance of its first job to its start.
@@ -132,8 +142,8 @@ pub(crate) struct Landed {
 pub(crate) enum Order<J: Job> {
     /// Hand the batch to the worker.
     Send { worker: WorkerId, flight: FlightId, batch: Batch<J>, waited_since: Instant },
-    /// These jobs end here.
-    Settle { replies: Replies<J>, verdict: Verdict<J>, jobs: Vec<J>, attempts: u32 },
+    /// These jobs end here. `jobs` is empty where a worker still has them.
+    Settle { replies: Replies<J>, verdict: Verdict<J>, jobs: Vec<J>, past: Past },
     /// Stop what the worker is doing with this flight, and build it anew.
     Cancel { worker: WorkerId, flight: FlightId },
     /// The worker was told to stop and has not: it is lost, with its thread.
@@ -219,6 +229,16 @@ impl<J: Job> Dispatch<J> {
         !self.paused && !self.refusing && self.ready.is_empty() && !self.is_busy()
     }
 
+    /// Whether batches wait for nothing but a worker.
+    pub(crate) fn wants_workers(&self) -> bool {
+        !self.paused && !self.ready.is_empty() && self.free.is_empty() && !self.is_at_limit()
+    }
+
+    /// Takes a free worker out, to be let go.
+    pub(crate) fn let_go(&mut self) -> Option<WorkerId> {
+        self.free.pop_back()
+    }
+
     /// Whether ready batches are held back. A drain overrides it, also one that came before.
     pub(crate) fn pause(&mut self, paused: bool) {
         self.paused = paused && !self.draining;
@@ -302,7 +322,11 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn is_busy(&self) -> bool {
-        self.free.is_empty() || self.rules.max_in_flight.is_some_and(|most| self.flights.len() >= most)
+        self.free.is_empty() || self.is_at_limit()
+    }
+
+    fn is_at_limit(&self) -> bool {
+        self.rules.max_in_flight.is_some_and(|most| self.flights.len() >= most)
     }
 
     fn permit(&mut self, now: Instant) -> Permit {
@@ -338,20 +362,24 @@ impl<J: Job> Dispatch<J> {
         let heartbeat = self.rules.timeout.map(|_| Arc::new(Heartbeat::new(now)));
         batch.set_heartbeat(heartbeat.clone());
         let probe = self.circuit.as_mut().and_then(Circuit::sent);
-        self.flights.push(Flight { id, worker, replies, opened_at, sent_at: now, probe, heartbeat, overdue: None });
+        let attempt = batch.attempt();
+        let sent_at = now;
+        self.flights.push(Flight { id, worker, replies, attempt, opened_at, sent_at, probe, heartbeat, overdue: None });
         self.orders.push_back(Order::Send { worker, flight: id, batch, waited_since: opened_at });
     }
 
     fn settle_first(&mut self, error: &JobError<J::Error>) -> bool {
-        let Some(Ready { batch, replies, .. }) = self.ready.pop_front() else { return false };
-        self.settle_whole(replies, batch, error.clone());
+        let Some(ready) = self.ready.pop_front() else { return false };
+        let attempts = ready.batch.attempt() - 1;
+        self.settle_whole(ready, error.clone(), attempts);
         true
     }
 
-    fn settle_whole(&mut self, replies: Replies<J>, batch: Batch<J>, error: JobError<J::Error>) {
+    fn settle_whole(&mut self, batch: Ready<J>, error: JobError<J::Error>, attempts: u32) {
+        let Ready { batch, replies, opened_at: accepted_at } = batch;
         let verdict = Verdict::whole(error, replies.len());
-        let attempts = batch.attempt();
-        self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), attempts });
+        let past = Past { attempts, accepted_at };
+        self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
     }
 
     /// Takes the jobs whose callers have gone out of the first ready batch. Returns whether there were any.
@@ -367,16 +395,14 @@ impl<J: Job> Dispatch<J> {
         }
         let verdict = Verdict::whole(JobError::Abandoned, gone.jobs.len());
         let Part { jobs, replies } = gone;
-        self.orders.push_back(Order::Settle { replies, verdict, jobs, attempts: attempt - 1 });
+        let past = Past { attempts: attempt - 1, accepted_at: opened_at };
+        self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
         true
     }
 
     /// A flight has ended. `None`: it had ended before, this comes late, and is dropped.
     pub(crate) fn landed(&mut self, id: FlightId, fate: Fate<J>, batch: Batch<J>, now: Instant) -> Option<Landed> {
-        let Some(flight) = self.take_flight(id) else {
-            contain(|| drop((fate, batch)));
-            return None;
-        };
+        let flight = self.take_flight(id)?;
         let took = now.saturating_duration_since(flight.sent_at);
         let waited = flight.sent_at.saturating_duration_since(flight.opened_at);
         let verdict = match fate {
@@ -423,9 +449,9 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn settle(&mut self, sent: Ready<J>, verdict: Verdict<J>) {
-        let attempts = sent.batch.attempt();
+        let past = Past { attempts: sent.batch.attempt(), accepted_at: sent.opened_at };
         let (replies, jobs) = (sent.replies, sent.batch.into_jobs());
-        self.orders.push_back(Order::Settle { replies, verdict, jobs, attempts });
+        self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
     }
 
     /// The batch failed whole.
@@ -439,7 +465,8 @@ impl<J: Job> Dispatch<J> {
             let attempt = sent.batch.attempt() + 1;
             return self.halve(sent, attempt);
         }
-        self.settle_whole(sent.replies, sent.batch, error);
+        let attempts = sent.batch.attempt();
+        self.settle_whole(sent, error, attempts);
     }
 
     /// The processor wants smaller batches. That spends no attempt.
@@ -448,7 +475,8 @@ impl<J: Job> Dispatch<J> {
             let attempt = sent.batch.attempt();
             return self.halve(sent, attempt);
         }
-        self.settle_whole(sent.replies, sent.batch, JobError::TooLarge);
+        let attempts = sent.batch.attempt();
+        self.settle_whole(sent, JobError::TooLarge, attempts);
     }
 
     fn halve(&mut self, sent: Ready<J>, attempt: u32) {
@@ -487,12 +515,8 @@ impl<J: Job> Dispatch<J> {
             results.into_iter().zip(&again).filter_map(|(result, again)| (!again).then_some(result)).collect();
         if !done.jobs.is_empty() {
             let Part { jobs, replies } = done;
-            self.orders.push_back(Order::Settle {
-                replies,
-                verdict: Verdict::results(results),
-                jobs,
-                attempts: attempt,
-            });
+            let (verdict, past) = (Verdict::results(results), Past { attempts: attempt, accepted_at: opened_at });
+            self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
         }
         let batch = Batch::new(retried.jobs, 0, trigger, attempt);
         self.back_off(Ready { batch, replies: retried.replies, opened_at }, at);
@@ -509,7 +533,7 @@ impl<J: Job> Dispatch<J> {
     /// A worker gives a batch back that it has not started: it is the next to leave.
     pub(crate) fn returned(&mut self, id: FlightId, batch: Batch<J>) {
         let Some(Flight { replies, opened_at, probe, .. }) = self.take_flight(id) else {
-            return contain(|| drop(batch));
+            return;
         };
         if let Some(circuit) = &mut self.circuit {
             circuit.unsent(probe);
@@ -535,9 +559,8 @@ impl<J: Job> Dispatch<J> {
                     continue;
                 }
             }
-            let Flight { replies, .. } = self.flights.swap_remove(at);
-            let verdict = Verdict::whole(JobError::TimedOut, replies.len());
-            self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), attempts: 1 });
+            let flight = self.flights.swap_remove(at);
+            self.settle_far(flight, JobError::TimedOut);
         }
     }
 
@@ -549,18 +572,35 @@ impl<J: Job> Dispatch<J> {
     }
 
     /// Gives up on everything: what waits is settled with one error, what is in flight with another, and its workers are told
-    /// to stop.
-    pub(crate) fn abort(&mut self, waiting: &JobError<J::Error>, in_flight: &JobError<J::Error>, now: Instant) {
+    /// to stop. Returns how many jobs that ends.
+    pub(crate) fn abort(
+        &mut self,
+        waiting: &JobError<J::Error>,
+        in_flight: &JobError<J::Error>,
+        now: Instant,
+    ) -> usize {
+        let mut jobs = 0;
         let backing_off = mem::take(&mut self.backing_off).into_iter().map(|(_, ready)| ready);
-        for Ready { batch, replies, .. } in mem::take(&mut self.ready).into_iter().chain(backing_off) {
-            self.settle_whole(replies, batch, waiting.clone());
+        for ready in mem::take(&mut self.ready).into_iter().chain(backing_off) {
+            jobs += ready.replies.len();
+            let attempts = ready.batch.attempt() - 1;
+            self.settle_whole(ready, waiting.clone(), attempts);
         }
-        for Flight { id, worker, replies, .. } in mem::take(&mut self.flights) {
-            self.stopping.push((worker, now + GRACE));
-            self.orders.push_back(Order::Cancel { worker, flight: id });
-            let verdict = Verdict::whole(in_flight.clone(), replies.len());
-            self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), attempts: 1 });
+        for flight in mem::take(&mut self.flights) {
+            jobs += flight.replies.len();
+            self.stopping.push((flight.worker, now + GRACE));
+            self.orders.push_back(Order::Cancel { worker: flight.worker, flight: flight.id });
+            self.settle_far(flight, in_flight.clone());
         }
+        jobs
+    }
+
+    /// Settles jobs that a worker still has.
+    fn settle_far(&mut self, flight: Flight<J>, error: JobError<J::Error>) {
+        let Flight { replies, attempt, opened_at, .. } = flight;
+        let verdict = Verdict::whole(error, replies.len());
+        let past = Past { attempts: attempt, accepted_at: opened_at };
+        self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), past });
     }
 
     /// Batches that wait for a worker, or for their next attempt.

@@ -27,6 +27,8 @@ pub struct Stats {
     pub succeeded: u64,
     /// Jobs whose reply was an error, by cause.
     pub failed: Failures,
+    /// Those of the failed jobs that nobody waited for: `do_send`s. They are logged too, unless they go to the dead letters.
+    pub forgotten: u64,
     /// Results that reached nobody, because no job of their batch had their key or another result had it first.
     pub stray: u64,
     /// Verdicts on batches that had been settled without them.
@@ -67,6 +69,7 @@ impl Stats {
         since.rejected = self.rejected.saturating_sub(earlier.rejected);
         since.succeeded = self.succeeded.saturating_sub(earlier.succeeded);
         since.failed = self.failed.since(&earlier.failed);
+        since.forgotten = self.forgotten.saturating_sub(earlier.forgotten);
         since.stray = self.stray.saturating_sub(earlier.stray);
         since.late = self.late.saturating_sub(earlier.late);
         since.restarts = self.restarts.saturating_sub(earlier.restarts);
@@ -312,6 +315,7 @@ impl Recorder {
             rejected: levels.rejected,
             succeeded: self.tally.succeeded,
             failed: self.tally.failed,
+            forgotten: self.tally.forgotten,
             stray: self.stray,
             late: self.late,
             batches: self.batch_size.iter().map(|(trigger, sizes)| (*trigger, sizes.count())).collect(),

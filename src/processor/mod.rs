@@ -11,10 +11,12 @@ mod actor;
 mod pool;
 mod report;
 mod restarts;
+mod scaling;
 
 pub use actor::ProcessorActor;
 pub(crate) use pool::Pool;
 pub(crate) use report::{Assignment, Cancel, Report, Reports};
+pub(crate) use scaling::{Load, Scale};
 
 /// Builds a worker's processor.
 pub(crate) type Factory<P> = Arc<dyn Fn() -> P + Send + Sync>;

@@ -11,6 +11,7 @@ use super::{
     Assignment, BatchProcessor, Cancel, Factory, ProcessorActor, Reports,
     actor::Build,
     restarts::{Pause, Restarts},
+    scaling::{Load, Scale, Scaling},
 };
 use crate::{
     batch::Batch,
@@ -19,15 +20,18 @@ use crate::{
     observe::WorkerStats,
 };
 
-/// A fixed number of seats; a worker that goes away for good is followed by another on the same seat.
+/// The seats; a worker that goes away for good is followed by another on the same seat.
 pub(crate) struct Pool<P: BatchProcessor> {
     collector: Arc<str>,
     workers: Workers,
     factory: Factory<P>,
     home: Arc<Reports<P::Job>>,
     seats: Vec<Seat<P>>,
-    /// Threads that were given up and still run.
-    lost_threads: usize,
+    /// Workers so far: each has its own number.
+    hired: u32,
+    scaling: Scaling,
+    /// Workers that were given up and whose threads still run.
+    lost: Vec<WorkerId>,
 }
 
 struct Seat<P: BatchProcessor> {
@@ -51,7 +55,8 @@ enum State {
 
 impl<P: BatchProcessor> Pool<P> {
     pub(crate) fn new(collector: Arc<str>, workers: Workers, factory: Factory<P>, home: Arc<Reports<P::Job>>) -> Self {
-        Self { collector, workers, factory, home, seats: Vec::new(), lost_threads: 0 }
+        let scaling = Scaling::new(workers.min(), workers.max());
+        Self { collector, workers, factory, home, seats: Vec::new(), hired: 0, scaling, lost: Vec::new() }
     }
 
     /// Starts every worker, once. Called on the collector's arbiter.
@@ -59,17 +64,43 @@ impl<P: BatchProcessor> Pool<P> {
         if !self.seats.is_empty() {
             return;
         }
-        for seat in 0..self.workers.count() {
-            self.seats.push(Seat {
-                id: WorkerId { seat, generation: 0 },
-                addr: None,
-                arbiter: None,
-                cancel: Arc::default(),
-                restarts: Restarts::default(),
-                state: State::Away(Pause { until: now, resting: false }),
-            });
+        for _ in 0..self.workers.min() {
+            self.add_seat(now);
         }
         self.rebuild(now);
+    }
+
+    /// A worker's name: the lowest seat that is not taken, and a number of its own.
+    fn add_seat(&mut self, now: Instant) {
+        let taken = |number: usize| self.seats.iter().any(|seat| seat.id.seat == number);
+        let seat = (0..self.seats.len()).find(|number| !taken(*number)).unwrap_or(self.seats.len());
+        self.hired += 1;
+        self.seats.push(Seat {
+            id: WorkerId { seat, generation: self.hired },
+            addr: None,
+            arbiter: None,
+            cancel: Arc::default(),
+            restarts: Restarts::default(),
+            state: State::Away(Pause { until: now, resting: false }),
+        });
+    }
+
+    /// Holds the number of workers against the load. Adds one by itself; where one is too many, the caller lets a free one go.
+    pub(crate) fn scale(&mut self, load: Load, now: Instant) -> Option<Scale> {
+        let scale = self.scaling.decide(self.seats.len(), load, now)?;
+        if scale == Scale::Grow {
+            self.add_seat(now);
+            self.rebuild(now);
+        }
+        debug!(collector = &*self.collector, workers = self.seats.len(), ?scale, "workers follow the load");
+        Some(scale)
+    }
+
+    /// Lets a free worker go.
+    pub(crate) fn retire(&mut self, worker: WorkerId) {
+        if let Some(at) = self.seats.iter().position(|seat| seat.id == worker) {
+            stop(self.seats.swap_remove(at).arbiter);
+        }
     }
 
     /// Builds the workers whose time away is over.
@@ -84,7 +115,7 @@ impl<P: BatchProcessor> Pool<P> {
     fn build(&mut self, at: usize, now: Instant) {
         let id = self.seats[at].id;
         if self.seats[at].addr.is_none() {
-            if self.lost_threads > self.seats.len() {
+            if self.lost.len() > self.seats.len() {
                 let seat = &mut self.seats[at];
                 seat.state = State::Away(seat.restarts.unprepared(now));
                 return;
@@ -164,11 +195,13 @@ impl<P: BatchProcessor> Pool<P> {
     pub(crate) fn gone(&mut self, worker: WorkerId, now: Instant) -> bool {
         if !self.failed(worker, "gone", now) {
             // The late end of a thread that was given up: there is room for another.
-            self.lost_threads = self.lost_threads.saturating_sub(1);
+            self.lost.retain(|lost| *lost != worker);
             return false;
         }
-        let seat = &mut self.seats[worker.seat];
-        seat.id.generation += 1;
+        self.hired += 1;
+        let generation = self.hired;
+        let Some(seat) = self.seat(worker) else { return false };
+        seat.id.generation = generation;
         seat.addr = None;
         seat.cancel = Arc::default();
         stop(seat.arbiter.take());
@@ -198,16 +231,17 @@ impl<P: BatchProcessor> Pool<P> {
         if !self.gone(worker, now) {
             return false;
         }
-        self.lost_threads += 1;
+        self.lost.push(worker);
         true
     }
 
-    /// When the next worker is to be built again.
+    /// When the next worker is to be built again, or their number is to be looked at.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.seats
-            .iter()
-            .filter_map(|seat| if let State::Away(pause) = &seat.state { Some(pause.until) } else { None })
-            .min()
+        let away = self.seats.iter().filter_map(|seat| match &seat.state {
+            State::Away(pause) => Some(pause.until),
+            State::Preparing | State::Able => None,
+        });
+        away.chain(self.scaling.due(self.seats.len())).min()
     }
 
     /// Whether every worker rests after too many restarts.
@@ -219,11 +253,11 @@ impl<P: BatchProcessor> Pool<P> {
         let able = self.seats.iter().filter(|seat| matches!(seat.state, State::Able)).count();
         let resting =
             self.seats.iter().filter(|seat| matches!(seat.state, State::Away(Pause { resting: true, .. }))).count();
-        WorkerStats { total: self.workers.count(), able, resting }
+        WorkerStats { total: self.seats.len(), able, resting }
     }
 
     fn seat(&mut self, worker: WorkerId) -> Option<&mut Seat<P>> {
-        self.seats.get_mut(worker.seat).filter(|seat| seat.id == worker)
+        self.seats.iter_mut().find(|seat| seat.id == worker)
     }
 }
 

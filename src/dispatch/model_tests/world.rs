@@ -17,7 +17,7 @@ use super::{
 use crate::{
     JobError, Outcomes,
     batch::{Batch, Blocks, Deliveries, Replies, SlotRef, Tally, Trigger, Verdict},
-    dispatch::{BreakerState, Dispatch, Fate, FlightId, GRACE, Order, Sealed, WorkerId},
+    dispatch::{BreakerState, Dispatch, Fate, FlightId, GRACE, Order, Past, Sealed, WorkerId},
 };
 
 /// One job, and where the model has it.
@@ -324,7 +324,7 @@ impl<'a> World<'a> {
     fn obey(&mut self, order: Order<Numbered>, now: Instant) {
         match order {
             Order::Send { worker, flight, batch, .. } => self.sent(worker, flight, batch, now),
-            Order::Settle { replies, verdict, jobs, attempts } => self.settled(replies, verdict, &jobs, attempts),
+            Order::Settle { replies, verdict, jobs, past } => self.settled(replies, verdict, &jobs, past),
             Order::Cancel { worker, flight } => self.cancelled(worker, flight, now),
             Order::GiveUp { worker } => self.given_up(worker, now),
             Order::Breaker(BreakerState::HalfOpen) => self.breaker.as_mut().expect("a breaker").half_open(now),
@@ -393,14 +393,14 @@ impl<'a> World<'a> {
         }
     }
 
-    fn settled(&mut self, replies: Replies<Numbered>, verdict: Verdict<Numbered>, jobs: &[Numbered], attempts: u32) {
+    fn settled(&mut self, replies: Replies<Numbered>, verdict: Verdict<Numbered>, jobs: &[Numbered], past: Past) {
         let count = replies.len();
         let mut deliveries = Deliveries::default();
         replies.settle(verdict, &mut self.tally, &mut deliveries);
         deliveries.deliver();
         let heard = self.hear();
         let settled: Vec<_> = if jobs.is_empty() {
-            self.ended_flight(count, &heard, attempts)
+            self.ended_flight(count, &heard, past.attempts)
         } else {
             jobs.iter().map(|job| job.0).collect()
         };

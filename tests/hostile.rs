@@ -1,0 +1,290 @@
+//! A user's type whose `Drop` or `Clone` panics, or a waker that does, harms nobody else: not its neighbours, not the
+//! collector.
+#![cfg(feature = "test-util")]
+
+use std::{
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Wake},
+};
+
+use actix_batch::{
+    prelude::*,
+    test_util::{Ledger, Script},
+};
+use futures_util::{FutureExt, future::join_all};
+
+use self::support::{
+    Broken, Desk, Tenfold, balanced, balanced_at_the_end, guarded, ms, paused, paused_system, quiet, tenfold,
+};
+
+mod support;
+
+/// Panics when it is dropped. Two that one `Vec` drops abort the process: the second panics while the first one unwinds.
+#[derive(Debug)]
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("a bomb was dropped");
+    }
+}
+
+/// A job that is a bomb.
+struct BombJob(u64, Bomb);
+
+impl BombJob {
+    fn new(number: u64) -> Self {
+        Self(number, Bomb)
+    }
+}
+
+impl Job for BombJob {
+    type Output = u64;
+    type Error = Broken;
+}
+
+fn bomb_jobs() -> Script<BombJob> {
+    Script::new(|job: &BombJob| Ok(job.0 * 10))
+}
+
+/// A job whose output is a bomb.
+#[derive(Clone)]
+struct Arm;
+
+impl Job for Arm {
+    type Output = Bomb;
+    type Error = Broken;
+}
+
+/// Takes a bomb without dropping it.
+fn disarm<E: std::fmt::Debug>(reply: Result<Bomb, E>) {
+    mem::forget(reply.unwrap());
+}
+
+#[test]
+fn jobs_whose_drop_panics_are_answered_each() {
+    paused(async || {
+        let script = bomb_jobs().fail_at(2, Broken("refused")).panic_at(3);
+        let jobs = Collector::builder(script.factory()).max_size(3).workers(Workers::local(1)).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies = join_all((0..12).map(|number| ledger.submit(BombJob::new(number)))).await;
+        for (number, reply) in (0..).zip(replies) {
+            match number {
+                3..6 => assert!(matches!(reply, Err(JobError::Failed(_))), "{reply:?}"),
+                6..9 => assert!(matches!(reply, Err(JobError::Panicked)), "{reply:?}"),
+                _ => assert_eq!(reply.unwrap(), number * 10),
+            }
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn abandoned_jobs_whose_drop_panics_harm_nobody() {
+    paused(async || {
+        let script = bomb_jobs();
+        let jobs = Collector::builder(script.factory()).interval(ms(5)).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let mut replies: Vec<_> = (0..5).map(|number| ledger.submit(BombJob::new(number))).collect();
+        replies.truncate(2);
+        let replies = join_all(replies).await;
+        assert!(matches!(replies[..], [Ok(0), Ok(10)]), "{replies:?}");
+        assert_eq!(balanced(&ledger, &jobs).await.gone, 3);
+    });
+}
+
+#[test]
+fn refused_messages_whose_drop_panics_leave_the_collector_alive() {
+    paused(async || {
+        let script = bomb_jobs();
+        let jobs = Collector::builder(script.factory()).max_size(1).max_pending(1).start().unwrap();
+        quiet().await;
+        let (ledger, door) = (Ledger::new(&jobs), jobs.recipient());
+        let accepted = ledger.submit(BombJob::new(1));
+        let refused = ledger.send(&door, BombJob::new(2)).await;
+        assert!(matches!(refused, Ok(Err(JobError::Overloaded))), "{refused:?}");
+        assert_eq!(accepted.await.unwrap(), 10);
+        jobs.shutdown(Shutdown::drain()).await.unwrap();
+        for _ in 0..3 {
+            let late = ledger.send(&door, BombJob::new(3)).await;
+            assert!(matches!(late, Ok(Err(JobError::ShutDown))), "{late:?}");
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn jobs_in_line_whose_drop_panics_are_answered_at_the_end() {
+    paused(async || {
+        let script = bomb_jobs();
+        let jobs = Collector::builder(script.factory()).max_size(1).max_pending(1).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies: Vec<_> = (0..4).map(|number| ledger.submit(BombJob::new(number))).collect();
+        jobs.shutdown(Shutdown::drain()).await.unwrap();
+        let replies = join_all(replies).await;
+        assert!(matches!(replies[0], Ok(0)));
+        assert!(replies[1..].iter().all(|reply| matches!(reply, Err(JobError::ShutDown))));
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn outputs_that_nobody_wants_and_whose_drop_panics_harm_nobody() {
+    paused(async || {
+        let (mut desk, factory) = Desk::<Arm>::new();
+        let jobs = Collector::builder(factory).interval(ms(5)).start().unwrap();
+        quiet().await;
+        let ledger = Ledger::new(&jobs);
+        ledger.do_send(&jobs.recipient(), Arm);
+        ledger.do_send(&jobs.recipient(), Arm);
+        quiet().await;
+        let mut replies: Vec<_> = (0..6).map(|_| ledger.submit(Arm)).collect();
+        let held = desk.next().await;
+        replies.truncate(2);
+        held.answer(|batch| Ok(Outcomes::in_order(batch.iter().map(|_| Bomb))));
+        join_all(replies).await.into_iter().for_each(disarm);
+        assert_eq!(balanced(&ledger, &jobs).await.gone, 4);
+        assert_eq!(jobs.stats().await.unwrap().succeeded, 8);
+    });
+}
+
+#[test]
+fn outputs_of_a_wrong_number_whose_drop_panics_are_a_mismatch_all_the_same() {
+    paused(async || {
+        let (mut desk, factory) = Desk::<Arm>::new();
+        let jobs = Collector::builder(factory).interval(ms(5)).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies: Vec<_> = (0..2).map(|_| ledger.submit(Arm)).collect();
+        desk.next().await.answer(|_| Ok(Outcomes::in_order([Bomb, Bomb, Bomb])));
+        let replies = join_all(replies).await;
+        assert!(replies.iter().all(|reply| matches!(reply, Err(JobError::Mismatch { jobs: 2, results: 3 }))));
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn outputs_that_come_too_late_and_whose_drop_panics_harm_nobody() {
+    paused(async || {
+        let (mut desk, factory) = Desk::<Arm>::new();
+        let jobs = Collector::builder(factory).interval(ms(5)).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies: Vec<_> = (0..3).map(|_| ledger.submit(Arm)).collect();
+        let held = desk.next().await;
+        jobs.shutdown(Shutdown::now()).await.unwrap();
+        assert!(join_all(replies).await.iter().all(|reply| matches!(reply, Err(JobError::ShutDown))));
+        held.answer(|batch| Ok(Outcomes::in_order(batch.iter().map(|_| Bomb))));
+        quiet().await;
+        balanced(&ledger, &jobs).await;
+        assert_eq!(jobs.stats().await.unwrap().late, 1);
+    });
+}
+
+#[test]
+fn bombs_buffered_ready_and_in_flight_do_not_keep_a_system_from_stopping() {
+    guarded(|| {
+        let system = paused_system();
+        let script = bomb_jobs().hang_at(1);
+        let (ledger, replies) = system.block_on(async {
+            let jobs = Collector::builder(script.factory()).max_size(3).workers(Workers::local(1)).start().unwrap();
+            let ledger = Ledger::new(&jobs);
+            let replies: Vec<_> = (0..8).map(|number| ledger.submit(BombJob::new(number))).collect();
+            quiet().await;
+            (ledger, replies)
+        });
+        drop(system);
+        for (number, reply) in (0..).zip(replies) {
+            match reply.now_or_never() {
+                Some(Err(JobError::Lost)) => assert!(number < 3),
+                Some(Err(JobError::ShutDown)) => assert!(number >= 3),
+                other => panic!("job {number} was told {other:?}"),
+            }
+        }
+        balanced_at_the_end(&ledger);
+    });
+}
+
+/// A processor that is a bomb, and panics at its first batch.
+struct Armed(Bomb);
+
+impl BatchProcessor for Armed {
+    type Job = Tenfold;
+
+    async fn process(&mut self, batch: &Batch<Tenfold>) -> Result<Outcomes<Tenfold>, Broken> {
+        assert!(batch[0].0 != 0, "the first batch panics");
+        Ok(Outcomes::each(batch.iter().map(tenfold)))
+    }
+}
+
+#[test]
+fn a_processor_whose_drop_panics_is_replaced_all_the_same() {
+    paused(async || {
+        let jobs = Collector::builder(|| Armed(Bomb)).max_size(1).workers(Workers::local(1)).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies = join_all((0..3).map(|number| ledger.submit(Tenfold(number)))).await;
+        assert!(matches!(replies[..], [Err(JobError::Panicked), Ok(10), Ok(20)]), "{replies:?}");
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+/// An output that cannot be cloned twice.
+#[derive(Debug)]
+struct Unique(u64);
+
+impl Clone for Unique {
+    fn clone(&self) -> Self {
+        panic!("there can be only one");
+    }
+}
+
+#[derive(Clone)]
+struct Find(u64);
+
+impl Job for Find {
+    type Output = Unique;
+    type Error = Broken;
+}
+
+#[test]
+fn an_output_whose_clone_panics_fails_its_batch_alone() {
+    paused(async || {
+        let (mut desk, factory) = Desk::<Find>::new();
+        let jobs = Collector::builder(factory).max_size(2).workers(Workers::local(1)).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies: Vec<_> = (0..6).map(|number| ledger.submit(Find(number))).collect();
+        desk.next().await.answer(|_| Ok(Outcomes::all(Unique(1))));
+        desk.next().await.answer(|batch| Ok(Outcomes::lookup(batch, [Unique(2)], |job| job.0, |row| row.0)));
+        desk.next().await.answer(|batch| Ok(Outcomes::in_order(batch.iter().map(|job| Unique(job.0)))));
+        let replies = join_all(replies).await;
+        assert!(replies[..4].iter().all(|reply| matches!(reply, Err(JobError::Panicked))), "{replies:?}");
+        assert!(replies[4..].iter().all(Result::is_ok));
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+/// A waker that panics.
+struct Exotic;
+
+impl Wake for Exotic {
+    fn wake(self: Arc<Self>) {
+        panic!("woken");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_neighbour_from_its_reply() {
+    paused(async || {
+        let script = Script::new(tenfold);
+        let jobs = Collector::builder(script.factory()).interval(ms(5)).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let mut replies: Vec<_> = (0..4).map(|number| ledger.submit(Tenfold(number))).collect();
+        let waker = Arc::new(Exotic).into();
+        for reply in &mut replies[..2] {
+            assert!(Pin::new(reply).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        assert_eq!(replies.pop().unwrap().await.unwrap(), 30);
+        assert!(join_all(replies).await.iter().all(Result::is_ok));
+        balanced(&ledger, &jobs).await;
+    });
+}
