@@ -93,6 +93,8 @@ struct Ready<J: Job> {
     replies: Replies<J>,
     /// When the first of these jobs was accepted, however often they have been sent since.
     opened_at: Instant,
+    /// What the attempt before said, where this is a retry: if it comes too late, that is the reply.
+    last: Option<Verdict<J>>,
 }
 
 /// What stays here while the jobs are with a worker.
@@ -102,6 +104,7 @@ struct Flight<J: Job> {
     replies: Replies<J>,
     attempt: u32,
     opened_at: Instant,
+    last: Option<Verdict<J>>,
     sent_at: Instant,
     probe: Option<Probe>,
     heartbeat: Option<Arc<Heartbeat>>,
@@ -202,7 +205,7 @@ impl<J: Job> Dispatch<J> {
         debug_assert_eq!(jobs.len(), replies.len());
         let batch = self.new_batch(jobs, trigger, 1);
         let id = batch.id();
-        self.ready.push_back(Ready { batch, replies, opened_at });
+        self.ready.push_back(Ready { batch, replies, opened_at, last: None });
         id
     }
 
@@ -283,7 +286,9 @@ impl<J: Job> Dispatch<J> {
         let back_offs = self.backing_off.iter().map(|(at, _)| *at);
         let deadlines = self.flights.iter().filter_map(|flight| self.deadline(flight));
         let stopping = self.stopping.iter().map(|(_, until)| *until);
-        back_offs.chain(deadlines).chain(stopping).chain(self.held_until).min()
+        let too_late = self.ready.front().filter(|_| !self.paused).and_then(|ready| self.last_chance(ready));
+        let too_late = too_late.map(|at| at + MILLISECOND);
+        back_offs.chain(deadlines).chain(stopping).chain(self.held_until).chain(too_late).min()
     }
 
     fn look_at_the_time(&mut self, now: Instant) {
@@ -307,6 +312,9 @@ impl<J: Job> Dispatch<J> {
         if self.paused || self.ready.is_empty() {
             return false;
         }
+        if self.give_up_first(now) {
+            return true;
+        }
         let permit = self.permit(now);
         if let Permit::Reject { retry_in } = permit {
             return self.settle_first(&JobError::CircuitOpen { retry_in });
@@ -319,6 +327,26 @@ impl<J: Job> Dispatch<J> {
             return false;
         }
         self.take_off(now)
+    }
+
+    /// A retry that would begin too late does not.
+    fn give_up_first(&mut self, now: Instant) -> bool {
+        let Some(first) = self.ready.front() else { return false };
+        if self.last_chance(first).is_none_or(|at| now <= at) {
+            return false;
+        }
+        let Some(Ready { batch, replies, opened_at, last: Some(verdict) }) = self.ready.pop_front() else {
+            return false;
+        };
+        let past = Past { attempts: batch.attempt() - 1, accepted_at: opened_at };
+        self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
+        true
+    }
+
+    /// Until when a retry may begin.
+    fn last_chance(&self, ready: &Ready<J>) -> Option<Instant> {
+        let retry = self.rules.retry.as_ref().filter(|_| ready.last.is_some())?;
+        retry.last_chance(ready.opened_at)
     }
 
     fn is_busy(&self) -> bool {
@@ -356,15 +384,24 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn hand_out(&mut self, ready: Ready<J>, worker: WorkerId, now: Instant) {
-        let Ready { mut batch, replies, opened_at } = ready;
+        let Ready { mut batch, replies, opened_at, last } = ready;
         self.handed_out += 1;
         let id = FlightId(self.handed_out);
         let heartbeat = self.rules.timeout.map(|_| Arc::new(Heartbeat::new(now)));
         batch.set_heartbeat(heartbeat.clone());
         let probe = self.circuit.as_mut().and_then(Circuit::sent);
-        let attempt = batch.attempt();
-        let sent_at = now;
-        self.flights.push(Flight { id, worker, replies, attempt, opened_at, sent_at, probe, heartbeat, overdue: None });
+        self.flights.push(Flight {
+            id,
+            worker,
+            replies,
+            attempt: batch.attempt(),
+            opened_at,
+            last,
+            sent_at: now,
+            probe,
+            heartbeat,
+            overdue: None,
+        });
         self.orders.push_back(Order::Send { worker, flight: id, batch, waited_since: opened_at });
     }
 
@@ -376,7 +413,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn settle_whole(&mut self, batch: Ready<J>, error: JobError<J::Error>, attempts: u32) {
-        let Ready { batch, replies, opened_at: accepted_at } = batch;
+        let Ready { batch, replies, opened_at: accepted_at, .. } = batch;
         let verdict = Verdict::whole(error, replies.len());
         let past = Past { attempts, accepted_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
@@ -385,13 +422,14 @@ impl<J: Job> Dispatch<J> {
     /// Takes the jobs whose callers have gone out of the first ready batch. Returns whether there were any.
     fn skip_abandoned(&mut self) -> bool {
         let Some(abandoned) = self.ready.front().and_then(|ready| ready.replies.abandoned()) else { return false };
-        let Some(Ready { batch, replies, opened_at }) = self.ready.pop_front() else { return false };
+        let Some(Ready { batch, replies, opened_at, last }) = self.ready.pop_front() else { return false };
         let (trigger, attempt) = (batch.trigger(), batch.attempt());
         let (id, whole) = (batch.id(), Part { jobs: batch.into_jobs(), replies });
         let (gone, kept) = whole.part(&abandoned);
         if !kept.jobs.is_empty() {
             let batch = Batch::new(kept.jobs, id, trigger, attempt);
-            self.ready.push_front(Ready { batch, replies: kept.replies, opened_at });
+            let last = last.map(|last| Verdict::results(part(last, &abandoned).1));
+            self.ready.push_front(Ready { batch, replies: kept.replies, opened_at, last });
         }
         let verdict = Verdict::whole(JobError::Abandoned, gone.jobs.len());
         let Part { jobs, replies } = gone;
@@ -417,7 +455,7 @@ impl<J: Job> Dispatch<J> {
             self.count(verdict.whole_failure().is_some(), took, flight.probe, now);
         }
         let Flight { replies, opened_at, .. } = flight;
-        self.judge(Ready { batch, replies, opened_at }, verdict, now);
+        self.judge(Ready { batch, replies, opened_at, last: None }, verdict, now);
         Some(Landed { waited, took })
     }
 
@@ -455,9 +493,10 @@ impl<J: Job> Dispatch<J> {
     }
 
     /// The batch failed whole.
-    fn failed(&mut self, sent: Ready<J>, error: JobError<J::Error>, now: Instant) {
+    fn failed(&mut self, mut sent: Ready<J>, error: JobError<J::Error>, now: Instant) {
         let retry = self.rules.retry.as_ref().filter(|retry| retry.is_worth(&error));
         if let Some(at) = retry.and_then(|retry| retry.next(sent.batch.attempt(), sent.opened_at, now)) {
+            sent.last = Some(Verdict::whole(error, sent.batch.len()));
             return self.back_off(sent, at);
         }
         let is_open = self.circuit.as_ref().is_some_and(|circuit| circuit.state() != BreakerState::Closed);
@@ -480,22 +519,22 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn halve(&mut self, sent: Ready<J>, attempt: u32) {
-        let Ready { batch, replies, opened_at } = sent;
+        let Ready { batch, replies, opened_at, .. } = sent;
         let jobs = batch.len();
         let first: Vec<bool> = (0..jobs).map(|position| position < jobs.div_ceil(2)).collect();
         let (left, right) = Part { jobs: batch.into_jobs(), replies }.part(&first);
         for Part { jobs, replies } in [right, left] {
             let batch = self.new_batch(jobs, Trigger::Split, attempt);
-            self.ready.push_front(Ready { batch, replies, opened_at });
+            self.ready.push_front(Ready { batch, replies, opened_at, last: None });
         }
         self.orders.push_back(Order::Split { jobs });
     }
 
     fn back_off(&mut self, sent: Ready<J>, at: Instant) {
-        let Ready { batch, replies, opened_at } = sent;
+        let Ready { batch, replies, opened_at, last } = sent;
         let (jobs, attempt) = (batch.len(), batch.attempt() + 1);
         let batch = self.new_batch(batch.into_jobs(), Trigger::Retry, attempt);
-        self.backing_off.push((at, Ready { batch, replies, opened_at }));
+        self.backing_off.push((at, Ready { batch, replies, opened_at, last }));
         self.orders.push_back(Order::Retrying { jobs, attempt, at });
     }
 
@@ -508,18 +547,18 @@ impl<J: Job> Dispatch<J> {
         if !again.contains(&true) {
             return self.settle(sent, Verdict::results(results));
         }
-        let Ready { batch, replies, opened_at } = sent;
+        let Ready { batch, replies, opened_at, .. } = sent;
         let (trigger, attempt) = (batch.trigger(), batch.attempt());
         let (retried, done) = Part { jobs: batch.into_jobs(), replies }.part(&again);
-        let results =
-            results.into_iter().zip(&again).filter_map(|(result, again)| (!again).then_some(result)).collect();
+        let (failed, results) = part(results, &again);
         if !done.jobs.is_empty() {
             let Part { jobs, replies } = done;
             let (verdict, past) = (Verdict::results(results), Past { attempts: attempt, accepted_at: opened_at });
             self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
         }
         let batch = Batch::new(retried.jobs, 0, trigger, attempt);
-        self.back_off(Ready { batch, replies: retried.replies, opened_at }, at);
+        let last = Some(Verdict::results(failed));
+        self.back_off(Ready { batch, replies: retried.replies, opened_at, last }, at);
     }
 
     fn end_back_offs(&mut self, now: Instant) {
@@ -532,13 +571,13 @@ impl<J: Job> Dispatch<J> {
 
     /// A worker gives a batch back that it has not started: it is the next to leave.
     pub(crate) fn returned(&mut self, id: FlightId, batch: Batch<J>) {
-        let Some(Flight { replies, opened_at, probe, .. }) = self.take_flight(id) else {
+        let Some(Flight { replies, opened_at, last, probe, .. }) = self.take_flight(id) else {
             return;
         };
         if let Some(circuit) = &mut self.circuit {
             circuit.unsent(probe);
         }
-        self.ready.push_front(Ready { batch, replies, opened_at });
+        self.ready.push_front(Ready { batch, replies, opened_at, last });
     }
 
     fn deadline(&self, flight: &Flight<J>) -> Option<Instant> {
@@ -588,8 +627,10 @@ impl<J: Job> Dispatch<J> {
         }
         for flight in mem::take(&mut self.flights) {
             jobs += flight.replies.len();
-            self.stopping.push((flight.worker, now + GRACE));
-            self.orders.push_back(Order::Cancel { worker: flight.worker, flight: flight.id });
+            if flight.overdue.is_none() {
+                self.stopping.push((flight.worker, now + GRACE));
+                self.orders.push_back(Order::Cancel { worker: flight.worker, flight: flight.id });
+            }
             self.settle_far(flight, in_flight.clone());
         }
         jobs
@@ -633,11 +674,17 @@ struct Part<J: Job> {
 impl<J: Job> Part<J> {
     /// Parts it in two, each in order: the jobs that are marked, and the rest.
     fn part(self, marked: &[bool]) -> (Self, Self) {
-        let (mut taken, mut rest) = (Vec::new(), Vec::new());
-        for (job, marked) in self.jobs.into_iter().zip(marked) {
-            if *marked { taken.push(job) } else { rest.push(job) }
-        }
+        let (taken, rest) = part(self.jobs, marked);
         let (taken_replies, rest_replies) = self.replies.partition(|position| marked[position]);
         (Self { jobs: taken, replies: taken_replies }, Self { jobs: rest, replies: rest_replies })
     }
+}
+
+/// Parts a list in two, each in order: what is marked, and the rest.
+fn part<T>(list: impl IntoIterator<Item = T>, marked: &[bool]) -> (Vec<T>, Vec<T>) {
+    let (mut taken, mut rest) = (Vec::new(), Vec::new());
+    for (item, marked) in list.into_iter().zip(marked) {
+        if *marked { taken.push(item) } else { rest.push(item) }
+    }
+    (taken, rest)
 }

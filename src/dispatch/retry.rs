@@ -78,7 +78,8 @@ impl<E> Retry<E> {
         self
     }
 
-    /// No attempt begins later than this after the batch's first job was accepted. Default: no such limit.
+    /// No further attempt begins later than this after the batch's first job was accepted; one that would – it waited for the
+    /// breaker, the rate or a worker – does not, and the last error is the reply. Default: no such limit.
     pub fn give_up_after(mut self, limit: Duration) -> Self {
         self.give_up_after = Some(limit);
         self
@@ -120,8 +121,12 @@ impl<E> Retry<E> {
             return None;
         }
         let next = now.checked_add(self.delay(attempt))?;
-        let in_time = self.give_up_after.is_none_or(|limit| next.saturating_duration_since(accepted_at) <= limit);
-        in_time.then_some(next)
+        self.last_chance(accepted_at).is_none_or(|last| next <= last).then_some(next)
+    }
+
+    /// Until when another attempt may begin; `None`: as late as it likes.
+    pub(super) fn last_chance(&self, accepted_at: Instant) -> Option<Instant> {
+        accepted_at.checked_add(self.give_up_after?)
     }
 
     /// Whether it makes sense to try again.

@@ -25,6 +25,8 @@ struct Known {
     slot: SlotRef<Numbered>,
     accepted_at: Instant,
     place: Place,
+    /// The place before it was sent.
+    waited: Place,
     abandoned: bool,
     seen: bool,
     /// Times it was begun.
@@ -139,10 +141,12 @@ impl<'a> World<'a> {
         for _ in 0..jobs {
             let (block, at) = self.blocks.take_slot();
             replies.push_slot(block, at);
+            let place = Place::Waiting { attempt: 1, not_before: now, last: None };
             self.jobs.push(Known {
                 slot: SlotRef::new(Arc::clone(block), at),
                 accepted_at: now,
-                place: Place::Waiting { attempt: 1, not_before: now, last: None },
+                place,
+                waited: place,
                 abandoned: false,
                 seen: false,
                 sends: 0,
@@ -231,7 +235,7 @@ impl<'a> World<'a> {
             for job in &held.batch {
                 let job = &mut self.jobs[job.0];
                 job.sends -= 1;
-                job.place = Place::Waiting { attempt: held.batch.attempt(), not_before: held.sent_at, last: None };
+                job.place = job.waited;
             }
             if let Some(breaker) = &mut self.breaker {
                 breaker.unsent(held.probe);
@@ -276,7 +280,7 @@ impl<'a> World<'a> {
         let (many, attempt) = (held.batch.len() > 1, held.batch.attempt());
         for (job, told) in held.batch.iter().zip(told) {
             let again = self.again(job.0, attempt, *told, now);
-            let halved = Place::Waiting { attempt: attempt + 1, not_before: now, last: None };
+            let halved = |last| Place::Waiting { attempt: attempt + 1, not_before: now, last };
             let splits = !each && self.settings.split && many && told.may_be_poison() && is_closed;
             let known = &mut self.jobs[job.0];
             known.place = match again {
@@ -286,11 +290,11 @@ impl<'a> World<'a> {
                 }
                 Again::Surely(place) => place,
                 // It may be retried, as the jitter has it, and is split if not.
-                Again::Perhaps(_) if splits => halved,
+                Again::Perhaps(_) if splits => halved(Some(*told)),
                 Again::Perhaps(place) => place,
                 Again::No if splits => {
                     known.splits += 1;
-                    halved
+                    halved(None)
                 }
                 Again::No => Place::Judged(*told),
             };
@@ -368,7 +372,7 @@ impl<'a> World<'a> {
         };
         assert_eq!(batch.attempt(), attempt, "job {job}");
         assert!(not_before <= now, "job {job} is sent before its time");
-        known.place = Place::With(flight);
+        (known.waited, known.place) = (known.place, Place::With(flight));
         known.sends += 1;
         assert_eq!(known.sends, attempt + known.shrinks, "each attempt is one call, and so is each halving for size");
         let attempts = self.settings.retry.as_ref().map_or(1, |retry| retry.attempts);
