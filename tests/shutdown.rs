@@ -595,3 +595,27 @@ fn a_request_that_is_pending_when_the_collector_ends_is_answered_closed() {
         assert!(matches!(reply.now_or_never(), Some(Err(JobError::Lost))));
     });
 }
+
+#[test]
+fn a_waiter_that_gave_up_before_the_end_is_not_told_and_not_counted() {
+    paused(async || {
+        let (mut desk, factory) = Desk::<Tenfold>::new();
+        let jobs = Collector::builder(factory).max_size(1).max_pending(1).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let accepted = ledger.submit(Tenfold(0));
+        let line = submit(&ledger, 1..4);
+        drop(ledger.submit(Tenfold(4)));
+        let held = desk.next().await;
+        let ending = spawn_local({
+            let jobs = jobs.clone();
+            async move { jobs.shutdown(Shutdown::drain()).await.unwrap() }
+        });
+        quiet().await;
+        let stats = jobs.stats().await.unwrap();
+        assert_eq!((stats.waiting, stats.rejected), (0, 3));
+        held.complete();
+        assert_eq!((accepted.await.unwrap(), ending.await.unwrap().completed), (0, 1));
+        assert!(join_all(line).await.iter().all(is_shut_down));
+        balanced(&ledger, &jobs).await;
+    });
+}

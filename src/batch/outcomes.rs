@@ -227,6 +227,7 @@ impl<J: Job> Verdict<J> {
 impl<J: Job> Iterator for Verdict<J> {
     type Item = JobResult<J>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Self::Outputs(outputs) => outputs.next().map(Ok),

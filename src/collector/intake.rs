@@ -26,7 +26,7 @@ use crate::{
     config::CollectorConfig,
     dispatch::Sealed,
     error::{Reason, Rejected},
-    flush::{Arrival, Decision, FlushPolicy, Gauge, Strategy, Timing},
+    flush::{Decision, FlushPolicy, Gauge, Strategy, Timing},
     job::{Job, JobId, Line, Submit},
 };
 
@@ -49,7 +49,7 @@ pub(crate) struct Flushing<J> {
 impl<J> Flushing<J> {
     /// A policy that goes by weight is nothing without weights.
     pub(crate) fn check(&self, strategy: Strategy) -> Result<(), ConfigError> {
-        let by_weight = self.policy.as_ref().map_or(strategy == Strategy::Weight, |policy| policy.reads_weight());
+        let by_weight = self.policy.as_ref().map_or(strategy == Strategy::Weight, FlushPolicy::reads_weight);
         if by_weight && self.weigher.is_none() {
             let allowed =
                 "the flush policy goes by weight, so the builder's `.weigh(|job| ..)` has to say what a job weighs";
@@ -125,7 +125,7 @@ impl<J: Job> Intake<J> {
         let state = State {
             jobs: Vec::new(),
             replies: Replies::default(),
-            gauge: Gauge::new(policy, config.max_size, Instant::now()),
+            gauge: Gauge::new(policy, config.max_size, flushing.weigher.is_some(), Instant::now()),
             sealed: Vec::new(),
             spare: Vec::new(),
             blocks: Blocks::default(),
@@ -159,7 +159,9 @@ impl<J: Job> Intake<J> {
             debug!(collector = &*self.collector, job = slot.id().get(), "waits in line");
             return Submit::in_line(slot, line);
         }
-        let news = state.join(job, weight, |replies| replies.push_slot(&block, at));
+        let decision = state.decide(weight);
+        state.replies.push_slot(&block, at);
+        let news = state.join(job, decision);
         drop(state);
         self.accepted(SlotRef::new(block, at), news)
     }
@@ -173,7 +175,9 @@ impl<J: Job> Intake<J> {
             return Err(Rejected { job, reason });
         }
         let (block, at) = state.take_slot();
-        let news = state.join(job, weight, |replies| replies.push_slot(&block, at));
+        let decision = state.decide(weight);
+        state.replies.push_slot(&block, at);
+        let news = state.join(job, decision);
         drop(state);
         Ok(self.accepted(SlotRef::new(block, at), news))
     }
@@ -193,20 +197,29 @@ impl<J: Job> Intake<J> {
         }
         let (block, at) = state.blocks.take_slot();
         let id = block.id(at);
-        let news = state.join(job, weight, |replies| replies.push_requester(requester));
+        let decision = state.decide(weight);
+        state.replies.push_requester(requester);
+        let news = state.join(job, decision);
         drop(state);
         self.announce(id, news);
         news
     }
 
-    /// What the job weighs. A panic of the user's code makes it the heaviest: it goes alone.
+    /// What the job weighs.
     #[inline]
     fn weigh(&self, job: &J) -> u64 {
-        self.weigher.as_ref().map_or(0, |weigher| {
-            catch_unwind(AssertUnwindSafe(|| weigher(job))).unwrap_or_else(|_| {
-                warn!(collector = &*self.collector, "weighing a job panicked: it counts as the heaviest");
-                u64::MAX
-            })
+        match &self.weigher {
+            Some(weigher) => self.weigh_by(weigher, job),
+            None => 0,
+        }
+    }
+
+    /// A panic of the user's code makes the job the heaviest: it goes alone.
+    #[inline(never)]
+    fn weigh_by(&self, weigher: &Weigher<J>, job: &J) -> u64 {
+        catch_unwind(AssertUnwindSafe(|| weigher(job))).unwrap_or_else(|_| {
+            warn!(collector = &*self.collector, "weighing a job panicked: it counts as the heaviest");
+            u64::MAX
         })
     }
 
@@ -295,6 +308,7 @@ impl<J: Job> Intake<J> {
         state.closed = true;
         state.seal(Trigger::Drain);
         let line = mem::take(&mut state.line);
+        state.left_line = 0;
         state.rejected += line.iter().filter(|waiting| waiting.job.is_some()).count() as u64;
         line.into_iter()
             .map(|waiting| {
@@ -345,49 +359,44 @@ impl<J: Job> State<J> {
         (Arc::clone(block), at)
     }
 
-    /// The job joins the open batch, and its reply with it. The batch may leave with it, or before it.
+    /// The policy decides about a job of this weight. The open batch may leave before it.
     #[inline]
-    fn join(&mut self, job: J, weight: u64, reply: impl FnOnce(&mut Replies<J>)) -> News {
-        let arrival = self.gauge.arrival(weight, Instant::now);
-        match self.gauge.on_job(&arrival) {
-            Decision::SendThenAdd(trigger) => self.join_next(job, &arrival, reply, trigger),
-            decision => self.add(job, &arrival, reply, decision),
+    fn decide(&mut self, weight: u64) -> Decision {
+        match self.gauge.on_job(weight, Instant::now) {
+            Decision::SendThenAdd(trigger) => self.send_first(trigger),
+            decision => decision,
         }
     }
 
-    /// The open batch leaves without the job, which is the first of the next one.
     #[cold]
-    fn join_next(&mut self, job: J, arrival: &Arrival, reply: impl FnOnce(&mut Replies<J>), trigger: Trigger) -> News {
+    fn send_first(&mut self, trigger: Trigger) -> Decision {
         if self.gauge.is_empty() {
-            return self.add(job, arrival, reply, Decision::Add);
+            return Decision::Add;
         }
         self.seal(trigger);
-        let decision = self.gauge.on_job(arrival);
-        self.add(job, arrival, reply, decision);
-        News::Some
+        self.gauge.on_same_job()
     }
 
+    /// The job joins the open batch, where its reply waits already. The batch may leave with it.
     #[inline]
-    fn add(&mut self, job: J, arrival: &Arrival, reply: impl FnOnce(&mut Replies<J>), decision: Decision) -> News {
-        let first = self.gauge.is_empty();
-        reply(&mut self.replies);
+    fn join(&mut self, job: J, decision: Decision) -> News {
         self.jobs.push(job);
         self.pending += 1;
         self.accepted += 1;
-        let full = if self.is_full() { Some(Trigger::Full) } else { None };
-        let leaves = self.gauge.joined(arrival, decision).or(full);
-        if first || leaves.is_some() { self.turn(leaves) } else { News::None }
+        if self.gauge.joined(decision) && !self.is_full() { News::None } else { self.turn(decision) }
     }
 
     /// The open batch leaves or begins.
     #[cold]
-    fn turn(&mut self, leaves: Option<Trigger>) -> News {
-        if let Some(trigger) = leaves {
+    fn turn(&mut self, decision: Decision) -> News {
+        let full = self.is_full().then_some(Trigger::Full);
+        if let Some(trigger) = self.gauge.leaves(decision).or(full) {
             self.seal(trigger);
             return News::Some;
         }
         self.gauge.opened(Instant::now);
-        self.opened()
+        // What has left before it is news, too.
+        if self.sealed.is_empty() { self.opened() } else { News::Some }
     }
 
     /// The open batch has its first job: the actor must look in time, or now if a worker is waiting for it.
@@ -423,7 +432,9 @@ impl<J: Job> State<J> {
             let Some(InLine { job, weight, block, at, .. }) = self.line.pop_front() else { return };
             match job {
                 Some(job) => {
-                    self.join(job, weight, |replies| replies.push_slot(&block, at));
+                    let decision = self.decide(weight);
+                    self.replies.push_slot(&block, at);
+                    self.join(job, decision);
                 }
                 None => self.left_line -= 1,
             }

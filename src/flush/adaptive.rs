@@ -97,8 +97,8 @@ impl Adaptive {
     fn learn(&mut self, took: Duration) {
         self.mean = Some(match self.mean {
             None => took,
-            Some(mean) if took > mean => mean.saturating_add((took - mean) / Self::SMOOTHING),
-            Some(mean) => mean - (mean - took) / Self::SMOOTHING,
+            Some(mean) if took > mean => mean.saturating_add(took.saturating_sub(mean) / Self::SMOOTHING),
+            Some(mean) => mean.saturating_sub(mean.saturating_sub(took) / Self::SMOOTHING),
         });
     }
 }

@@ -14,37 +14,77 @@ use crate::batch::Trigger;
 
 pub(crate) struct Gauge {
     open: OpenBatch,
+    /// The job that came last.
+    job: Arrival,
     policy: Box<dyn FlushPolicy>,
     max_size: usize,
     reads_clock: bool,
+    /// Whether there is more to a job than that it comes: a weight, or a time.
+    tells_apart: bool,
     panics: u64,
 }
 
 impl Gauge {
-    pub(crate) fn new(mut policy: Box<dyn FlushPolicy>, max_size: usize, now: Instant) -> Self {
+    /// `weighs` says whether jobs have a weight.
+    pub(crate) fn new(mut policy: Box<dyn FlushPolicy>, max_size: usize, weighs: bool, now: Instant) -> Self {
         let reads_clock = policy.reads_clock();
         let started = catch_unwind(AssertUnwindSafe(|| policy.start(now)));
-        Self { open: OpenBatch::default(), policy, max_size, reads_clock, panics: u64::from(started.is_err()) }
+        Self {
+            open: OpenBatch::default(),
+            job: Arrival::default(),
+            policy,
+            max_size,
+            reads_clock,
+            tells_apart: reads_clock || weighs,
+            panics: u64::from(started.is_err()),
+        }
     }
 
-    /// What the policy sees of a job that comes now.
-    #[inline]
-    pub(crate) fn arrival(&self, weight: u64, clock: impl FnOnce() -> Instant) -> Arrival {
-        Arrival { weight, at: if self.reads_clock { Some(clock()) } else { None } }
+    /// A job of this weight comes.
+    #[expect(clippy::inline_always, reason = "a call would cost every job a tenth of what it costs to submit")]
+    #[inline(always)]
+    pub(crate) fn on_job(&mut self, weight: u64, clock: impl FnOnce() -> Instant) -> Decision {
+        if self.tells_apart {
+            self.look_at(weight, clock);
+        }
+        self.ask()
     }
 
-    #[inline]
-    pub(crate) fn on_job(&mut self, job: &Arrival) -> Decision {
-        let answer = catch_unwind(AssertUnwindSafe(|| self.policy.on_job(&self.open, job)));
+    /// The job that came last is to be asked about again, because another batch is open now.
+    #[cold]
+    pub(crate) fn on_same_job(&mut self) -> Decision {
+        self.ask()
+    }
+
+    #[inline(never)]
+    fn look_at(&mut self, weight: u64, clock: impl FnOnce() -> Instant) {
+        self.job.weight = weight;
+        if self.reads_clock {
+            self.job.at = Some(clock());
+        }
+    }
+
+    #[expect(clippy::inline_always, reason = "as `on_job`")]
+    #[inline(always)]
+    fn ask(&mut self) -> Decision {
+        let answer = catch_unwind(AssertUnwindSafe(|| self.policy.on_job(&self.open, &self.job)));
         answer.unwrap_or_else(|_| self.panicked(Decision::AddAndSend(Trigger::Size)))
     }
 
-    /// The job has joined. Returns why the batch leaves with it, if it does.
+    /// The job that came last has joined. Returns whether that was all: the batch neither begins nor leaves with it.
     #[inline]
-    pub(crate) fn joined(&mut self, job: &Arrival, decision: Decision) -> Option<Trigger> {
+    pub(crate) fn joined(&mut self, decision: Decision) -> bool {
+        let begins = self.is_empty();
         self.open.jobs += 1;
-        self.open.weight = self.open.weight.saturating_add(job.weight);
-        self.open.last_at = job.at;
+        if self.tells_apart {
+            self.open.weight = self.open.weight.saturating_add(self.job.weight);
+            self.open.last_at = self.job.at;
+        }
+        !begins && decision == Decision::Add && self.open.jobs < self.max_size
+    }
+
+    /// Why the batch leaves with the job that has joined, if it does.
+    pub(crate) fn leaves(&self, decision: Decision) -> Option<Trigger> {
         match decision {
             Decision::AddAndSend(trigger) => Some(trigger),
             _ if self.open.jobs >= self.max_size => Some(Trigger::Size),
@@ -141,10 +181,9 @@ mod tests {
     #[test]
     fn a_panic_means_send_now() {
         let now = Instant::now();
-        let mut gauge = Gauge::new(Box::new(Hostile), 10, now);
-        let job = gauge.arrival(1, || now);
-        assert_eq!(gauge.on_job(&job), Decision::AddAndSend(Trigger::Size));
-        assert_eq!(gauge.joined(&job, Decision::Add), None);
+        let mut gauge = Gauge::new(Box::new(Hostile), 10, true, now);
+        assert_eq!(gauge.on_job(1, || now), Decision::AddAndSend(Trigger::Size));
+        gauge.joined(Decision::Add);
         gauge.opened(|| now);
         assert_eq!(gauge.due(), Some(now));
         gauge.set_idle(true);
@@ -155,25 +194,24 @@ mod tests {
 
     #[test]
     fn max_size_caps_every_policy() {
-        let mut gauge = Gauge::new(Box::new(SizeOrInterval::new(100, None)), 2, Instant::now());
-        let job = gauge.arrival(0, Instant::now);
-        assert_eq!(gauge.joined(&job, Decision::Add), None);
-        assert_eq!(gauge.joined(&job, Decision::Add), Some(Trigger::Size));
+        let mut gauge = Gauge::new(Box::new(SizeOrInterval::new(100, None)), 3, false, Instant::now());
+        let passed: Vec<_> = (0..3).map(|_| (gauge.joined(Decision::Add), gauge.leaves(Decision::Add))).collect();
+        assert_eq!(passed, [(false, None), (true, None), (false, Some(Trigger::Size))]);
     }
 
     #[test]
     fn the_clock_is_left_alone_unless_the_policy_reads_it() {
-        let gauge = Gauge::new(Box::new(SizeOrInterval::new(100, None)), 2, Instant::now());
-        assert_eq!(gauge.arrival(0, || panic!("the clock was read")).at, None);
+        let mut gauge = Gauge::new(Box::new(SizeOrInterval::new(100, None)), 2, true, Instant::now());
+        assert_eq!(gauge.on_job(0, || panic!("the clock was read")), Decision::Add);
     }
 
     #[test]
     fn what_has_left_is_forgotten_but_not_whether_a_worker_is_free() {
         let now = Instant::now();
-        let mut gauge = Gauge::new(Box::new(SizeOrInterval::new(100, None)), 10, now);
+        let mut gauge = Gauge::new(Box::new(SizeOrInterval::new(100, None)), 10, true, now);
         gauge.set_idle(true);
-        let job = gauge.arrival(3, || now);
-        gauge.joined(&job, Decision::Add);
+        gauge.on_job(3, || now);
+        gauge.joined(Decision::Add);
         gauge.opened(|| now);
         assert_eq!(gauge.left(), Some(now));
         assert_eq!(gauge.open, OpenBatch { idle: true, ..OpenBatch::default() });

@@ -64,6 +64,7 @@ impl<J: Job> Submit<J> {
 impl<J: Job> Future for Submit<J> {
     type Output = JobResult<J>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let reply = match &self.state {
             State::Accepted(slot) => match slot.poll(cx) {
