@@ -4,8 +4,9 @@
 //! a worker has answered, time has passed – and its [`next`](Dispatch::next) order says what to do. Carrying it out is the
 //! collector's part. One file per gate; a gate that is off is an `Option` that is `None`.
 //!
-//! The gates act in this order: paused, abandoned callers, circuit breaker, `max_in_flight`, a free worker, rate limit. After an
-//! answer: the breaker counts it, then retry, then split, then the jobs are settled.
+//! The gates act on the first ready batch, in this order: nobody can work and nobody waits for that, paused, a retry too late,
+//! a circuit breaker that rejects, `max_in_flight`, a free worker, abandoned callers, a circuit breaker that holds, rate limit.
+//! After an answer: the breaker counts it, then retry, then split, then the jobs are settled.
 //!
 //! Invariants:
 //! - Jobs travel, replies stay: a batch in flight has its jobs at the worker and its replies here.
