@@ -80,11 +80,11 @@ impl PlainBreaker {
 
     #[allow(clippy::cast_precision_loss, reason = "a handful of calls")]
     fn is_too_much(&self, now: Instant) -> bool {
-        let last = self.calls.iter().rev().take_while(|(_, failed)| *failed).count();
+        let in_a_row = self.calls.iter().rev().take_while(|(_, failed)| *failed).count();
         let (share, window, least) = self.rules.rate;
         let recent: Vec<_> = self.calls.iter().filter(|(at, _)| now - *at < MS * window).collect();
         let failed = recent.iter().filter(|(_, failed)| *failed).count();
-        self.rules.consecutive.is_some_and(|limit| last >= limit as usize)
+        self.rules.consecutive.is_some_and(|limit| in_a_row >= limit as usize)
             || (recent.len() >= least && failed as f64 >= share * recent.len() as f64)
     }
 }

@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     HOPELESS, MS, Numbered,
     breaker::PlainBreaker,
-    settings::{Answer, Settings, Step},
+    settings::{Answer, RetrySettings, Settings, Step},
     told::Told,
 };
 use crate::{
@@ -92,7 +92,9 @@ impl<'a> World<'a> {
         let mut dispatch = Dispatch::new(settings.rules());
         let workers: Vec<_> =
             (0..settings.workers).map(|seat| (WorkerId { seat, generation: 0 }, Worker::Free)).collect();
-        workers.iter().for_each(|(worker, _)| dispatch.worker_free(*worker));
+        for (worker, _) in &workers {
+            dispatch.worker_free(*worker);
+        }
         Self {
             clock,
             breaker: settings.breaker.clone().map(PlainBreaker::new),
@@ -203,7 +205,7 @@ impl<'a> World<'a> {
         if let Answer::Returned = answer {
             return self.give_back(held);
         }
-        let told = self.told(&held, answer);
+        let told = told(&held, answer);
         let becomes = match answer {
             Answer::Panic | Answer::Lost => Worker::Away,
             Answer::Obey if held.cancelled.is_some() => Worker::Away,
@@ -244,30 +246,6 @@ impl<'a> World<'a> {
         self.dispatch.returned(held.flight, held.batch);
     }
 
-    /// What each job would be told by this answer.
-    fn told(&self, held: &Held, answer: &Answer) -> Vec<Told> {
-        let whole = |told| vec![told; held.batch.len()];
-        let output = |job: &Numbered| Told::Output(job.0, held.batch.attempt());
-        match answer {
-            _ if held.cancelled.is_some() => whole(Told::TimedOut),
-            Answer::Ok | Answer::Obey | Answer::Returned => held.batch.iter().map(output).collect(),
-            Answer::Each(codes) => {
-                let told = |(job, code): (&Numbered, &u8)| match code {
-                    0 => Told::Failed,
-                    1 => Told::Hopeless,
-                    _ => output(job),
-                };
-                held.batch.iter().zip(codes).map(told).collect()
-            }
-            Answer::Error => whole(Told::Failed),
-            Answer::Hopeless => whole(Told::Hopeless),
-            Answer::Mismatch => whole(Told::Mismatch),
-            Answer::TooLarge => whole(Told::TooLarge),
-            Answer::Panic => whole(Told::Panicked),
-            Answer::Lost => whole(Told::Lost),
-        }
-    }
-
     /// What is to become of each job.
     fn judge(&mut self, held: &Held, answer: &Answer, told: &[Told]) {
         let (now, in_time) = (Instant::now(), held.cancelled.is_none());
@@ -288,10 +266,9 @@ impl<'a> World<'a> {
                     known.shrinks += 1;
                     Place::Waiting { attempt, not_before: now, last: None }
                 }
-                Again::Surely(place) => place,
                 // It may be retried, as the jitter has it, and is split if not.
                 Again::Perhaps(_) if splits => halved(Some(*told)),
-                Again::Perhaps(place) => place,
+                Again::Surely(place) | Again::Perhaps(place) => place,
                 Again::No if splits => {
                     known.splits += 1;
                     halved(None)
@@ -377,7 +354,7 @@ impl<'a> World<'a> {
         assert_eq!(known.sends, attempt + known.shrinks, "each attempt is one call, and so is each halving for size");
         let attempts = self.settings.retry.as_ref().map_or(1, |retry| retry.attempts);
         assert!(attempt <= attempts + known.splits, "attempt {attempt} of job {job}");
-        let limit = self.settings.retry.as_ref().and_then(|retry| retry.give_up_after());
+        let limit = self.settings.retry.as_ref().and_then(RetrySettings::give_up_after);
         if let Some(limit) = limit.filter(|_| batch.trigger() == Trigger::Retry) {
             assert!(now - known.accepted_at <= limit, "job {job} is tried again too late");
         }
@@ -611,4 +588,28 @@ fn fate(held: &Held, answer: &Answer) -> Fate<Numbered> {
         Answer::Mismatch => Outcomes::in_order([]).verdict(jobs),
         Answer::TooLarge => Outcomes::too_large().verdict(jobs),
     })
+}
+
+/// What each job would be told by this answer.
+fn told(held: &Held, answer: &Answer) -> Vec<Told> {
+    let whole = |told| vec![told; held.batch.len()];
+    let output = |job: &Numbered| Told::Output(job.0, held.batch.attempt());
+    match answer {
+        _ if held.cancelled.is_some() => whole(Told::TimedOut),
+        Answer::Ok | Answer::Obey | Answer::Returned => held.batch.iter().map(output).collect(),
+        Answer::Each(codes) => {
+            let told = |(job, code): (&Numbered, &u8)| match code {
+                0 => Told::Failed,
+                1 => Told::Hopeless,
+                _ => output(job),
+            };
+            held.batch.iter().zip(codes).map(told).collect()
+        }
+        Answer::Error => whole(Told::Failed),
+        Answer::Hopeless => whole(Told::Hopeless),
+        Answer::Mismatch => whole(Told::Mismatch),
+        Answer::TooLarge => whole(Told::TooLarge),
+        Answer::Panic => whole(Told::Panicked),
+        Answer::Lost => whole(Told::Lost),
+    }
 }
