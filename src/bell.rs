@@ -1,20 +1,23 @@
 //! How anyone, on any thread, wakes the collector's actor.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    task::Waker,
-};
+use std::{fmt, task::Waker};
 
-use futures_util::task::AtomicWaker;
+use crate::sync::{AtomicBool, AtomicWaker, Ordering};
 
 /// Rings until it is answered: many rings between two looks are one wake-up.
 ///
 /// Ring after the news is in place; answer before looking for news. Then a ring that comes while the actor looks makes it
 /// look again.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Bell {
     rung: AtomicBool,
     waker: AtomicWaker,
+}
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bell")
+    }
 }
 
 impl Bell {

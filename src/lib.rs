@@ -44,6 +44,7 @@ mod job;
 mod observe;
 pub mod prelude;
 mod processor;
+mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 #[cfg(feature = "actix-web")]

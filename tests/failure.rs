@@ -491,7 +491,7 @@ async fn rules_that_cannot_be_are_refused_at_start() {
 async fn what_fails_for_good_goes_to_the_dead_letters_and_nothing_else_does() {
     pause();
     let (builder, _) = builder(|call| {
-        let answer = |job: &u64| if job % 3 == 0 { Err("third".into()) } else { Ok(call.attempt) };
+        let answer = |job: &u64| if job.is_multiple_of(3) { Err("third".into()) } else { Ok(call.attempt) };
         Ok(call.jobs.iter().map(answer).collect())
     });
     let letters = Arc::new(Mutex::new(Vec::new()));

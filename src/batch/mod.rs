@@ -7,6 +7,7 @@ use tokio::time::Instant;
 mod heartbeat;
 mod outcomes;
 mod replies;
+mod slot;
 
 pub(crate) use heartbeat::Heartbeat;
 pub use outcomes::Outcomes;

@@ -21,6 +21,7 @@ use actix::dev::OneshotSender;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use super::slot::{Filled, Slot};
 use crate::{
     JobError,
     job::{Job, JobId, JobResult},
@@ -30,21 +31,9 @@ use crate::{
 /// The reply slots of up to [`Block::SLOTS`] consecutive jobs.
 pub(crate) struct Block<J: Job> {
     first: u64,
-    slots: Mutex<Box<[Slot<J>]>>,
+    slots: Mutex<Box<[Slot<JobResult<J>>]>>,
     /// How many slots were abandoned: a hint, read without the lock.
     abandoned: AtomicUsize,
-}
-
-/// One `Submit`'s reply, and who waits for it.
-enum Slot<J: Job> {
-    /// Nobody has asked yet.
-    Open,
-    /// A `Submit` waits.
-    Polled(Waker),
-    /// The `Submit` was dropped.
-    Abandoned,
-    /// The reply, not yet fetched. Once it has left, the slot is open again.
-    Settled(JobResult<J>),
 }
 
 impl<J: Job> Block<J> {
@@ -89,7 +78,7 @@ impl<J: Job> Default for Blocks<J> {
 impl<J: Job> Blocks<J> {
     /// How many full blocks are kept: about 1 MiB of them, but at least two.
     const KEPT: usize = {
-        let fit = (1 << 20) / (Block::<J>::SLOTS as usize * size_of::<Slot<J>>());
+        let fit = (1 << 20) / (Block::<J>::SLOTS as usize * size_of::<Slot<JobResult<J>>>());
         if fit < 2 { 2 } else { fit }
     };
 
@@ -135,37 +124,14 @@ impl<J: Job> SlotRef<J> {
     }
 
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<JobResult<J>> {
-        let mut slots = self.block.slots.lock();
-        let slot = &mut slots[self.at as usize];
-        match slot {
-            Slot::Polled(waker) if waker.will_wake(cx.waker()) => Poll::Pending,
-            Slot::Open => {
-                *slot = Slot::Polled(cx.waker().clone());
-                Poll::Pending
-            }
-            Slot::Polled(_) => {
-                let previous = mem::replace(slot, Slot::Polled(cx.waker().clone()));
-                drop(slots);
-                drop(previous);
-                Poll::Pending
-            }
-            _ => match mem::replace(slot, Slot::Open) {
-                Slot::Settled(reply) => Poll::Ready(reply),
-                _ => Poll::Ready(Err(JobError::Lost)),
-            },
-        }
+        let (reply, displaced) = self.block.slots.lock()[self.at as usize].poll(cx);
+        drop(displaced);
+        reply.map(|reply| reply.unwrap_or(Err(JobError::Lost)))
     }
 
     /// The caller has gone: whatever comes reaches nobody.
     pub(crate) fn abandon(&self) {
-        let mut slots = self.block.slots.lock();
-        let slot = &mut slots[self.at as usize];
-        let next = match slot {
-            Slot::Open | Slot::Polled(_) => Slot::Abandoned,
-            _ => Slot::Open,
-        };
-        let previous = mem::replace(slot, next);
-        drop(slots);
+        let previous = self.block.slots.lock()[self.at as usize].abandon();
         if matches!(previous, Slot::Open | Slot::Polled(_)) {
             self.block.abandoned.fetch_add(1, Ordering::Relaxed);
         }
@@ -373,12 +339,11 @@ impl<J: Job> Default for Deliveries<J> {
 
 impl<J: Job> Deliveries<J> {
     #[inline]
-    fn fill(&mut self, slot: &mut Slot<J>, reply: JobResult<J>) {
-        if let Slot::Abandoned = slot {
-            *slot = Slot::Open;
-            self.unheeded.push(reply);
-        } else if let Slot::Polled(waker) = mem::replace(slot, Slot::Settled(reply)) {
-            self.wakers.push(waker);
+    fn fill(&mut self, slot: &mut Slot<JobResult<J>>, reply: JobResult<J>) {
+        match slot.fill(reply) {
+            Filled::Kept => {}
+            Filled::Wake(waker) => self.wakers.push(waker),
+            Filled::Unheeded(reply) => self.unheeded.push(reply),
         }
     }
 

@@ -124,6 +124,9 @@ pub(crate) struct Held<J: Job> {
     command: oneshot::Sender<Command<J>>,
 }
 
+/// What a commanded panic says.
+pub(crate) const COMMANDED: &str = "commanded by the test";
+
 type Command<J> = Box<dyn FnOnce(&Batch<J>) -> Result<Outcomes<J>, <J as Job>::Error> + Send + 'static>;
 
 impl<J: Job + Clone> Desk<J> {
@@ -150,9 +153,14 @@ impl<J: Job> Held<J> {
         let _ = self.command.send(Box::new(outcomes));
     }
 
+    /// Nobody waits for it any more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.command.is_closed()
+    }
+
     /// The processor panics.
     pub(crate) fn panic(self) {
-        self.answer(|_| panic!("commanded by the test"));
+        self.answer(|_| panic!("{COMMANDED}"));
     }
 }
 
