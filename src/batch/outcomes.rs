@@ -259,3 +259,6 @@ impl<J: Job> Drop for Verdict<J> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -386,3 +386,6 @@ pub(crate) fn drop_each<T>(items: &mut Vec<T>) {
         contain(|| drop(item));
     }
 }
+
+#[cfg(test)]
+mod tests;

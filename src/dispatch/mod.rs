@@ -29,6 +29,8 @@ mod breaker;
 mod model_tests;
 mod rate_limit;
 mod retry;
+#[cfg(test)]
+mod tests;
 
 pub use breaker::{Breaker, BreakerState};
 use breaker::{Circuit, Permit, Probe};
