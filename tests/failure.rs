@@ -154,6 +154,35 @@ async fn a_retry_goes_before_batches_that_wait_and_holds_no_worker_meanwhile() {
     assert_eq!(order, [0, 1, 0, 2]);
 }
 
+#[actix_rt::test]
+async fn a_retry_that_would_begin_too_late_is_not_sent_and_the_last_error_is_the_reply() {
+    pause();
+    let (builder, calls) = builder(|_| Ok(vec![Ok(1), Err("busy".into())]));
+    let retry = Retry::fixed(MS * 10).attempts(5).give_up_after(MS * 50);
+    let asks = builder.max_size(2).retry(retry).start().unwrap();
+    let mut replies = submit(&asks, 0..2);
+    assert!(matches!(replies.remove(0).await, Ok(1)));
+    asks.pause().await.unwrap();
+    sleep(MS * 60).await;
+    asks.resume().await.unwrap();
+    let reply = replies.remove(0).await;
+    assert!(matches!(&reply, Err(JobError::Failed(error)) if **error == "busy"), "{reply:?}");
+    assert_eq!(calls.lock().unwrap().len(), 1);
+    settled(&asks).await;
+}
+
+#[actix_rt::test]
+async fn a_retry_that_no_worker_is_free_for_is_given_up_when_its_time_has_come() {
+    pause();
+    let (builder, _) = builder(|call| if call.jobs[0] == 0 { Err(Trouble::Error) } else { Err(Trouble::Hang) });
+    let retry = Retry::fixed(MS * 10).give_up_after(MS * 50);
+    let asks = builder.max_size(1).retry(retry).start().unwrap();
+    let start = Instant::now();
+    let mut replies = submit(&asks, 0..2);
+    assert!(matches!(replies.remove(0).await, Err(JobError::Failed(_))));
+    assert!(start.elapsed() >= MS * 50 && start.elapsed() < MS * 60, "{:?}", start.elapsed());
+}
+
 /// How many calls it takes until one poisonous job of so many stands alone.
 async fn calls_to_find_poison(jobs: usize, poison: usize) -> usize {
     let poison = poison as u64;
@@ -299,6 +328,42 @@ async fn a_sink_that_is_down_for_30_s_is_spared_and_loses_nothing() {
 }
 
 #[actix_rt::test]
+async fn a_late_probe_says_nothing_about_the_next_time_the_breaker_is_half_open() {
+    pause();
+    let asks = Collector::builder(|| Timed)
+        .max_size(1)
+        .workers(Workers::local(3))
+        .breaker(Breaker::consecutive(1).open_for(S).probes(2))
+        .start()
+        .unwrap();
+    let state_after = async |time: Duration| {
+        sleep(time).await;
+        asks.stats().await.unwrap().breaker.unwrap()
+    };
+    let _opens = asks.submit(Ask(0));
+    assert_eq!(state_after(MS * 100).await, BreakerState::Open);
+    let (_late, _opens_again) = (asks.submit(Ask(1800)), asks.submit(Ask(0)));
+    assert_eq!(state_after(S).await, BreakerState::Open);
+    let _probes = (asks.submit(Ask(500)), asks.submit(Ask(1500)));
+    assert_eq!(state_after(S).await, BreakerState::HalfOpen, "the late probe runs, and two new ones");
+    assert_eq!(state_after(S).await, BreakerState::HalfOpen, "of the new ones, one has succeeded");
+    assert_eq!(state_after(S).await, BreakerState::Closed);
+}
+
+/// Takes as many milliseconds as the job's number says; 0 fails at once.
+struct Timed;
+
+impl BatchProcessor for Timed {
+    type Job = Ask;
+
+    async fn process(&mut self, batch: &Batch<Ask>) -> Result<Outcomes<Ask>, String> {
+        let Ask(millis) = batch[0];
+        sleep(Duration::from_millis(millis)).await;
+        if millis == 0 { Err("down".to_owned()) } else { Ok(Outcomes::all(batch.attempt())) }
+    }
+}
+
+#[actix_rt::test]
 async fn a_rejecting_breaker_says_when_to_come_back() {
     pause();
     let (builder, calls) = builder(|_| Err(Trouble::Error));
@@ -418,6 +483,7 @@ async fn rules_that_cannot_be_are_refused_at_start() {
     assert_eq!(refused(builder(fine).0.timeout(Duration::ZERO)), "timeout");
     assert_eq!(refused(builder(fine).0.retry(Retry::fixed(MS).attempts(0))), "retry.attempts");
     assert_eq!(refused(builder(fine).0.breaker(Breaker::consecutive(0))), "breaker.consecutive");
+    assert_eq!(refused(builder(fine).0.breaker(Breaker::consecutive(1).open_for(Duration::MAX))), "breaker.open_for");
     assert_eq!(refused(builder(fine).0.rate_limit(RateLimit::jobs_per_second(0.0))), "rate_limit.per_second");
 }
 

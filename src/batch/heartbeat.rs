@@ -11,7 +11,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     since: Instant,
-    /// Microseconds from `since` to the last beat.
+    /// Nanoseconds from `since` to the last beat.
     last: AtomicU64,
 }
 
@@ -21,13 +21,13 @@ impl Heartbeat {
     }
 
     pub(crate) fn beat(&self, now: Instant) {
-        let micros = now.saturating_duration_since(self.since).as_micros();
-        self.last.fetch_max(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let nanos = now.saturating_duration_since(self.since).as_nanos();
+        self.last.fetch_max(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// The last sign of life.
     pub(crate) fn last(&self) -> Instant {
-        let beat = self.since.checked_add(Duration::from_micros(self.last.load(Ordering::Relaxed)));
+        let beat = self.since.checked_add(Duration::from_nanos(self.last.load(Ordering::Relaxed)));
         beat.unwrap_or(self.since)
     }
 }

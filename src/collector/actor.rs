@@ -331,8 +331,9 @@ impl<P: BatchProcessor> CollectorActor<P> {
         verdict: Verdict<P::Job>,
         now: Instant,
     ) {
-        self.pool.succeeded(worker);
-        self.dispatch.worker_free(worker);
+        if self.pool.succeeded(worker) {
+            self.dispatch.worker_free(worker);
+        }
         let stray = verdict.stray();
         if stray.unknown + stray.second > 0 {
             warn!(

@@ -65,12 +65,15 @@ impl BreakerState {
 }
 
 impl Breaker {
+    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
     /// Opens after so many failures in a row.
     pub fn consecutive(failures: u32) -> Self {
         Self { consecutive: Some(failures), ..Self::defaults() }
     }
 
-    /// Opens when this share (above 0, up to 1) of the calls within the window failed, once there were at least `least`.
+    /// Opens when this share (above 0, up to 1) of the calls within the window (up to 24 hours) failed, once
+    /// there were at least `least`.
     pub fn failure_rate(share: f64, window: Duration, least: usize) -> Self {
         Self::defaults().rate(share, window, least)
     }
@@ -92,7 +95,7 @@ impl Breaker {
         self
     }
 
-    /// How long it stays open before it sends probes. Default: 5 s.
+    /// How long it stays open before it sends probes, up to 24 hours. Default: 5 s.
     pub fn open_for(mut self, time: Duration) -> Self {
         self.open_for = time;
         self
@@ -118,13 +121,16 @@ impl Breaker {
             if !(share > 0.0 && share <= 1.0) {
                 return Err(ConfigError::new("breaker.rate", share, "a share above 0 and up to 1"));
             }
-            if window.is_zero() || least == 0 {
+            if window.is_zero() || window > Self::LONGEST || least == 0 {
                 return Err(ConfigError::new(
                     "breaker.rate",
                     format_args!("{least} calls in {window:?}"),
-                    "more than 0",
+                    "at least 1 call, within more than 0 and at most 24 hours",
                 ));
             }
+        }
+        if self.open_for > Self::LONGEST {
+            return Err(ConfigError::new("breaker.open_for", format_args!("{:?}", self.open_for), "at most 24 hours"));
         }
         if self.probes == 0 {
             return Err(ConfigError::new("breaker.probes", 0, "at least 1 batch"));
@@ -149,6 +155,8 @@ pub(super) enum Permit {
 pub(super) struct Circuit {
     rules: Breaker,
     phase: Phase,
+    /// How often it has been half-open.
+    rounds: u32,
     in_a_row: u32,
     /// Calls within the window, and whether they failed.
     calls: VecDeque<(Instant, bool)>,
@@ -162,9 +170,14 @@ enum Phase {
     HalfOpen { sent: u32, succeeded: u32 },
 }
 
+/// A batch that tries whether the breaker may close, and the half-open time that it belongs to: when the breaker has opened
+/// again since, it says nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Probe(u32);
+
 impl Circuit {
     pub(super) fn new(rules: Breaker) -> Self {
-        Self { rules, phase: Phase::Closed, in_a_row: 0, calls: VecDeque::new(), failed_calls: 0 }
+        Self { rules, phase: Phase::Closed, rounds: 0, in_a_row: 0, calls: VecDeque::new(), failed_calls: 0 }
     }
 
     pub(super) fn state(&self) -> BreakerState {
@@ -182,6 +195,7 @@ impl Circuit {
                 return self.deny(Some(until), now);
             }
             self.phase = Phase::HalfOpen { sent: 0, succeeded: 0 };
+            self.rounds = self.rounds.wrapping_add(1);
         }
         match self.phase {
             Phase::HalfOpen { sent, .. } if sent >= self.rules.probes => self.deny(None, now),
@@ -196,26 +210,27 @@ impl Circuit {
         Permit::Reject { retry_in: until.map_or(self.rules.open_for, |until| until - now) }
     }
 
-    /// A batch is sent. Returns whether it is a probe.
-    pub(super) fn sent(&mut self) -> bool {
-        match &mut self.phase {
-            Phase::HalfOpen { sent, .. } => {
-                *sent += 1;
-                true
-            }
-            _ => false,
-        }
+    /// A batch is sent.
+    pub(super) fn sent(&mut self) -> Option<Probe> {
+        let Phase::HalfOpen { sent, .. } = &mut self.phase else { return None };
+        *sent += 1;
+        Some(Probe(self.rounds))
     }
 
     /// A probe came back without having been tried.
-    pub(super) fn unsent(&mut self, probe: bool) {
-        if let (true, Phase::HalfOpen { sent, .. }) = (probe, &mut self.phase) {
+    pub(super) fn unsent(&mut self, probe: Option<Probe>) {
+        if let (true, Phase::HalfOpen { sent, .. }) = (self.is_current(probe), &mut self.phase) {
             *sent -= 1;
         }
     }
 
+    fn is_current(&self, probe: Option<Probe>) -> bool {
+        probe == Some(Probe(self.rounds))
+    }
+
     /// A batch was answered. What was sent before the breaker opened says nothing about the downstream of now.
-    pub(super) fn answered(&mut self, failed: bool, took: Duration, probe: bool, now: Instant) {
+    pub(super) fn answered(&mut self, failed: bool, took: Duration, probe: Option<Probe>, now: Instant) {
+        let probe = self.is_current(probe);
         let failed = failed || self.rules.slow.is_some_and(|limit| took > limit);
         match &mut self.phase {
             Phase::Closed => {
@@ -277,14 +292,14 @@ mod tests {
     const FAST: Duration = Duration::from_millis(1);
 
     fn fail(circuit: &mut Circuit, times: usize, now: Instant) {
-        (0..times).for_each(|_| circuit.answered(true, FAST, false, now));
+        (0..times).for_each(|_| circuit.answered(true, FAST, None, now));
     }
 
     #[test]
     fn it_opens_after_so_many_failures_in_a_row_and_a_success_starts_the_count_anew() {
         let (mut circuit, now) = (Circuit::new(Breaker::consecutive(3)), Instant::now());
         fail(&mut circuit, 2, now);
-        circuit.answered(false, FAST, false, now);
+        circuit.answered(false, FAST, None, now);
         fail(&mut circuit, 2, now);
         assert_eq!(circuit.state(), BreakerState::Closed);
         fail(&mut circuit, 1, now);
@@ -298,7 +313,7 @@ mod tests {
         let mut circuit = Circuit::new(Breaker::failure_rate(0.5, S * 10, 4));
         fail(&mut circuit, 3, start);
         assert_eq!(circuit.state(), BreakerState::Closed, "three calls are too few");
-        circuit.answered(false, FAST, false, start + S * 11);
+        circuit.answered(false, FAST, None, start + S * 11);
         fail(&mut circuit, 2, start + S * 11);
         assert_eq!(circuit.state(), BreakerState::Closed, "the first three have left the window");
         fail(&mut circuit, 1, start + S * 12);
@@ -308,9 +323,9 @@ mod tests {
     #[test]
     fn slow_calls_count_as_failures() {
         let (mut circuit, now) = (Circuit::new(Breaker::consecutive(2).slow(S)), Instant::now());
-        circuit.answered(false, S, false, now);
-        circuit.answered(false, S + FAST, false, now);
-        circuit.answered(false, S + FAST, false, now);
+        circuit.answered(false, S, None, now);
+        circuit.answered(false, S + FAST, None, now);
+        circuit.answered(false, S + FAST, None, now);
         assert_eq!(circuit.state(), BreakerState::Open);
     }
 
@@ -319,14 +334,14 @@ mod tests {
         let start = Instant::now();
         let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S).probes(2));
         fail(&mut circuit, 1, start);
-        for _ in 0..2 {
+        let probes = [(); 2].map(|()| {
             assert_eq!(circuit.permit(start + S), Permit::Go);
-            assert!(circuit.sent());
-        }
+            circuit.sent()
+        });
         assert_eq!(circuit.permit(start + S), Permit::Hold(None));
-        circuit.answered(false, FAST, true, start + S);
+        circuit.answered(false, FAST, probes[0], start + S);
         assert_eq!(circuit.state(), BreakerState::HalfOpen);
-        circuit.answered(false, FAST, true, start + S);
+        circuit.answered(false, FAST, probes[1], start + S);
         assert_eq!(circuit.state(), BreakerState::Closed);
     }
 
@@ -336,11 +351,29 @@ mod tests {
         let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S));
         fail(&mut circuit, 1, start);
         assert_eq!(circuit.permit(start + S), Permit::Go);
-        assert!(circuit.sent());
-        circuit.answered(false, FAST, false, start + S);
+        let probe = circuit.sent();
+        circuit.answered(false, FAST, None, start + S);
         assert_eq!(circuit.state(), BreakerState::HalfOpen, "sent before it opened: not a probe");
-        circuit.answered(true, FAST, true, start + S);
+        circuit.answered(true, FAST, probe, start + S);
         assert_eq!(circuit.permit(start + S), Permit::Hold(Some(start + S * 2)));
+    }
+
+    #[test]
+    fn a_probe_of_an_earlier_time_says_nothing_and_frees_no_place() {
+        let start = Instant::now();
+        let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S).probes(3));
+        fail(&mut circuit, 1, start);
+        assert_eq!(circuit.permit(start + S), Permit::Go);
+        let old = [(); 3].map(|()| circuit.sent());
+        circuit.answered(true, FAST, old[0], start + S);
+        assert_eq!(circuit.permit(start + S * 2), Permit::Go);
+        circuit.unsent(old[1]);
+        circuit.answered(false, FAST, old[2], start + S * 2);
+        for left in (0..3).rev() {
+            let new = circuit.sent();
+            circuit.answered(false, FAST, new, start + S * 2);
+            assert_eq!(circuit.state() == BreakerState::Closed, left == 0, "{left} probes are still to succeed");
+        }
     }
 
     #[test]
@@ -358,6 +391,8 @@ mod tests {
         assert!(Breaker::failure_rate(0.0, S, 1).check().is_err());
         assert!(Breaker::failure_rate(f64::NAN, S, 1).check().is_err());
         assert!(Breaker::failure_rate(1.0, Duration::ZERO, 1).check().is_err());
+        assert!(Breaker::failure_rate(1.0, Duration::MAX, 1).check().is_err());
+        assert!(Breaker::consecutive(1).open_for(Duration::MAX).check().is_err());
         assert!(Breaker::failure_rate(1.0, S, 1).check().is_ok());
     }
 }

@@ -4,8 +4,9 @@
 //! a worker has answered, time has passed – and its [`next`](Dispatch::next) order says what to do. Carrying it out is the
 //! collector's part. One file per gate; a gate that is off is an `Option` that is `None`.
 //!
-//! The gates act in this order: paused, abandoned callers, circuit breaker, `max_in_flight`, a free worker, rate limit. After an
-//! answer: the breaker counts it, then retry, then split, then the jobs are settled.
+//! The gates act on the first ready batch, in this order: nobody can work and nobody waits for that, paused, a retry too late,
+//! a circuit breaker that rejects, `max_in_flight`, a free worker, abandoned callers, a circuit breaker that holds, rate limit.
+//! After an answer: the breaker counts it, then retry, then split, then the jobs are settled.
 //!
 //! Invariants:
 //! - Jobs travel, replies stay: a batch in flight has its jobs at the worker and its replies here.
@@ -24,11 +25,15 @@ use crate::{
 };
 
 mod breaker;
+#[cfg(test)]
+mod model_tests;
 mod rate_limit;
 mod retry;
+#[cfg(test)]
+mod tests;
 
 pub use breaker::{Breaker, BreakerState};
-use breaker::{Circuit, Permit};
+use breaker::{Circuit, Permit, Probe};
 pub use rate_limit::RateLimit;
 pub use retry::Retry;
 
@@ -91,6 +96,8 @@ struct Ready<J: Job> {
     replies: Replies<J>,
     /// When the first of these jobs was accepted, however often they have been sent since.
     opened_at: Instant,
+    /// What the attempt before said, where this is a retry: if it comes too late, that is the reply.
+    last: Option<Verdict<J>>,
 }
 
 /// What stays here while the jobs are with a worker.
@@ -101,9 +108,9 @@ struct Flight<J: Job> {
     attempt: u32,
     replies: Replies<J>,
     opened_at: Instant,
+    last: Option<Verdict<J>>,
     sent_at: Instant,
-    /// It tries whether the breaker may close.
-    probe: bool,
+    probe: Option<Probe>,
     heartbeat: Option<Arc<Heartbeat>>,
     /// Timed out; the jobs are awaited until then, to be sent again.
     overdue: Option<Instant>,
@@ -206,7 +213,7 @@ impl<J: Job> Dispatch<J> {
         debug_assert_eq!(jobs.len(), replies.len());
         let batch = self.new_batch(jobs, trigger, 1);
         let id = batch.id();
-        self.ready.push_back(Ready { batch, replies, opened_at });
+        self.ready.push_back(Ready { batch, replies, opened_at, last: None });
         id
     }
 
@@ -287,7 +294,9 @@ impl<J: Job> Dispatch<J> {
         let back_offs = self.backing_off.iter().map(|(at, _)| *at);
         let deadlines = self.flights.iter().filter_map(|flight| self.deadline(flight));
         let stopping = self.stopping.iter().map(|(_, until)| *until);
-        back_offs.chain(deadlines).chain(stopping).chain(self.held_until).min()
+        let too_late = self.ready.front().filter(|_| !self.paused).and_then(|ready| self.last_chance(ready));
+        let too_late = too_late.map(|at| at + MILLISECOND);
+        back_offs.chain(deadlines).chain(stopping).chain(self.held_until).chain(too_late).min()
     }
 
     fn look_at_the_time(&mut self, now: Instant) {
@@ -311,6 +320,9 @@ impl<J: Job> Dispatch<J> {
         if self.paused || self.ready.is_empty() {
             return false;
         }
+        if self.give_up_first(now) {
+            return true;
+        }
         let permit = self.permit(now);
         if let Permit::Reject { retry_in } = permit {
             return self.settle_first(&JobError::CircuitOpen { retry_in });
@@ -323,6 +335,26 @@ impl<J: Job> Dispatch<J> {
             return false;
         }
         self.take_off(now)
+    }
+
+    /// A retry that would begin too late does not.
+    fn give_up_first(&mut self, now: Instant) -> bool {
+        let Some(first) = self.ready.front() else { return false };
+        if self.last_chance(first).is_none_or(|at| now <= at) {
+            return false;
+        }
+        let Some(Ready { batch, replies, opened_at, last: Some(verdict) }) = self.ready.pop_front() else {
+            return false;
+        };
+        let past = Past { attempts: batch.attempt() - 1, accepted_at: opened_at };
+        self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
+        true
+    }
+
+    /// Until when a retry may begin.
+    fn last_chance(&self, ready: &Ready<J>) -> Option<Instant> {
+        let retry = self.rules.retry.as_ref().filter(|_| ready.last.is_some())?;
+        retry.last_chance(ready.opened_at)
     }
 
     fn is_busy(&self) -> bool {
@@ -360,20 +392,20 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn hand_out(&mut self, ready: Ready<J>, worker: WorkerId, now: Instant) {
-        let Ready { mut batch, replies, opened_at } = ready;
+        let Ready { mut batch, replies, opened_at, last } = ready;
         self.handed_out += 1;
         let id = FlightId(self.handed_out);
         let heartbeat = self.rules.timeout.map(|_| Arc::new(Heartbeat::new(now)));
         batch.set_heartbeat(heartbeat.clone());
-        let probe = self.circuit.as_mut().is_some_and(Circuit::sent);
-        let (batch_id, attempt) = (batch.id(), batch.attempt());
+        let probe = self.circuit.as_mut().and_then(Circuit::sent);
         self.flights.push(Flight {
             id,
             worker,
-            batch: batch_id,
-            attempt,
+            batch: batch.id(),
+            attempt: batch.attempt(),
             replies,
             opened_at,
+            last,
             sent_at: now,
             probe,
             heartbeat,
@@ -390,7 +422,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn settle_whole(&mut self, batch: Ready<J>, error: JobError<J::Error>, attempts: u32) {
-        let Ready { batch, replies, opened_at: accepted_at } = batch;
+        let Ready { batch, replies, opened_at: accepted_at, .. } = batch;
         let verdict = Verdict::whole(error, replies.len());
         let past = Past { attempts, accepted_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
@@ -399,13 +431,14 @@ impl<J: Job> Dispatch<J> {
     /// Takes the jobs whose callers have gone out of the first ready batch. Returns whether there were any.
     fn skip_abandoned(&mut self) -> bool {
         let Some(abandoned) = self.ready.front().and_then(|ready| ready.replies.abandoned()) else { return false };
-        let Some(Ready { batch, replies, opened_at }) = self.ready.pop_front() else { return false };
+        let Some(Ready { batch, replies, opened_at, last }) = self.ready.pop_front() else { return false };
         let (trigger, attempt) = (batch.trigger(), batch.attempt());
         let (id, whole) = (batch.id(), Part { jobs: batch.into_jobs(), replies });
         let (gone, kept) = whole.part(&abandoned);
         if !kept.jobs.is_empty() {
             let batch = Batch::new(kept.jobs, id, trigger, attempt);
-            self.ready.push_front(Ready { batch, replies: kept.replies, opened_at });
+            let last = last.map(|last| Verdict::results(part(last, &abandoned).1));
+            self.ready.push_front(Ready { batch, replies: kept.replies, opened_at, last });
         }
         let verdict = Verdict::whole(JobError::Abandoned, gone.jobs.len());
         let Part { jobs, replies } = gone;
@@ -431,7 +464,7 @@ impl<J: Job> Dispatch<J> {
             self.count(verdict.whole_failure().is_some(), took, flight.probe, now);
         }
         let Flight { replies, opened_at, overdue, .. } = flight;
-        self.judge(Ready { batch, replies, opened_at }, verdict, now);
+        self.judge(Ready { batch, replies, opened_at, last: None }, verdict, now);
         Some(Landed { waited, took, overdue: overdue.is_some() })
     }
 
@@ -440,7 +473,7 @@ impl<J: Job> Dispatch<J> {
         Some(self.flights.swap_remove(position))
     }
 
-    fn count(&mut self, failed: bool, took: Duration, probe: bool, now: Instant) {
+    fn count(&mut self, failed: bool, took: Duration, probe: Option<Probe>, now: Instant) {
         let Some(circuit) = &mut self.circuit else { return };
         let before = circuit.state();
         circuit.answered(failed, took, probe, now);
@@ -469,9 +502,10 @@ impl<J: Job> Dispatch<J> {
     }
 
     /// The batch failed whole.
-    fn failed(&mut self, sent: Ready<J>, error: JobError<J::Error>, now: Instant) {
+    fn failed(&mut self, mut sent: Ready<J>, error: JobError<J::Error>, now: Instant) {
         let retry = self.rules.retry.as_ref().filter(|retry| retry.is_worth(&error));
         if let Some(at) = retry.and_then(|retry| retry.next(sent.batch.attempt(), sent.opened_at, now)) {
+            sent.last = Some(Verdict::whole(error, sent.batch.len()));
             return self.back_off(sent, at);
         }
         let is_open = self.circuit.as_ref().is_some_and(|circuit| circuit.state() != BreakerState::Closed);
@@ -494,7 +528,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn halve(&mut self, sent: Ready<J>, attempt: u32) {
-        let Ready { batch, replies, opened_at } = sent;
+        let Ready { batch, replies, opened_at, .. } = sent;
         let (id, jobs) = (batch.id(), batch.len());
         let sizes = [jobs.div_ceil(2), jobs / 2];
         let first: Vec<bool> = (0..jobs).map(|position| position < sizes[0]).collect();
@@ -502,18 +536,18 @@ impl<J: Job> Dispatch<J> {
         let [right, left] = [right, left].map(|Part { jobs, replies }| {
             let batch = self.new_batch(jobs, Trigger::Split, attempt);
             let id = batch.id();
-            self.ready.push_front(Ready { batch, replies, opened_at });
+            self.ready.push_front(Ready { batch, replies, opened_at, last: None });
             id
         });
         self.orders.push_back(Order::Split { batch: id, into: [left, right], jobs: sizes });
     }
 
     fn back_off(&mut self, sent: Ready<J>, at: Instant) {
-        let Ready { batch, replies, opened_at } = sent;
+        let Ready { batch, replies, opened_at, last } = sent;
         let (jobs, attempt) = (batch.len(), batch.attempt() + 1);
         let batch = self.new_batch(batch.into_jobs(), Trigger::Retry, attempt);
         let id = batch.id();
-        self.backing_off.push((at, Ready { batch, replies, opened_at }));
+        self.backing_off.push((at, Ready { batch, replies, opened_at, last }));
         self.orders.push_back(Order::Retrying { batch: id, jobs, attempt, at });
     }
 
@@ -526,18 +560,18 @@ impl<J: Job> Dispatch<J> {
         if !again.contains(&true) {
             return self.settle(sent, Verdict::results(results));
         }
-        let Ready { batch, replies, opened_at } = sent;
+        let Ready { batch, replies, opened_at, .. } = sent;
         let (trigger, attempt) = (batch.trigger(), batch.attempt());
         let (retried, done) = Part { jobs: batch.into_jobs(), replies }.part(&again);
-        let results =
-            results.into_iter().zip(&again).filter_map(|(result, again)| (!again).then_some(result)).collect();
+        let (failed, results) = part(results, &again);
         if !done.jobs.is_empty() {
             let Part { jobs, replies } = done;
             let (verdict, past) = (Verdict::results(results), Past { attempts: attempt, accepted_at: opened_at });
             self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
         }
         let batch = Batch::new(retried.jobs, 0, trigger, attempt);
-        self.back_off(Ready { batch, replies: retried.replies, opened_at }, at);
+        let last = Some(Verdict::results(failed));
+        self.back_off(Ready { batch, replies: retried.replies, opened_at, last }, at);
     }
 
     fn end_back_offs(&mut self, now: Instant) {
@@ -550,13 +584,13 @@ impl<J: Job> Dispatch<J> {
 
     /// A worker gives a batch back that it has not started: it is the next to leave.
     pub(crate) fn returned(&mut self, id: FlightId, batch: Batch<J>) {
-        let Some(Flight { replies, opened_at, probe, .. }) = self.take_flight(id) else {
+        let Some(Flight { replies, opened_at, last, probe, .. }) = self.take_flight(id) else {
             return;
         };
         if let Some(circuit) = &mut self.circuit {
             circuit.unsent(probe);
         }
-        self.ready.push_front(Ready { batch, replies, opened_at });
+        self.ready.push_front(Ready { batch, replies, opened_at, last });
     }
 
     fn deadline(&self, flight: &Flight<J>) -> Option<Instant> {
@@ -609,8 +643,10 @@ impl<J: Job> Dispatch<J> {
         }
         for flight in mem::take(&mut self.flights) {
             jobs += flight.replies.len();
-            self.stopping.push((flight.worker, now + GRACE));
-            self.orders.push_back(Order::Cancel { worker: flight.worker, flight: flight.id });
+            if flight.overdue.is_none() {
+                self.stopping.push((flight.worker, now + GRACE));
+                self.orders.push_back(Order::Cancel { worker: flight.worker, flight: flight.id });
+            }
             self.settle_far(flight, in_flight.clone());
         }
         jobs
@@ -654,14 +690,17 @@ struct Part<J: Job> {
 impl<J: Job> Part<J> {
     /// Parts it in two, each in order: the jobs that are marked, and the rest.
     fn part(self, marked: &[bool]) -> (Self, Self) {
-        let (mut taken, mut rest) = (Vec::new(), Vec::new());
-        for (job, marked) in self.jobs.into_iter().zip(marked) {
-            if *marked { taken.push(job) } else { rest.push(job) }
-        }
+        let (taken, rest) = part(self.jobs, marked);
         let (taken_replies, rest_replies) = self.replies.partition(|position| marked[position]);
         (Self { jobs: taken, replies: taken_replies }, Self { jobs: rest, replies: rest_replies })
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// Parts a list in two, each in order: what is marked, and the rest.
+fn part<T>(list: impl IntoIterator<Item = T>, marked: &[bool]) -> (Vec<T>, Vec<T>) {
+    let (mut taken, mut rest) = (Vec::new(), Vec::new());
+    for (item, marked) in list.into_iter().zip(marked) {
+        if *marked { taken.push(item) } else { rest.push(item) }
+    }
+    (taken, rest)
+}

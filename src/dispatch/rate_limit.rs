@@ -126,10 +126,12 @@ impl Bucket {
     /// For this process.
     const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
+    /// Collectors that share it may be a little behind each other: no time counts twice.
     fn leak(&mut self, now: Instant) {
-        let since = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let at = self.at.map_or(now, |at| at.max(now));
+        let since = self.at.map_or(Duration::ZERO, |before| at - before);
         self.level = (self.level - since.as_secs_f64() * self.per_second).max(0.0);
-        self.at = Some(now);
+        self.at = Some(at);
     }
 
     /// How long so much takes to leak, rounded up to a microsecond.
@@ -191,6 +193,16 @@ mod tests {
         other.set_per_second(1000.0).unwrap();
         assert_eq!(one.take(1, now + MS * 100), Ok(()));
         assert_eq!(one.take(1, now + MS * 101), Ok(()));
+    }
+
+    #[test]
+    fn a_clone_whose_time_is_behind_lets_no_time_count_twice() {
+        let (one, start) = (RateLimit::batches_per_second(10.0), Instant::now());
+        let other = one.clone();
+        assert_eq!(one.take(1, start + MS * 100), Ok(()));
+        assert!(other.take(1, start).is_err());
+        assert!(one.take(1, start + MS * 199).is_err());
+        assert_eq!(one.take(1, start + MS * 200), Ok(()));
     }
 
     #[test]

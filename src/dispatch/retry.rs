@@ -42,14 +42,14 @@ impl<E> Retry<E> {
     /// that failed together do not come back together (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
     pub fn exponential(first: Duration) -> Self {
         let jitter = Some(Arc::new(Mutex::new(fastrand::Rng::new())));
-        Self { factor: 2.0, jitter, ..Self::fixed(first) }
+        Self { factor: 2.0, jitter, longest: Duration::from_secs(30), ..Self::fixed(first) }
     }
 
     /// The same delay before every attempt, without jitter.
     pub fn fixed(delay: Duration) -> Self {
         Self {
             first: delay,
-            longest: Duration::from_secs(30),
+            longest: delay,
             factor: 1.0,
             attempts: 3,
             give_up_after: None,
@@ -66,7 +66,7 @@ impl<E> Retry<E> {
         self
     }
 
-    /// The longest delay. Default: 30 s.
+    /// The longest delay. Default: 30 s, where delays grow.
     pub fn max_delay(mut self, longest: Duration) -> Self {
         self.longest = longest;
         self
@@ -78,7 +78,8 @@ impl<E> Retry<E> {
         self
     }
 
-    /// No attempt begins later than this after the batch's first job was accepted. Default: no such limit.
+    /// No further attempt begins later than this after the batch's first job was accepted; one that would – it waited for the
+    /// breaker, the rate or a worker – does not, and the last error is the reply. Default: no such limit.
     pub fn give_up_after(mut self, limit: Duration) -> Self {
         self.give_up_after = Some(limit);
         self
@@ -120,8 +121,12 @@ impl<E> Retry<E> {
             return None;
         }
         let next = now.checked_add(self.delay(attempt))?;
-        let in_time = self.give_up_after.is_none_or(|limit| next.saturating_duration_since(accepted_at) <= limit);
-        in_time.then_some(next)
+        self.last_chance(accepted_at).is_none_or(|last| next <= last).then_some(next)
+    }
+
+    /// Until when another attempt may begin; `None`: as late as it likes.
+    pub(super) fn last_chance(&self, accepted_at: Instant) -> Option<Instant> {
+        accepted_at.checked_add(self.give_up_after?)
     }
 
     /// Whether it makes sense to try again.
@@ -179,6 +184,7 @@ mod tests {
     #[test]
     fn a_fixed_delay_stays_and_attempts_are_bounded() {
         assert_eq!(delays(&Retry::fixed(MS * 20).attempts(3), 1..=4), [20, 20, 0, 0]);
+        assert_eq!(delays(&Retry::fixed(MS * 60_000), 1..=2), [60_000, 60_000]);
     }
 
     #[test]

@@ -173,11 +173,10 @@ impl<P: BatchProcessor> Pool<P> {
         }
     }
 
-    /// A worker has answered: its next failure starts from the first delay.
-    pub(crate) fn succeeded(&mut self, worker: WorkerId) {
-        if let Some(seat) = self.seat(worker) {
-            seat.restarts.succeeded();
-        }
+    /// A worker has answered: its next failure starts from the first delay. Returns whether the worker was known: one that was
+    /// given up may answer late.
+    pub(crate) fn succeeded(&mut self, worker: WorkerId) -> bool {
+        self.seat(worker).map(|seat| seat.restarts.succeeded()).is_some()
     }
 
     /// A worker's processor has panicked and is to be built anew. Returns for how long it is away, if it was known.
