@@ -307,7 +307,7 @@ impl<J: Job> Drop for Replies<J> {
 }
 
 /// How settled jobs ended.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) succeeded: u64,
     pub(crate) failed: Failures,

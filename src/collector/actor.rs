@@ -34,7 +34,9 @@ use crate::{
     dispatch::{Dispatch, Fate, FlightId, Landed, Order, Past, Sealed, WorkerId},
     flush::Timing,
     job::Job,
-    observe::{Dispatched, Ended, Flushed, Halved, Levels, Observer, Outcome, Recorder, Restarted, Retried, Settled},
+    observe::{
+        Dispatched, Ended, Failures, Flushed, Halved, Levels, Observer, Outcome, Recorder, Restarted, Retried, Settled,
+    },
     processor::{BatchProcessor, Load, Pause, Pool, Report, Reports, Scale},
 };
 
@@ -388,16 +390,16 @@ impl<P: BatchProcessor> CollectorActor<P> {
     /// Settles, gives the room to others, and wakes the callers: what they submit next finds that room.
     fn reply(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, mut jobs: Vec<P::Job>) {
         let settled = replies.len();
-        let before = self.recorder.tally;
+        let Tally { succeeded, failed, forgotten } = self.recorder.tally;
         replies.settle(verdict, &mut self.recorder.tally, &mut self.deliveries);
-        let forgotten = self.recorder.tally.forgotten - before.forgotten;
+        let forgotten = self.recorder.tally.forgotten - forgotten;
         if forgotten > 0 && self.morgue.is_none() {
             warn!(collector = &*self.shared.name, jobs = forgotten, "failed, and nobody waited for the reply");
         }
         drop_each(&mut jobs);
         self.shared.intake.settled(settled, Buffers { jobs, requesters: self.deliveries.take_spare() });
         self.deliveries.deliver();
-        self.tell_settled(&before);
+        self.tell_settled(succeeded, &failed);
     }
 
     #[inline]
@@ -406,10 +408,10 @@ impl<P: BatchProcessor> CollectorActor<P> {
     }
 
     #[inline]
-    fn tell_settled(&self, before: &Tally) {
+    fn tell_settled(&self, succeeded: u64, failed: &Failures) {
         self.tell(|observer, collector| {
-            let Tally { succeeded, failed, .. } = self.recorder.tally;
-            let (succeeded, failed) = (succeeded - before.succeeded, failed.since(&before.failed));
+            let tally = &self.recorder.tally;
+            let (succeeded, failed) = (tally.succeeded - succeeded, tally.failed.since(failed));
             observer.settled(collector, &Settled { succeeded, failed });
         });
     }
