@@ -16,6 +16,7 @@ mod insert;
 mod live;
 mod load;
 mod lookup;
+mod metrics;
 mod options;
 mod page;
 mod panel;

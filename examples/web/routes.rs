@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use actix_batch::prelude::*;
+use actix_batch::{Closed, WorkerStats};
 use actix_web::error::{JsonPayloadError, PathError, ResponseError};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER};
@@ -15,6 +16,7 @@ use crate::flight::Flight;
 use crate::insert::{InsertError, InsertFlight};
 use crate::live::Live;
 use crate::lookup::{GetFlight, LookupError, StoredFlight};
+use crate::metrics;
 use crate::store::Stored;
 
 const NO_FLIGHT: &str = "no flight has this id";
@@ -24,7 +26,7 @@ pub(crate) fn routes(app: &mut ServiceConfig) {
     let bad_id = |_: PathError, _: &_| ApiError::new(StatusCode::NOT_FOUND, NO_FLIGHT).into();
     app.app_data(JsonConfig::default().error_handler(bad_json))
         .app_data(PathConfig::default().error_handler(bad_id))
-        .service((post_flight, get_flight, page, events));
+        .service((post_flight, get_flight, page, events, all_metrics, health));
 }
 
 #[post("/flights")]
@@ -56,6 +58,35 @@ async fn events(live: Data<Live>) -> HttpResponse {
         .streaming(live.events())
 }
 
+#[get("/metrics")]
+async fn all_metrics(
+    flights: Data<Collector<InsertFlight>>,
+    lookups: Data<Collector<GetFlight>>,
+) -> Result<HttpResponse, ApiError> {
+    let collectors = [flights.stats().await?, lookups.stats().await?];
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(metrics::render(&collectors)))
+}
+
+/// 200 while each collector has a worker that can work, 503 otherwise.
+#[get("/health")]
+async fn health(
+    flights: Data<Collector<InsertFlight>>,
+    lookups: Data<Collector<GetFlight>>,
+) -> Result<HttpResponse, ApiError> {
+    let collectors = [flights.stats().await?, lookups.stats().await?];
+    let workers = collectors.iter().map(|stats| {
+        let WorkerStats { total, able, resting, .. } = stats.workers;
+        (stats.collector.clone(), json!({ "total": total, "able": able, "resting": resting }))
+    });
+    let workers: serde_json::Map<_, _> = workers.collect();
+    Ok(HttpResponse::build(condition(&collectors)).json(workers))
+}
+
+fn condition(collectors: &[Stats]) -> StatusCode {
+    let able = collectors.iter().all(|stats| stats.workers.able > 0);
+    if able { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
 /// A full collector refuses at once, so that the caller hears of it instead of waiting in line.
 async fn ask<J: Job>(collector: &Collector<J>, job: J) -> JobResult<J> {
     match collector.try_submit(job) {
@@ -84,6 +115,12 @@ impl ApiError {
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error)
+    }
+}
+
+impl From<Closed> for ApiError {
+    fn from(closed: Closed) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, closed)
     }
 }
 
@@ -119,5 +156,26 @@ impl ResponseError for ApiError {
             answer.insert_header((RETRY_AFTER, "1"));
         }
         answer.json(json!({ "error": self.message }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::insert::FlightInserter;
+    use crate::store::Database;
+
+    #[actix_web::test]
+    async fn health_is_503_when_a_collector_has_no_worker_that_can_work() {
+        // A directory cannot be opened as a database, so no worker of the second one gets ready.
+        let paths = [std::path::Path::new(":memory:").to_owned(), std::env::temp_dir()];
+        let [able, unable] = paths.map(|path| {
+            let database = Database::at(&path);
+            Collector::builder(move || FlightInserter::new(database.clone())).start().unwrap()
+        });
+        let _ = able.submit(InsertFlight(Flight::default())).await;
+        let (able, unable) = (able.stats().await.unwrap(), unable.stats().await.unwrap());
+        assert_eq!(condition(&[able.clone()]), StatusCode::OK);
+        assert_eq!(condition(&[able, unable]), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

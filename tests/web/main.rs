@@ -78,6 +78,38 @@ fn each_request_is_answered_with_its_own_outcome() {
 }
 
 #[test]
+fn metrics_and_health_say_what_the_collectors_do() {
+    let directory = Directory::new("metrics");
+    let service = Service::start(&directory);
+    let mut client = service.connect();
+    assert_eq!(client.post("/flights", &flight(1).to_string()).unwrap().status, 201);
+    assert_eq!(client.post("/flights", &with(flight(1), "tailnum", Value::Null).to_string()).unwrap().status, 422);
+
+    let metrics = client.get("/metrics").unwrap();
+    assert_eq!(metrics.status, 200);
+    let text = metrics.text();
+    for line in [
+        "# TYPE actix_batch_jobs_submitted_total counter",
+        "actix_batch_jobs_submitted_total{collector=\"flights\"} 2",
+        "actix_batch_jobs_completed_total{collector=\"flights\"} 1",
+        "actix_batch_jobs_failed_total{collector=\"flights\",cause=\"failed\"} 1",
+        "actix_batch_batch_size_sum{collector=\"flights\"} 2",
+        "actix_batch_pending_jobs{collector=\"flights\"} 0",
+        "actix_batch_jobs_submitted_total{collector=\"lookups\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    // Every name in the page is one of the documented ones.
+    let docs = include_str!("../../docs/observability.md");
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(docs.contains(&format!("`{name}`")), "{name} is not documented");
+    }
+
+    let health = client.get("/health").unwrap();
+    assert_eq!((health.status, &health.json()["flights"]["able"]), (200, &json!(2)));
+}
+
+#[test]
 fn concurrent_requests_share_batches_and_each_gets_its_own_row() {
     const CLIENTS: u8 = 48;
     let directory = Directory::new("concurrent");
