@@ -12,6 +12,7 @@
 mod chart;
 mod clients;
 mod flight;
+mod health;
 mod insert;
 mod live;
 mod load;

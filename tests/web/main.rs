@@ -1,6 +1,8 @@
 //! The web example from the outside: its binary is started on a free port and spoken to over HTTP.
 #![cfg(unix)]
 
+#[path = "../../examples/web/health.rs"]
+mod health;
 mod http;
 mod page;
 mod service;
@@ -13,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use actix_batch::prelude::*;
 use serde_json::{Value, json};
 
 use crate::{
@@ -107,6 +110,40 @@ fn metrics_and_health_say_what_the_collectors_do() {
 
     let health = client.get("/health").unwrap();
     assert_eq!((health.status, &health.json()["flights"]["able"]), (200, &json!(2)));
+}
+
+/// Prepares, or cannot.
+struct Worker(Result<(), String>);
+
+struct Nothing;
+
+impl Job for Nothing {
+    type Output = ();
+    type Error = String;
+}
+
+impl BatchProcessor for Worker {
+    type Job = Nothing;
+
+    async fn prepare(&mut self) -> Result<(), String> {
+        self.0.clone()
+    }
+
+    async fn process(&mut self, _: &Batch<Nothing>) -> Result<Outcomes<Nothing>, String> {
+        Ok(Outcomes::all(()))
+    }
+}
+
+#[test]
+fn health_is_503_while_a_collector_has_no_worker_that_can_work() {
+    System::new().block_on(async {
+        let able = Collector::builder(|| Worker(Ok(()))).start().unwrap();
+        let unable = Collector::builder(|| Worker(Err("no database".to_owned()))).start().unwrap();
+        able.submit(Nothing).await.unwrap();
+        let (able, unable) = (able.stats().await.unwrap(), unable.stats().await.unwrap());
+        assert!(health::is_able(std::slice::from_ref(&able)));
+        assert!(!health::is_able(&[able, unable]));
+    });
 }
 
 #[test]
