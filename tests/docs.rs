@@ -50,7 +50,14 @@ fn every_test_that_the_guarantees_name_exists() {
 
 #[test]
 fn every_file_that_the_documentation_links_to_exists() {
-    for page in ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/embedding.md", "docs/guarantees.md"] {
+    for page in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/architecture.md",
+        "docs/embedding.md",
+        "docs/failure.md",
+        "docs/guarantees.md",
+    ] {
         let text = read(page);
         let links = text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap_or_default());
         for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
