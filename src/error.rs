@@ -119,6 +119,16 @@ pub enum Reason {
     ShutDown,
 }
 
+impl Reason {
+    /// The reason's name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Overloaded => "overloaded",
+            Self::ShutDown => "shut_down",
+        }
+    }
+}
+
 impl<E> From<Reason> for JobError<E> {
     fn from(reason: Reason) -> Self {
         match reason {

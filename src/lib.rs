@@ -41,7 +41,7 @@ mod dispatch;
 mod error;
 pub mod flush;
 mod job;
-mod observe;
+pub mod observe;
 pub mod prelude;
 mod processor;
 mod sync;
@@ -63,7 +63,7 @@ pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
 pub use error::{Closed, ConfigError, JobError, Reason, Rejected, StartError};
 pub use flush::Strategy;
 pub use job::{Job, JobId, JobResult, Submit};
-pub use observe::{Distribution, Failures, Stats, WorkerStats};
+pub use observe::{Distribution, Failures, Observer, Stats, WorkerStats};
 pub use processor::{BatchProcessor, ProcessorActor};
 
 /// The code of the README and the guides, compiled and run with the documentation's.

@@ -4,6 +4,6 @@ pub use actix::prelude::*;
 
 pub use crate::{
     Batch, BatchProcessor, Breaker, Builder, Collector, CollectorActor, CollectorConfig, CollectorService, DeadLetter,
-    DeadLetters, Flush, GetStats, Job, JobError, JobResult, NoWorkers, Outcomes, Pause, RateLimit, Rejected, Resume,
-    Retry, SetMaxInFlight, Shutdown, ShutdownReport, Stats, Submit, SubmitJob, Workers,
+    DeadLetters, Flush, GetStats, Job, JobError, JobResult, NoWorkers, Observer, Outcomes, Pause, RateLimit, Rejected,
+    Resume, Retry, SetMaxInFlight, Shutdown, ShutdownReport, Stats, Submit, SubmitJob, Workers,
 };

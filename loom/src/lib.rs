@@ -35,7 +35,7 @@ mod sync {
 mod tests {
     use std::{
         future::{Future, poll_fn},
-        task::Poll,
+        task::{Poll, Waker},
     };
 
     use loom::{
@@ -44,10 +44,7 @@ mod tests {
         thread,
     };
 
-    use crate::{
-        bell::Bell,
-        slot::{Filled, Slot},
-    };
+    use crate::{bell::Bell, slot::Slot};
 
     /// The intake, with two jobs to a batch.
     #[derive(Default)]
@@ -163,23 +160,17 @@ mod tests {
     /// A caller that polls its slot, as `SlotRef` does.
     fn reply(slot: &Mutex<Slot<u8>>) -> impl Future<Output = Option<u8>> + '_ {
         poll_fn(|cx| {
-            let (reply, displaced) = slot.lock().unwrap().poll(cx);
-            drop(displaced);
-            reply
+            let mut displaced = None;
+            slot.lock().unwrap().poll(cx, &mut displaced)
         })
     }
 
     /// The settling side, as `Replies` does it. Returns whether the reply reached nobody.
     fn settle(slot: &Mutex<Slot<u8>>, reply: u8) -> bool {
-        let filled = slot.lock().unwrap().fill(reply);
-        match filled {
-            Filled::Kept => false,
-            Filled::Wake(waker) => {
-                waker.wake();
-                false
-            }
-            Filled::Unheeded(_) => true,
-        }
+        let (mut wakers, mut unheeded) = (Vec::new(), Vec::new());
+        slot.lock().unwrap().fill(reply, &mut wakers, &mut unheeded);
+        wakers.into_iter().for_each(Waker::wake);
+        !unheeded.is_empty()
     }
 
     #[test]

@@ -39,6 +39,19 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Size,
+        Self::Interval,
+        Self::Weight,
+        Self::Idle,
+        Self::Full,
+        Self::Manual,
+        Self::Drain,
+        Self::Retry,
+        Self::Split,
+    ];
+
     /// The trigger's name in logs, statistics and events.
     pub fn as_str(self) -> &'static str {
         match self {

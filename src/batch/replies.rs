@@ -21,7 +21,7 @@ use actix::dev::OneshotSender;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::slot::{Filled, Slot};
+use super::slot::Slot;
 use crate::{
     JobError,
     job::{Job, JobId, JobResult},
@@ -124,8 +124,8 @@ impl<J: Job> SlotRef<J> {
     }
 
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<JobResult<J>> {
-        let (reply, displaced) = self.block.slots.lock()[self.at as usize].poll(cx);
-        drop(displaced);
+        let mut displaced = None;
+        let reply = self.block.slots.lock()[self.at as usize].poll(cx, &mut displaced);
         reply.map(|reply| reply.unwrap_or(Err(JobError::Lost)))
     }
 
@@ -340,11 +340,7 @@ impl<J: Job> Default for Deliveries<J> {
 impl<J: Job> Deliveries<J> {
     #[inline]
     fn fill(&mut self, slot: &mut Slot<JobResult<J>>, reply: JobResult<J>) {
-        match slot.fill(reply) {
-            Filled::Kept => {}
-            Filled::Wake(waker) => self.wakers.push(waker),
-            Filled::Unheeded(reply) => self.unheeded.push(reply),
-        }
+        slot.fill(reply, &mut self.wakers, &mut self.unheeded);
     }
 
     /// The emptied buffer of the batch that was settled last.

@@ -18,28 +18,23 @@ pub(crate) enum Slot<T> {
     Settled(T),
 }
 
-/// What is to be done about a reply, once the lock is free.
-pub(crate) enum Filled<T> {
-    /// It waits for its caller.
-    Kept,
-    /// So does it, and the caller is to be woken.
-    Wake(Waker),
-    /// Nobody will fetch it: it is to be dropped.
-    Unheeded(T),
-}
-
 impl<T> Slot<T> {
-    /// The caller asks. `Ready(None)`: there is nothing to wait for. A waker that is displaced comes along, to be dropped.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> (Poll<Option<T>>, Option<Waker>) {
+    /// The caller asks. `Ready(None)`: there is nothing to wait for. A waker that is displaced is to be dropped without the lock.
+    #[inline]
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, displaced: &mut Option<Waker>) -> Poll<Option<T>> {
         match self {
-            Self::Polled(waker) if waker.will_wake(cx.waker()) => (Poll::Pending, None),
-            Self::Open | Self::Polled(_) => match mem::replace(self, Self::Polled(cx.waker().clone())) {
-                Self::Polled(displaced) => (Poll::Pending, Some(displaced)),
-                _ => (Poll::Pending, None),
-            },
+            Self::Polled(waker) if waker.will_wake(cx.waker()) => Poll::Pending,
+            Self::Open => {
+                *self = Self::Polled(cx.waker().clone());
+                Poll::Pending
+            }
+            Self::Polled(waker) => {
+                *displaced = Some(mem::replace(waker, cx.waker().clone()));
+                Poll::Pending
+            }
             Self::Abandoned | Self::Settled(_) => match mem::replace(self, Self::Open) {
-                Self::Settled(reply) => (Poll::Ready(Some(reply)), None),
-                _ => (Poll::Ready(None), None),
+                Self::Settled(reply) => Poll::Ready(Some(reply)),
+                _ => Poll::Ready(None),
             },
         }
     }
@@ -53,15 +48,14 @@ impl<T> Slot<T> {
         mem::replace(self, next)
     }
 
-    /// The reply has come.
-    pub(crate) fn fill(&mut self, reply: T) -> Filled<T> {
+    /// The reply has come. Whom to wake, and a reply that nobody will fetch, are for when the lock is free.
+    #[inline]
+    pub(crate) fn fill(&mut self, reply: T, wakers: &mut Vec<Waker>, unheeded: &mut Vec<T>) {
         if let Self::Abandoned = self {
             *self = Self::Open;
-            return Filled::Unheeded(reply);
-        }
-        match mem::replace(self, Self::Settled(reply)) {
-            Self::Polled(waker) => Filled::Wake(waker),
-            _ => Filled::Kept,
+            unheeded.push(reply);
+        } else if let Self::Polled(waker) = mem::replace(self, Self::Settled(reply)) {
+            wakers.push(waker);
         }
     }
 }

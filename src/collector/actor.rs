@@ -28,14 +28,16 @@ use super::{
     shutdown::Ending,
 };
 use crate::{
-    JobError,
+    JobError, Reason,
     batch::{Batch, Deliveries, Replies, Tally, Trigger, Verdict, contain, drop_each},
     config::NoWorkers,
     dispatch::{Dispatch, Fate, FlightId, Landed, Order, Past, Sealed, WorkerId},
     flush::Timing,
     job::Job,
-    observe::{Levels, Recorder},
-    processor::{BatchProcessor, Load, Pool, Report, Reports, Scale},
+    observe::{
+        Dispatched, Ended, Failures, Flushed, Halved, Levels, Observer, Outcome, Recorder, Restarted, Retried, Settled,
+    },
+    processor::{BatchProcessor, Load, Pause, Pool, Report, Reports, Scale},
 };
 
 /// The actor that gathers jobs, hands batches to its workers and settles every job.
@@ -69,8 +71,13 @@ impl<P: BatchProcessor> CollectorActor<P> {
     /// After so many messages the context yields, batch or no batch.
     const MESSAGES_PER_TURN: u32 = 256;
 
-    pub(super) fn new(builder: Builder<P>) -> Self {
-        let shared = Arc::new(Shared::new(&builder.config, builder.flushing));
+    #[cfg_attr(not(feature = "metrics"), allow(unused_mut, reason = "metrics are one more observer"))]
+    pub(super) fn new(mut builder: Builder<P>) -> Self {
+        #[cfg(feature = "metrics")]
+        if builder.metrics {
+            builder.observers.push(Box::new(crate::observe::Metrics::new(&builder.config.name)));
+        }
+        let shared = Arc::new(Shared::new(&builder.config, builder.flushing, builder.observers));
         if let Some(limit) = &builder.rules.rate_limit {
             limit.subscribe(&shared.bell);
         }
@@ -134,6 +141,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         }
         self.scale(now);
         self.finish_ending(&view, now);
+        self.tell_levels(&view);
         if self.ending.as_ref().is_some_and(Ending::is_done) && self.is_deserted(ctx) {
             return ctx.stop();
         }
@@ -164,7 +172,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
             let view = self.shared.intake.look(now, alarm, idle, &mut sealed);
             let nothing_new = sealed.is_empty();
             for batch in sealed.drain(..) {
-                self.flushed(batch);
+                self.flushed(batch, now);
             }
             self.sealed = sealed;
             // Settling frees room, and those who waited for it may fill a batch; a worker that is still free may want the
@@ -175,11 +183,13 @@ impl<P: BatchProcessor> CollectorActor<P> {
         }
     }
 
-    fn flushed(&mut self, sealed: Sealed<P::Job>) {
+    fn flushed(&mut self, sealed: Sealed<P::Job>, now: Instant) {
         let (trigger, jobs) = (sealed.trigger, sealed.jobs.len());
+        let oldest_wait = now.saturating_duration_since(sealed.opened_at);
         self.recorder.flushed(trigger, jobs);
         let batch = self.dispatch.batch_ready(sealed);
         debug!(collector = &*self.shared.name, batch, jobs, trigger = trigger.as_str(), "flushed");
+        self.tell(|observer, collector| observer.flushed(collector, &Flushed { batch, trigger, jobs, oldest_wait }));
     }
 
     /// Returns whether anything was settled.
@@ -196,8 +206,18 @@ impl<P: BatchProcessor> CollectorActor<P> {
         let collector = &*self.shared.name;
         match order {
             Order::Send { worker, flight, batch, waited_since } => {
-                self.recorder.dispatched(now.saturating_duration_since(waited_since));
+                let waited = now.saturating_duration_since(waited_since);
+                self.recorder.dispatched(waited);
+                let sent = Dispatched {
+                    batch: batch.id(),
+                    trigger: batch.trigger(),
+                    jobs: batch.len(),
+                    attempt: batch.attempt(),
+                    worker: worker.seat,
+                    waited,
+                };
                 self.pool.assign(worker, flight, batch);
+                self.tell(|observer, collector| observer.dispatched(collector, &sent));
             }
             Order::Settle { replies, verdict, jobs, past } => {
                 let (count, attempts) = (replies.len(), past.attempts);
@@ -211,20 +231,30 @@ impl<P: BatchProcessor> CollectorActor<P> {
             Order::GiveUp { worker } => {
                 error!(collector, worker = worker.seat, "the worker does not stop: it is given up, with its thread");
                 self.dispatch.worker_unable(worker);
-                if self.pool.give_up(worker, now) {
-                    self.recorder.restarts += 1;
-                }
+                let away = self.pool.give_up(worker, now);
+                self.restarted(worker, away, now);
             }
-            Order::Retrying { jobs, attempt, at } => {
+            Order::TimedOut { batch, jobs, attempt, waited, took } => {
+                let outcome = Outcome { batch, jobs, attempt, ended: Ended::TimedOut, waited, took };
+                self.tell(|observer, collector| observer.outcome(collector, &outcome));
+            }
+            Order::Retrying { batch, jobs, attempt, at } => {
                 self.recorder.flushed(Trigger::Retry, jobs);
-                debug!(collector, jobs, attempt, delay = ?at.saturating_duration_since(now), "to be tried again");
+                let delay = at.saturating_duration_since(now);
+                debug!(collector, batch, jobs, attempt, ?delay, "to be tried again");
+                let retried = Retried { batch, jobs, attempt, delay };
+                self.tell(|observer, collector| observer.retry(collector, &retried));
             }
-            Order::Split { jobs } => {
-                self.recorder.flushed(Trigger::Split, jobs.div_ceil(2));
-                self.recorder.flushed(Trigger::Split, jobs / 2);
-                debug!(collector, jobs, "split");
+            Order::Split { batch, into, jobs } => {
+                self.recorder.flushed(Trigger::Split, jobs[0]);
+                self.recorder.flushed(Trigger::Split, jobs[1]);
+                debug!(collector, batch, ?into, ?jobs, "split");
+                self.tell(|observer, collector| observer.split(collector, &Halved { batch, into, jobs }));
             }
-            Order::Breaker(state) => warn!(collector, state = state.as_str(), "circuit breaker"),
+            Order::Breaker(state) => {
+                warn!(collector, state = state.as_str(), "circuit breaker");
+                self.tell(|observer, collector| observer.breaker(collector, state));
+            }
         }
     }
 
@@ -273,16 +303,25 @@ impl<P: BatchProcessor> CollectorActor<P> {
             Report::Returned { flight, batch } => self.dispatch.returned(flight, batch),
             Report::Gone { worker } => {
                 self.dispatch.worker_unable(worker);
-                if self.pool.gone(worker, now) {
-                    self.recorder.restarts += 1;
-                }
+                let away = self.pool.gone(worker, now);
+                self.restarted(worker, away, now);
             }
         }
     }
 
     fn restart(&mut self, worker: WorkerId, why: &str, now: Instant) {
-        if self.pool.failed(worker, why, now) {
-            self.recorder.restarts += 1;
+        let away = self.pool.failed(worker, why, now);
+        self.restarted(worker, away, now);
+    }
+
+    /// A worker that was known is away.
+    fn restarted(&mut self, worker: WorkerId, away: Option<Pause>, now: Instant) {
+        let Some(Pause { until, resting }) = away else { return };
+        self.recorder.restarts += 1;
+        let restarted = Restarted { worker: worker.seat, back_in: until.saturating_duration_since(now) };
+        self.tell(|observer, collector| observer.restart(collector, &restarted));
+        if resting {
+            self.tell(|observer, collector| observer.resting(collector, &restarted));
         }
     }
 
@@ -315,11 +354,16 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn landed(&mut self, flight: FlightId, fate: Fate<P::Job>, batch: Batch<P::Job>, now: Instant) {
         let (jobs, answered) =
             (batch.len(), matches!(&fate, Fate::Answered(verdict) if verdict.whole_failure().is_none()));
-        let Some(Landed { waited, took }) = self.dispatch.landed(flight, fate, batch, now) else {
+        let (id, attempt, ended) = (batch.id(), batch.attempt(), ended(&fate));
+        let Some(Landed { waited, took, overdue }) = self.dispatch.landed(flight, fate, batch, now) else {
             self.recorder.late += 1;
             return;
         };
         self.recorder.processed(took);
+        if !overdue {
+            let outcome = Outcome { batch: id, jobs, attempt, ended, waited, took };
+            self.tell(|observer, collector| observer.outcome(collector, &outcome));
+        }
         if answered {
             self.shared.intake.answered(&Timing { jobs, waited, took });
         }
@@ -346,15 +390,37 @@ impl<P: BatchProcessor> CollectorActor<P> {
     /// Settles, gives the room to others, and wakes the callers: what they submit next finds that room.
     fn reply(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, mut jobs: Vec<P::Job>) {
         let settled = replies.len();
-        let before = self.recorder.tally.forgotten;
+        let Tally { succeeded, failed, forgotten } = self.recorder.tally;
         replies.settle(verdict, &mut self.recorder.tally, &mut self.deliveries);
-        let forgotten = self.recorder.tally.forgotten - before;
+        let forgotten = self.recorder.tally.forgotten - forgotten;
         if forgotten > 0 && self.morgue.is_none() {
             warn!(collector = &*self.shared.name, jobs = forgotten, "failed, and nobody waited for the reply");
         }
         drop_each(&mut jobs);
         self.shared.intake.settled(settled, Buffers { jobs, requesters: self.deliveries.take_spare() });
         self.deliveries.deliver();
+        self.tell_settled(succeeded, &failed);
+    }
+
+    #[inline]
+    fn tell(&self, hook: impl Fn(&dyn Observer, &str)) {
+        self.shared.observers.tell(hook);
+    }
+
+    #[inline]
+    fn tell_settled(&self, succeeded: u64, failed: &Failures) {
+        self.tell(|observer, collector| {
+            let tally = &self.recorder.tally;
+            let (succeeded, failed) = (tally.succeeded - succeeded, tally.failed.since(failed));
+            observer.settled(collector, &Settled { succeeded, failed });
+        });
+    }
+
+    fn tell_levels(&self, view: &View) {
+        if self.shared.observers.listen() {
+            let levels = self.levels(view);
+            self.tell(|observer, collector| observer.levels(collector, &levels));
+        }
     }
 
     fn answer_requests(&mut self, now: Instant) {
@@ -420,12 +486,23 @@ impl<P: BatchProcessor> CollectorActor<P> {
             return;
         }
         for (job, replies) in self.shared.intake.close() {
-            refuse_in_line(job, replies, &mut self.deliveries);
+            self.refuse_in_line(job, replies);
         }
         let view = self.carry_out(now);
         info!(collector = &*self.shared.name, outstanding = view.pending, "shutting down");
         self.ending = Some(Ending::new(now, view.pending));
         self.dispatch.drain();
+    }
+
+    /// A submitter that waited in line was never accepted: it is told, but not counted as failed.
+    fn refuse_in_line(&mut self, job: Option<P::Job>, replies: Replies<P::Job>) {
+        let waited = job.is_some();
+        replies.fail(&JobError::ShutDown, &mut Tally::default(), &mut self.deliveries);
+        contain(|| drop(job));
+        self.deliveries.deliver();
+        if waited {
+            self.tell(|observer, collector| observer.rejected(collector, Reason::ShutDown));
+        }
     }
 
     /// The limit has come: what is left is settled, whatever its worker does.
@@ -443,7 +520,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
         }
         let report = ending.done(now);
         info!(collector = &*self.shared.name, completed = report.completed, shut_down = report.shut_down, "drained");
-        self.shared.reported(report);
+        self.shared.reported(report.clone());
+        self.tell(|observer, collector| observer.drained(collector, &report));
     }
 
     /// Sees to it that the actor looks again when the next thing is due. An alarm that is set for earlier stays.
@@ -472,11 +550,16 @@ fn answer<T>(sender: Option<actix::dev::OneshotSender<T>>, answer: T) {
     }
 }
 
-/// A submitter that waited in line was never accepted: it is told, but not counted as failed.
-fn refuse_in_line<J: Job>(job: Option<J>, replies: Replies<J>, deliveries: &mut Deliveries<J>) {
-    replies.fail(&JobError::ShutDown, &mut Tally::default(), deliveries);
-    contain(|| drop(job));
-    deliveries.deliver();
+/// How the attempt ended.
+fn ended<J: Job>(fate: &Fate<J>) -> Ended {
+    match fate {
+        Fate::Answered(Verdict::TooLarge(_)) => Ended::TooLarge,
+        Fate::Answered(verdict) if verdict.whole_failure().is_some() => Ended::Failed,
+        Fate::Answered(_) => Ended::Answered,
+        Fate::Panicked => Ended::Panicked,
+        Fate::Cancelled => Ended::TimedOut,
+        Fate::Lost => Ended::Lost,
+    }
 }
 
 /// The future that answers the bell. It never ends by itself.
@@ -520,7 +603,7 @@ impl<P: BatchProcessor> Drop for CollectorActor<P> {
     fn drop(&mut self) {
         let line = self.shared.intake.close();
         for (job, replies) in line {
-            refuse_in_line(job, replies, &mut self.deliveries);
+            self.refuse_in_line(job, replies);
         }
         self.shared.intake.look(Instant::now(), None, false, &mut self.sealed);
         for sealed in mem::take(&mut self.sealed) {
@@ -532,6 +615,8 @@ impl<P: BatchProcessor> Drop for CollectorActor<P> {
                 self.settle(replies, verdict, jobs, past, Instant::now());
             }
         }
+        let view = self.shared.intake.look(Instant::now(), None, false, &mut self.sealed);
+        self.tell_levels(&view);
         self.shared.end();
     }
 }

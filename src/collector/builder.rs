@@ -13,6 +13,7 @@ use crate::{
     dispatch::{Breaker, RateLimit, Retry, Rules},
     flush::{FlushPolicy, Strategy},
     job::Job,
+    observe::Observer,
     processor::{BatchProcessor, Factory},
 };
 
@@ -26,6 +27,9 @@ pub struct Builder<P: BatchProcessor> {
     pub(super) rules: Rules<ErrorOf<P>>,
     pub(super) dead_letters: Option<Box<dyn DeadLetters<P::Job>>>,
     pub(super) flushing: Flushing<P::Job>,
+    pub(super) observers: Vec<Box<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    pub(super) metrics: bool,
 }
 
 type ErrorOf<P> = <<P as BatchProcessor>::Job as Job>::Error;
@@ -34,7 +38,16 @@ impl<P: BatchProcessor> Builder<P> {
     pub(super) fn new(factory: impl Fn() -> P + Send + Sync + 'static) -> Self {
         let flushing = Flushing { policy: None, weigher: None };
         let rules = Rules::default();
-        Self { config: CollectorConfig::default(), factory: Arc::new(factory), rules, dead_letters: None, flushing }
+        Self {
+            config: CollectorConfig::default(),
+            factory: Arc::new(factory),
+            rules,
+            flushing,
+            dead_letters: None,
+            observers: Vec::new(),
+            #[cfg(feature = "metrics")]
+            metrics: false,
+        }
     }
 
     /// Replaces all settings at once, for instance by those of a file or of [`CollectorConfig::from_env`].
@@ -186,6 +199,40 @@ impl<P: BatchProcessor> Builder<P> {
     /// [`set_max_in_flight`](Collector::set_max_in_flight) says otherwise. Default: as many as there are workers.
     pub fn max_in_flight(mut self, batches: usize) -> Self {
         self.rules.max_in_flight = Some(batches);
+        self
+    }
+
+    /// Hears what happens: see [`Observer`]. Several may be set; each is told, in this order. Default: nobody.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Counts and measures through the [`metrics`](https://docs.rs/metrics) facade, under the collector's name. Default: no.
+    ///
+    /// The metrics are registered when the collector is built, with the recorder that is installed then: install yours first.
+    /// `docs/observability.md` lists them with their units and labels.
+    ///
+    /// ```
+    /// use actix_batch::prelude::*;
+    /// # struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Error = String; }
+    /// # struct Doubles;
+    /// # impl BatchProcessor for Doubles {
+    /// #     type Job = Double;
+    /// #     async fn process(&mut self, batch: &Batch<Double>) -> Result<Outcomes<Double>, String> {
+    /// #         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * 2)))
+    /// #     }
+    /// # }
+    /// # actix_rt::System::new().block_on(async {
+    /// // An exporter is installed here, for instance that of `metrics-exporter-prometheus`.
+    /// let doubles = Collector::builder(|| Doubles).name("doubles").metrics().start().unwrap();
+    /// assert_eq!(doubles.submit(Double(2)).await.unwrap(), 4);
+    /// # });
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self) -> Self {
+        self.metrics = true;
         self
     }
 

@@ -28,6 +28,7 @@ use crate::{
     error::{Reason, Rejected},
     flush::{Decision, FlushPolicy, Gauge, Strategy, Timing},
     job::{Job, JobId, Line, Submit},
+    observe::Observers,
 };
 
 pub(crate) struct Intake<J: Job> {
@@ -35,6 +36,7 @@ pub(crate) struct Intake<J: Job> {
     bell: Arc<Bell>,
     collector: Arc<str>,
     weigher: Option<Weigher<J>>,
+    observers: Observers,
 }
 
 /// Says what a job weighs.
@@ -120,7 +122,13 @@ pub(crate) struct View {
 }
 
 impl<J: Job> Intake<J> {
-    pub(crate) fn new(config: &CollectorConfig, flushing: Flushing<J>, collector: Arc<str>, bell: Arc<Bell>) -> Self {
+    pub(crate) fn new(
+        config: &CollectorConfig,
+        flushing: Flushing<J>,
+        collector: Arc<str>,
+        bell: Arc<Bell>,
+        observers: Observers,
+    ) -> Self {
         let policy = flushing.policy.unwrap_or_else(|| config.policy());
         let state = State {
             jobs: Vec::new(),
@@ -138,7 +146,7 @@ impl<J: Job> Intake<J> {
             rejected: 0,
             alarm: None,
         };
-        Self { state: Mutex::new(state), bell, collector, weigher: flushing.weigher }
+        Self { state: Mutex::new(state), bell, collector, weigher: flushing.weigher, observers }
     }
 
     /// Accepts the job, or puts it in line.
@@ -148,6 +156,7 @@ impl<J: Job> Intake<J> {
         if state.closed {
             state.rejected += 1;
             drop(state);
+            self.observers.tell(|observer, collector| observer.rejected(collector, Reason::ShutDown));
             return Submit::refused(Reason::ShutDown);
         }
         let (block, at) = state.take_slot();
@@ -172,6 +181,7 @@ impl<J: Job> Intake<J> {
         let mut state = self.state.lock();
         if let Some(reason) = state.refusal() {
             drop(state);
+            self.observers.tell(|observer, collector| observer.rejected(collector, reason));
             return Err(Rejected { job, reason });
         }
         let (block, at) = state.take_slot();
@@ -188,6 +198,7 @@ impl<J: Job> Intake<J> {
         let mut state = self.state.lock();
         if let Some(reason) = state.refusal() {
             drop(state);
+            self.observers.tell(|observer, collector| observer.rejected(collector, reason));
             if let Some(sender) = requester {
                 let _ = sender.send(Err(reason.into()));
             }
@@ -233,6 +244,7 @@ impl<J: Job> Intake<J> {
         if somebody_listens() {
             self.say_accepted(job);
         }
+        self.observers.tell(|observer, collector| observer.accepted(collector, job));
         if news == News::Some {
             self.bell.ring();
         }
@@ -294,7 +306,16 @@ impl<J: Job> Intake<J> {
         if state.spare.len() < State::<J>::SPARE {
             state.spare.push(buffers);
         }
-        state.admit();
+        let mut admitted = Vec::new();
+        state.admit(|job| {
+            if self.observers.listen() {
+                admitted.push(job);
+            }
+        });
+        drop(state);
+        for job in admitted {
+            self.observers.tell(|observer, collector| observer.accepted(collector, job));
+        }
     }
 
     /// Accepts nothing from now on.
@@ -427,7 +448,7 @@ impl<J: Job> State<J> {
     }
 
     /// Gives room to those in line, first come, first served.
-    fn admit(&mut self) {
+    fn admit(&mut self, mut admitted: impl FnMut(JobId)) {
         while !self.is_full() {
             let Some(InLine { job, weight, block, at, .. }) = self.line.pop_front() else { return };
             match job {
@@ -435,6 +456,7 @@ impl<J: Job> State<J> {
                     let decision = self.decide(weight);
                     self.replies.push_slot(&block, at);
                     self.join(job, decision);
+                    admitted(block.id(at));
                 }
                 None => self.left_line -= 1,
             }

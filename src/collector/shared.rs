@@ -19,12 +19,18 @@ use super::{
     messages::{Request, SubmitJob},
     shutdown::ShutdownReport,
 };
-use crate::{bell::Bell, config::CollectorConfig, job::Job};
+use crate::{
+    bell::Bell,
+    config::CollectorConfig,
+    job::Job,
+    observe::{Observer, Observers},
+};
 
 pub(crate) struct Shared<J: Job> {
     pub(super) name: Arc<str>,
     pub(super) intake: Arc<Intake<J>>,
     pub(super) bell: Arc<Bell>,
+    pub(super) observers: Observers,
     /// How many jobs `submit_all` keeps submitted: enough for every worker, and for the batch that fills meanwhile.
     pub(super) ahead: usize,
     /// `Collector` handles in existence.
@@ -46,13 +52,16 @@ struct Requests {
 }
 
 impl<J: Job> Shared<J> {
-    pub(super) fn new(config: &CollectorConfig, flushing: Flushing<J>) -> Self {
+    pub(super) fn new(config: &CollectorConfig, flushing: Flushing<J>, observers: Vec<Box<dyn Observer>>) -> Self {
         let bell = Arc::new(Bell::default());
         let name: Arc<str> = config.name.as_str().into();
+        let observers = Observers::new(&name, observers);
+        let intake = Intake::new(config, flushing, Arc::clone(&name), Arc::clone(&bell), observers.clone());
         Self {
-            intake: Arc::new(Intake::new(config, flushing, Arc::clone(&name), Arc::clone(&bell))),
+            intake: Arc::new(intake),
             name,
             bell,
+            observers,
             ahead: config.max_size.saturating_mul(config.workers.max() + 2).min(config.max_pending),
             handles: AtomicUsize::new(0),
             requests: Mutex::default(),

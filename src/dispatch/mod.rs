@@ -104,8 +104,9 @@ struct Ready<J: Job> {
 struct Flight<J: Job> {
     id: FlightId,
     worker: WorkerId,
-    replies: Replies<J>,
+    batch: u64,
     attempt: u32,
+    replies: Replies<J>,
     opened_at: Instant,
     last: Option<Verdict<J>>,
     sent_at: Instant,
@@ -142,6 +143,8 @@ pub(crate) struct Landed {
     pub(crate) waited: Duration,
     /// From its start to its end.
     pub(crate) took: Duration,
+    /// It had timed out, and was said to.
+    pub(crate) overdue: bool,
 }
 
 /// What is to be done next.
@@ -154,10 +157,12 @@ pub(crate) enum Order<J: Job> {
     Cancel { worker: WorkerId, flight: FlightId },
     /// The worker was told to stop and has not: it is lost, with its thread.
     GiveUp { worker: WorkerId },
+    /// To be told: a flight has timed out.
+    TimedOut { batch: u64, jobs: usize, attempt: u32, waited: Duration, took: Duration },
     /// To be told: a new batch of jobs that were sent before, tried again at this time.
-    Retrying { jobs: usize, attempt: u32, at: Instant },
+    Retrying { batch: u64, jobs: usize, attempt: u32, at: Instant },
     /// To be told: a batch was halved.
-    Split { jobs: usize },
+    Split { batch: u64, into: [u64; 2], jobs: [usize; 2] },
     /// To be told: the breaker lets through less, or more.
     Breaker(BreakerState),
 }
@@ -396,8 +401,9 @@ impl<J: Job> Dispatch<J> {
         self.flights.push(Flight {
             id,
             worker,
-            replies,
+            batch: batch.id(),
             attempt: batch.attempt(),
+            replies,
             opened_at,
             last,
             sent_at: now,
@@ -457,9 +463,9 @@ impl<J: Job> Dispatch<J> {
         if flight.overdue.is_none() {
             self.count(verdict.whole_failure().is_some(), took, flight.probe, now);
         }
-        let Flight { replies, opened_at, .. } = flight;
+        let Flight { replies, opened_at, overdue, .. } = flight;
         self.judge(Ready { batch, replies, opened_at, last: None }, verdict, now);
-        Some(Landed { waited, took })
+        Some(Landed { waited, took, overdue: overdue.is_some() })
     }
 
     fn take_flight(&mut self, id: FlightId) -> Option<Flight<J>> {
@@ -523,22 +529,26 @@ impl<J: Job> Dispatch<J> {
 
     fn halve(&mut self, sent: Ready<J>, attempt: u32) {
         let Ready { batch, replies, opened_at, .. } = sent;
-        let jobs = batch.len();
-        let first: Vec<bool> = (0..jobs).map(|position| position < jobs.div_ceil(2)).collect();
+        let (id, jobs) = (batch.id(), batch.len());
+        let sizes = [jobs.div_ceil(2), jobs / 2];
+        let first: Vec<bool> = (0..jobs).map(|position| position < sizes[0]).collect();
         let (left, right) = Part { jobs: batch.into_jobs(), replies }.part(&first);
-        for Part { jobs, replies } in [right, left] {
+        let [right, left] = [right, left].map(|Part { jobs, replies }| {
             let batch = self.new_batch(jobs, Trigger::Split, attempt);
+            let id = batch.id();
             self.ready.push_front(Ready { batch, replies, opened_at, last: None });
-        }
-        self.orders.push_back(Order::Split { jobs });
+            id
+        });
+        self.orders.push_back(Order::Split { batch: id, into: [left, right], jobs: sizes });
     }
 
     fn back_off(&mut self, sent: Ready<J>, at: Instant) {
         let Ready { batch, replies, opened_at, last } = sent;
         let (jobs, attempt) = (batch.len(), batch.attempt() + 1);
         let batch = self.new_batch(batch.into_jobs(), Trigger::Retry, attempt);
+        let id = batch.id();
         self.backing_off.push((at, Ready { batch, replies, opened_at, last }));
-        self.orders.push_back(Order::Retrying { jobs, attempt, at });
+        self.orders.push_back(Order::Retrying { batch: id, jobs, attempt, at });
     }
 
     /// Some jobs failed by themselves: those that are worth it are tried again, the others are settled.
@@ -607,10 +617,13 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn cancel(&mut self, at: usize, now: Instant) {
-        let Flight { id, worker, sent_at, probe, .. } = self.flights[at];
+        let Flight { id, worker, batch, attempt, opened_at, sent_at, probe, .. } = self.flights[at];
+        let jobs = self.flights[at].replies.len();
+        let (waited, took) = (sent_at.saturating_duration_since(opened_at), now.saturating_duration_since(sent_at));
         self.stopping.push((worker, now + GRACE));
         self.orders.push_back(Order::Cancel { worker, flight: id });
-        self.count(true, now.saturating_duration_since(sent_at), probe, now);
+        self.orders.push_back(Order::TimedOut { batch, jobs, attempt, waited, took });
+        self.count(true, took, probe, now);
     }
 
     /// Gives up on everything: what waits is settled with one error, what is in flight with another, and its workers are told

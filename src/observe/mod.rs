@@ -1,6 +1,13 @@
-//! Being able to see it: what a collector counts and measures.
+//! Being able to see it: what a collector counts and measures, and [`Observer`], which hears what happens.
 
+#[cfg(feature = "metrics")]
+mod metrics;
+mod observer;
 mod stats;
 
-pub use stats::{Distribution, Failures, Stats, WorkerStats};
-pub(crate) use stats::{Levels, Recorder};
+#[cfg(feature = "metrics")]
+pub(crate) use metrics::Metrics;
+pub(crate) use observer::Observers;
+pub use observer::{Dispatched, Ended, Flushed, Halved, Observer, Outcome, Restarted, Retried, Settled};
+pub(crate) use stats::Recorder;
+pub use stats::{Distribution, Failures, Levels, Stats, WorkerStats};

@@ -159,7 +159,7 @@ impl Failures {
         } += 1;
     }
 
-    fn since(&self, earlier: &Self) -> Self {
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
         let mut since = *self;
         for ((_, count), (_, before)) in since.fields().into_iter().zip(earlier.iter()) {
             *count = count.saturating_sub(before);
@@ -263,18 +263,28 @@ pub(crate) struct Recorder {
     processing: Distribution,
 }
 
-/// What the intake, the dispatch and the pool add to a snapshot.
-#[derive(Clone, Copy)]
-pub(crate) struct Levels {
-    pub(crate) accepted: u64,
-    pub(crate) rejected: u64,
-    pub(crate) pending: usize,
-    pub(crate) waiting: usize,
-    pub(crate) ready: usize,
-    pub(crate) in_flight: usize,
-    pub(crate) paused: bool,
-    pub(crate) breaker: Option<BreakerState>,
-    pub(crate) workers: WorkerStats,
+/// How things stand, as [`Observer::levels`](super::Observer::levels) hears it; [`Stats`] has the same figures and more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Levels {
+    /// Jobs accepted since the start.
+    pub accepted: u64,
+    /// Jobs refused since the start.
+    pub rejected: u64,
+    /// Jobs accepted and not yet settled.
+    pub pending: usize,
+    /// Submitters that wait in line for room.
+    pub waiting: usize,
+    /// Batches that wait for a worker, or for their next attempt.
+    pub ready: usize,
+    /// Batches that are with a worker.
+    pub in_flight: usize,
+    /// Whether the collector is paused.
+    pub paused: bool,
+    /// What the circuit breaker lets through; `None` where there is none.
+    pub breaker: Option<BreakerState>,
+    /// The workers.
+    pub workers: WorkerStats,
 }
 
 impl Default for Recorder {

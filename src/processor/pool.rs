@@ -179,32 +179,33 @@ impl<P: BatchProcessor> Pool<P> {
         self.seat(worker).map(|seat| seat.restarts.succeeded()).is_some()
     }
 
-    /// A worker's processor has panicked and is to be built anew. Returns whether the worker was known.
-    pub(crate) fn failed(&mut self, worker: WorkerId, why: &str, now: Instant) -> bool {
+    /// A worker's processor has panicked and is to be built anew. Returns for how long it is away, if it was known.
+    pub(crate) fn failed(&mut self, worker: WorkerId, why: &str, now: Instant) -> Option<Pause> {
         let collector = Arc::clone(&self.collector);
-        let Some(seat) = self.seat(worker) else { return false };
+        let seat = self.seat(worker)?;
         let pause = seat.restarts.failed(now);
         seat.state = State::Away(pause);
         let (back_in, resting) = (pause.until - now, pause.resting);
         warn!(collector = &*collector, worker = worker.seat, why, ?back_in, resting, "worker restarted");
-        true
+        Some(pause)
     }
 
-    /// A worker is no more: its actor was dropped, usually with its arbiter. Returns whether it was known.
-    pub(crate) fn gone(&mut self, worker: WorkerId, now: Instant) -> bool {
-        if !self.failed(worker, "gone", now) {
+    /// A worker is no more: its actor was dropped, usually with its arbiter. Returns for how long, if it was known.
+    pub(crate) fn gone(&mut self, worker: WorkerId, now: Instant) -> Option<Pause> {
+        let pause = self.failed(worker, "gone", now);
+        if pause.is_none() {
             // The late end of a thread that was given up: there is room for another.
             self.lost.retain(|lost| *lost != worker);
-            return false;
+            return None;
         }
         self.hired += 1;
         let generation = self.hired;
-        let Some(seat) = self.seat(worker) else { return false };
+        let seat = self.seat(worker)?;
         seat.id.generation = generation;
         seat.addr = None;
         seat.cancel = Arc::default();
         stop(seat.arbiter.take());
-        true
+        pause
     }
 
     /// Hands a batch to a worker. If it has gone meanwhile, the assignment reports so.
@@ -225,13 +226,11 @@ impl<P: BatchProcessor> Pool<P> {
     }
 
     /// A worker was told to stop and has not: its thread does not return. Another takes its seat – but while as many threads as
-    /// there are seats are lost like that, none does. Returns whether the worker was known.
-    pub(crate) fn give_up(&mut self, worker: WorkerId, now: Instant) -> bool {
-        if !self.gone(worker, now) {
-            return false;
-        }
+    /// there are seats are lost like that, none does. Returns for how long the seat is empty, if the worker was known.
+    pub(crate) fn give_up(&mut self, worker: WorkerId, now: Instant) -> Option<Pause> {
+        let pause = self.gone(worker, now)?;
         self.lost.push(worker);
-        true
+        Some(pause)
     }
 
     /// When the next worker is to be built again, or their number is to be looked at.
