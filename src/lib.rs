@@ -83,4 +83,7 @@ mod guides {
 
     #[doc = include_str!("../docs/guarantees.md")]
     struct Guarantees;
+
+    #[doc = include_str!("../docs/observability.md")]
+    struct Observability;
 }

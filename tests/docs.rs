@@ -50,19 +50,15 @@ fn every_test_that_the_guarantees_name_exists() {
 
 #[test]
 fn every_file_that_the_documentation_links_to_exists() {
-    for page in [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/architecture.md",
-        "docs/embedding.md",
-        "docs/failure.md",
-        "docs/guarantees.md",
-    ] {
-        let text = read(page);
+    let guides = fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let guides = guides.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let pages = ["README.md", "CONTRIBUTING.md"].into_iter().map(|page| Path::new(ROOT).join(page));
+    for page in guides.chain(pages) {
+        let text = read(&page);
         let links = text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap_or_default());
         for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
-            let target = Path::new(ROOT).join(page).parent().unwrap().join(link);
-            assert!(target.exists(), "{page} links to {link}, which is not there");
+            let target = page.parent().unwrap().join(link);
+            assert!(target.exists(), "{} links to {link}, which is not there", page.display());
         }
     }
 }
