@@ -30,7 +30,7 @@
 //! ```
 //!
 //! [`Collector`] is the handle, [`CollectorActor`] the actor behind it, [`BatchProcessor`] what you write. The guides are in
-//! the repository's `docs/`: architecture, embedding, guarantees.
+//! the repository's `docs/`: architecture, embedding, failure, guarantees.
 
 mod batch;
 mod bell;
@@ -77,6 +77,9 @@ mod guides {
 
     #[doc = include_str!("../docs/embedding.md")]
     struct Embedding;
+
+    #[doc = include_str!("../docs/failure.md")]
+    struct Failure;
 
     #[doc = include_str!("../docs/guarantees.md")]
     struct Guarantees;

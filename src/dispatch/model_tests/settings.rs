@@ -26,7 +26,7 @@ pub(super) struct Settings {
 pub(super) struct RetrySettings {
     pub(super) attempts: u32,
     delay: u32,
-    jitter: bool,
+    pub(super) jitter: bool,
     give_up_after: Option<u32>,
     pub(super) panics: bool,
     pub(super) timeouts: bool,

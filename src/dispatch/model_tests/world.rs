@@ -361,11 +361,12 @@ impl<'a> World<'a> {
         }
     }
 
-    /// New batches leave in order; with one worker and without retries, all do.
+    /// New batches leave in order, after what was sent before; with one worker and without retries, all do.
     fn check_order(&mut self, batch: &Batch<Numbered>) {
         let first = batch[0].0;
         if !self.jobs[first].seen {
             assert!(Some(first) > self.last_new, "out of order");
+            assert!(!self.jobs.iter().any(|job| self.goes_first(job)), "what was sent before goes first");
             self.last_new = Some(first);
         }
         batch.iter().for_each(|job| self.jobs[job.0].seen = true);
@@ -373,6 +374,13 @@ impl<'a> World<'a> {
             let earlier = &self.jobs[..first];
             assert!(!earlier.iter().any(|job| matches!(job.place, Place::Waiting { .. })), "out of order");
         }
+    }
+
+    /// Whether a job that was sent before waits for nothing but its turn. With jitter only dispatch knows.
+    fn goes_first(&self, job: &Known) -> bool {
+        let jitter = self.settings.retry.as_ref().is_some_and(|retry| retry.jitter);
+        let Place::Waiting { not_before, .. } = job.place else { return false };
+        job.seen && !jitter && not_before <= Instant::now()
     }
 
     fn settled(&mut self, replies: Replies<Numbered>, verdict: Verdict<Numbered>, jobs: &[Numbered], past: Past) {
@@ -495,6 +503,9 @@ impl<'a> World<'a> {
         let timeout = self.settings.timeout.map_or(Duration::MAX, |limit| MS * limit);
         let in_time = |held: &Held| held.ended || held.cancelled.is_some() || now - held.beat_at < timeout;
         assert!(self.held.iter().all(in_time), "a time-out comes in time");
+        let given_up = |held: &Held| !self.workers.iter().any(|(worker, _)| *worker == held.worker);
+        let obeys = |held: &Held| held.cancelled.is_none_or(|at| now - at < GRACE) || given_up(held);
+        assert!(self.held.iter().all(obeys), "who does not stop is given up");
     }
 
     // The end.
