@@ -52,8 +52,8 @@ mod web;
 
 pub use batch::{Batch, Outcomes, Trigger};
 pub use collector::{
-    Admission, Answer, Builder, Collector, CollectorActor, CollectorService, Flush, GetStats, Pause, Resume,
-    SetMaxInFlight, Shutdown, ShutdownReport, SubmitAll, SubmitJob,
+    Admission, Answer, Builder, Collector, CollectorActor, CollectorService, Flush, GetJobState, GetStats, Pause,
+    Resume, SetMaxInFlight, Shutdown, ShutdownReport, SubmitAll, SubmitJob, Subscribe,
 };
 pub use config::{CollectorConfig, NoWorkers, Workers};
 pub use dead_letters::{DeadLetter, DeadLetters};
@@ -62,7 +62,7 @@ pub use dead_letters::{DeadLetterFile, DeadRecord};
 pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
 pub use error::{Closed, ConfigError, JobError, Reason, Rejected, StartError};
 pub use flush::Strategy;
-pub use job::{Job, JobId, JobResult, Submit};
+pub use job::{Job, JobEvent, JobId, JobIds, JobResult, JobState, Submit};
 pub use observe::{Distribution, Failures, Observer, Stats, WorkerStats};
 pub use processor::{BatchProcessor, ProcessorActor};
 

@@ -4,6 +4,7 @@ pub use actix::prelude::*;
 
 pub use crate::{
     Batch, BatchProcessor, Breaker, Builder, Collector, CollectorActor, CollectorConfig, CollectorService, DeadLetter,
-    DeadLetters, Flush, GetStats, Job, JobError, JobResult, NoWorkers, Observer, Outcomes, Pause, RateLimit, Rejected,
-    Resume, Retry, SetMaxInFlight, Shutdown, ShutdownReport, Stats, Submit, SubmitJob, Workers,
+    DeadLetters, Flush, GetJobState, GetStats, Job, JobError, JobEvent, JobResult, JobState, NoWorkers, Observer,
+    Outcomes, Pause, RateLimit, Rejected, Resume, Retry, SetMaxInFlight, Shutdown, ShutdownReport, Stats, Submit,
+    SubmitJob, Subscribe, Workers,
 };

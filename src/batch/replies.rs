@@ -24,7 +24,7 @@ use smallvec::SmallVec;
 use super::slot::Slot;
 use crate::{
     JobError,
-    job::{Job, JobId, JobResult},
+    job::{Job, JobId, JobIds, JobResult},
     observe::Failures,
 };
 
@@ -146,8 +146,8 @@ pub(crate) type Requester<J> = Option<OneshotSender<JobResult<J>>>;
 enum Run<J: Job> {
     /// Consecutive slots of one block.
     Slots { block: Arc<Block<J>>, at: u32, len: u32 },
-    /// The next so many requesters.
-    Requesters { len: u32 },
+    /// The next so many requesters, of consecutive jobs.
+    Requesters { first: u64, len: u32 },
 }
 
 /// The replies that a batch answers to, in the order of its jobs.
@@ -187,12 +187,12 @@ impl<J: Job> Replies<J> {
 
     /// Adds a requester at the end.
     #[inline]
-    pub(crate) fn push_requester(&mut self, requester: Requester<J>) {
+    pub(crate) fn push_requester(&mut self, job: JobId, requester: Requester<J>) {
         self.len += 1;
         self.requesters.push(requester);
         match self.runs.last_mut() {
-            Some(Run::Requesters { len }) => *len += 1,
-            _ => self.runs.push(Run::Requesters { len: 1 }),
+            Some(Run::Requesters { first, len }) if *first + u64::from(*len) == job.0 => *len += 1,
+            _ => self.runs.push(Run::Requesters { first: job.0, len: 1 }),
         }
     }
 
@@ -220,7 +220,7 @@ impl<J: Job> Replies<J> {
                         deliveries.fill(slot, next());
                     }
                 }
-                Run::Requesters { len } => {
+                Run::Requesters { len, .. } => {
                     for requester in requesters.by_ref().take(len as usize) {
                         let reply = next();
                         forgotten += u64::from(requester.is_none() && reply.is_err());
@@ -240,6 +240,17 @@ impl<J: Job> Replies<J> {
         self.settle(std::iter::repeat_with(|| Err(error.clone())), tally, deliveries);
     }
 
+    /// Whose replies they are.
+    pub(crate) fn ids(&self) -> JobIds {
+        JobIds::of_runs(self.runs.iter().map(|run| {
+            let first = match run {
+                Run::Slots { block, at, .. } => block.id(*at).0,
+                Run::Requesters { first, .. } => *first,
+            };
+            first..first + u64::from(run.len())
+        }))
+    }
+
     /// Whether each job's caller has gone, in order; `None` when no caller has.
     pub(crate) fn abandoned(&self) -> Option<Vec<bool>> {
         if !self.runs.iter().any(Run::may_be_abandoned) {
@@ -253,7 +264,7 @@ impl<J: Job> Replies<J> {
                     let slots = &slots[*at as usize..(at + len) as usize];
                     abandoned.extend(slots.iter().map(|slot| matches!(slot, Slot::Abandoned)));
                 }
-                Run::Requesters { len } => abandoned.resize(abandoned.len() + *len as usize, false),
+                Run::Requesters { len, .. } => abandoned.resize(abandoned.len() + *len as usize, false),
             }
         }
         abandoned.contains(&true).then_some(abandoned)
@@ -270,7 +281,9 @@ impl<J: Job> Replies<J> {
                 position += 1;
                 match &run {
                     Run::Slots { block, at, .. } => side.push_slot(block, at + offset),
-                    Run::Requesters { .. } => side.push_requester(requesters.next().flatten()),
+                    Run::Requesters { first, .. } => {
+                        side.push_requester(JobId(first + u64::from(offset)), requesters.next().flatten());
+                    }
                 }
             }
         }
@@ -282,7 +295,7 @@ impl<J: Job> Replies<J> {
 impl<J: Job> Run<J> {
     fn len(&self) -> u32 {
         match self {
-            Self::Slots { len, .. } | Self::Requesters { len } => *len,
+            Self::Slots { len, .. } | Self::Requesters { len, .. } => *len,
         }
     }
 

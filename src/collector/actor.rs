@@ -14,7 +14,7 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, SpawnHandle, Supervised};
+use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Recipient, SpawnHandle, Supervised};
 use tokio::time::Instant;
 use tracing::{debug, error, info, trace, warn};
 
@@ -33,9 +33,10 @@ use crate::{
     config::NoWorkers,
     dispatch::{Dispatch, Fate, FlightId, Landed, Order, Past, Sealed, WorkerId},
     flush::Timing,
-    job::Job,
+    job::{Job, JobEvent, JobId, JobIds, JobState},
     observe::{
         Dispatched, Ended, Failures, Flushed, Halved, Levels, Observer, Outcome, Recorder, Restarted, Retried, Settled,
+        Tracker,
     },
     processor::{BatchProcessor, Load, Pause, Pool, Report, Reports, Scale},
 };
@@ -57,6 +58,7 @@ pub struct CollectorActor<P: BatchProcessor> {
     home: Arc<Reports<P::Job>>,
     no_workers: NoWorkers,
     recorder: Recorder,
+    tracker: Option<Tracker>,
     alarm: Option<(Instant, SpawnHandle)>,
     ending: Option<Ending>,
     /// Messages since the context last yielded.
@@ -81,6 +83,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         if let Some(limit) = &builder.rules.rate_limit {
             limit.subscribe(&shared.bell);
         }
+        let tracker = builder.history.map(|history| Tracker::new(Arc::clone(&shared.name), history));
         let home = Arc::new(Reports::new(Arc::clone(&shared.bell)));
         let morgue = builder.dead_letters.map(|letters| Morgue::new(Arc::clone(&shared.name), letters));
         let pool = Pool::new(Arc::clone(&shared.name), builder.config.workers, builder.factory, Arc::clone(&home));
@@ -92,6 +95,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
             home,
             no_workers: builder.config.no_workers,
             recorder: Recorder::default(),
+            tracker,
             alarm: None,
             ending: None,
             messages: 0,
@@ -187,7 +191,11 @@ impl<P: BatchProcessor> CollectorActor<P> {
         let (trigger, jobs) = (sealed.trigger, sealed.jobs.len());
         let oldest_wait = now.saturating_duration_since(sealed.opened_at);
         self.recorder.flushed(trigger, jobs);
+        let ids = self.tracker.as_ref().map(|_| sealed.replies.ids());
         let batch = self.dispatch.batch_ready(sealed);
+        if let (Some(tracker), Some(ids)) = (&mut self.tracker, ids) {
+            tracker.flushed(batch, ids);
+        }
         debug!(collector = &*self.shared.name, batch, jobs, trigger = trigger.as_str(), "flushed");
         self.tell(|observer, collector| observer.flushed(collector, &Flushed { batch, trigger, jobs, oldest_wait }));
     }
@@ -217,6 +225,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
                     waited,
                 };
                 self.pool.assign(worker, flight, batch);
+                self.track(|tracker| tracker.sent(sent.batch));
                 self.tell(|observer, collector| observer.dispatched(collector, &sent));
             }
             Order::Settle { replies, verdict, jobs, past } => {
@@ -238,17 +247,20 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 let outcome = Outcome { batch, jobs, attempt, ended: Ended::TimedOut, waited, took };
                 self.tell(|observer, collector| observer.outcome(collector, &outcome));
             }
-            Order::Retrying { batch, jobs, attempt, at } => {
+            Order::Retrying { from, batch, jobs, attempt, at } => {
                 self.recorder.flushed(Trigger::Retry, jobs);
                 let delay = at.saturating_duration_since(now);
                 debug!(collector, batch, jobs, attempt, ?delay, "to be tried again");
+                self.track(|tracker| tracker.retrying(from, batch, attempt));
                 let retried = Retried { batch, jobs, attempt, delay };
                 self.tell(|observer, collector| observer.retry(collector, &retried));
             }
-            Order::Split { batch, into, jobs } => {
+            Order::Again { batch } => self.track(|tracker| tracker.again(batch)),
+            Order::Split { batch, into, jobs, attempt } => {
                 self.recorder.flushed(Trigger::Split, jobs[0]);
                 self.recorder.flushed(Trigger::Split, jobs[1]);
                 debug!(collector, batch, ?into, ?jobs, "split");
+                self.track(|tracker| tracker.split(batch, into, jobs[0], attempt));
                 self.tell(|observer, collector| observer.split(collector, &Halved { batch, into, jobs }));
             }
             Order::Breaker(state) => {
@@ -300,7 +312,11 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 );
                 self.landed(flight, Fate::Lost, batch, now);
             }
-            Report::Returned { flight, batch } => self.dispatch.returned(flight, batch),
+            Report::Returned { flight, batch } => {
+                let id = batch.id();
+                self.dispatch.returned(flight, batch);
+                self.track(|tracker| tracker.given_back(id));
+            }
             Report::Gone { worker } => {
                 self.dispatch.worker_unable(worker);
                 let away = self.pool.gone(worker, now);
@@ -379,19 +395,24 @@ impl<P: BatchProcessor> CollectorActor<P> {
         now: Instant,
     ) {
         match &mut self.morgue {
-            None => self.reply(replies, verdict, jobs),
+            None => self.reply(replies, verdict, jobs, past),
             Some(morgue) => {
                 let (verdict, jobs) = morgue.sort_out(verdict, jobs, past, now);
-                self.reply(replies, verdict, jobs);
+                self.reply(replies, verdict, jobs, past);
             }
         }
     }
 
     /// Settles, gives the room to others, and wakes the callers: what they submit next finds that room.
-    fn reply(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, mut jobs: Vec<P::Job>) {
+    fn reply(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, mut jobs: Vec<P::Job>, past: Past) {
         let settled = replies.len();
         let Tally { succeeded, failed, forgotten } = self.recorder.tally;
-        replies.settle(verdict, &mut self.recorder.tally, &mut self.deliveries);
+        let ends = if self.tracker.is_some() {
+            Some(self.settle_tracked(replies, verdict))
+        } else {
+            replies.settle(verdict, &mut self.recorder.tally, &mut self.deliveries);
+            None
+        };
         let forgotten = self.recorder.tally.forgotten - forgotten;
         if forgotten > 0 && self.morgue.is_none() {
             warn!(collector = &*self.shared.name, jobs = forgotten, "failed, and nobody waited for the reply");
@@ -399,7 +420,36 @@ impl<P: BatchProcessor> CollectorActor<P> {
         drop_each(&mut jobs);
         self.shared.intake.settled(settled, Buffers { jobs, requesters: self.deliveries.take_spare() });
         self.deliveries.deliver();
+        if let Some((ids, ends)) = ends {
+            self.track(|tracker| tracker.settled(past.batch, past.attempts, &ids, &ends));
+        }
         self.tell_settled(succeeded, &failed);
+    }
+
+    /// Settles, and returns how each job has ended.
+    #[cold]
+    fn settle_tracked(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>) -> (JobIds, Vec<JobState>) {
+        let (ids, mut ends) = (replies.ids(), Vec::with_capacity(replies.len()));
+        let verdict = verdict.inspect(|reply| ends.push(JobState::of_reply(reply)));
+        replies.settle(verdict, &mut self.recorder.tally, &mut self.deliveries);
+        (ids, ends)
+    }
+
+    #[inline]
+    fn track(&mut self, follow: impl FnOnce(&mut Tracker)) {
+        if let Some(tracker) = &mut self.tracker {
+            follow(tracker);
+        }
+    }
+
+    fn job_state(&self, job: JobId) -> Option<JobState> {
+        let tracker = self.tracker.as_ref()?;
+        self.shared.intake.find(job).or_else(|| tracker.state(job))
+    }
+
+    fn subscribe(&mut self, recipient: Recipient<JobEvent>) {
+        let name = &self.shared.name;
+        self.tracker.get_or_insert_with(|| Tracker::new(Arc::clone(name), 0)).subscribe(recipient);
     }
 
     #[inline]
@@ -440,8 +490,17 @@ impl<P: BatchProcessor> CollectorActor<P> {
                     self.dispatch.limit_in_flight(batches);
                     answer(sender, ());
                 }
+                Request::GetJobState(job, sender) => {
+                    self.carry_out(now);
+                    answer(sender, self.job_state(job));
+                }
+                Request::Subscribe(recipient, sender) => {
+                    self.subscribe(recipient);
+                    answer(sender, ());
+                }
                 Request::GetStats(sender) => {
                     let view = self.carry_out(now);
+                    self.recorder.lost_events = self.tracker.as_ref().map_or(0, |tracker| tracker.lost);
                     let stats = self.recorder.snapshot(&self.shared.name, self.levels(&view));
                     answer(sender, stats);
                 }

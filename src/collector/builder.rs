@@ -28,6 +28,7 @@ pub struct Builder<P: BatchProcessor> {
     pub(super) dead_letters: Option<Box<dyn DeadLetters<P::Job>>>,
     pub(super) flushing: Flushing<P::Job>,
     pub(super) observers: Vec<Box<dyn Observer>>,
+    pub(super) history: Option<usize>,
     #[cfg(feature = "metrics")]
     pub(super) metrics: bool,
 }
@@ -45,6 +46,7 @@ impl<P: BatchProcessor> Builder<P> {
             flushing,
             dead_letters: None,
             observers: Vec::new(),
+            history: None,
             #[cfg(feature = "metrics")]
             metrics: false,
         }
@@ -205,6 +207,34 @@ impl<P: BatchProcessor> Builder<P> {
     /// Hears what happens: see [`Observer`]. Several may be set; each is told, in this order. Default: nobody.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Follows each job, so that [`Collector::job_state`] can say where it is, and remembers this many jobs after their replies.
+    /// It costs some work per batch, and per settled job. Default: no.
+    ///
+    /// ```
+    /// use actix_batch::prelude::*;
+    /// # struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Error = String; }
+    /// # struct Doubles;
+    /// # impl BatchProcessor for Doubles {
+    /// #     type Job = Double;
+    /// #     async fn process(&mut self, batch: &Batch<Double>) -> Result<Outcomes<Double>, String> {
+    /// #         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * 2)))
+    /// #     }
+    /// # }
+    /// # actix_rt::System::new().block_on(async {
+    /// let doubles = Collector::builder(|| Doubles).track_jobs(1_000).start().unwrap();
+    /// let reply = doubles.submit(Double(2));
+    /// let job = reply.id().unwrap();
+    /// assert_eq!(doubles.job_state(job).await.unwrap(), Some(JobState::Buffered));
+    /// reply.await.unwrap();
+    /// assert_eq!(doubles.job_state(job).await.unwrap(), Some(JobState::Succeeded));
+    /// # });
+    /// ```
+    pub fn track_jobs(mut self, history: usize) -> Self {
+        self.history = Some(history);
         self
     }
 

@@ -27,7 +27,7 @@ use crate::{
     dispatch::Sealed,
     error::{Reason, Rejected},
     flush::{Decision, FlushPolicy, Gauge, Strategy, Timing},
-    job::{Job, JobId, Line, Submit},
+    job::{Job, JobId, JobState, Line, Submit},
     observe::Observers,
 };
 
@@ -209,7 +209,7 @@ impl<J: Job> Intake<J> {
         let (block, at) = state.blocks.take_slot();
         let id = block.id(at);
         let decision = state.decide(weight);
-        state.replies.push_requester(requester);
+        state.replies.push_requester(id, requester);
         let news = state.join(job, decision);
         drop(state);
         self.announce(id, news);
@@ -288,6 +288,17 @@ impl<J: Job> Intake<J> {
     pub(crate) fn peek(&self) -> (View, usize) {
         let state = self.state.lock();
         (state.view(None), state.max_pending)
+    }
+
+    /// Where a job is that has not left the open batch, or that the actor has not taken yet.
+    pub(crate) fn find(&self, job: JobId) -> Option<JobState> {
+        let state = self.state.lock();
+        let left = state.sealed.iter().any(|sealed| sealed.replies.ids().contains(job));
+        if left || state.replies.ids().contains(job) {
+            return Some(JobState::Buffered);
+        }
+        let at = state.line.binary_search_by_key(&job, |waiting| waiting.id).ok()?;
+        state.line[at].job.is_some().then_some(JobState::Waiting)
     }
 
     /// Sends the open batch, whatever is in it. Returns how many jobs it had.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use actix::{
-    Actor, AsyncContext, Context, Handler, Message,
+    Actor, AsyncContext, Context, Handler, Message, Recipient,
     dev::{MessageResponse, OneshotSender},
     fut::wrap_future,
 };
@@ -27,7 +27,7 @@ use super::{
     shutdown::ShutdownReport,
 };
 use crate::{
-    job::{Job, JobResult},
+    job::{Job, JobEvent, JobId, JobResult, JobState},
     observe::Stats,
     processor::BatchProcessor,
 };
@@ -134,6 +134,8 @@ pub(crate) enum Request {
     Pause(Option<OneshotSender<()>>),
     Resume(Option<OneshotSender<()>>),
     SetMaxInFlight(usize, Option<OneshotSender<()>>),
+    GetJobState(JobId, Option<OneshotSender<Option<JobState>>>),
+    Subscribe(Recipient<JobEvent>, Option<OneshotSender<()>>),
     GetStats(Option<OneshotSender<Stats>>),
     Shutdown(Shutdown, Option<OneshotSender<ShutdownReport>>),
 }
@@ -157,6 +159,48 @@ pub struct SetMaxInFlight(pub usize);
 /// Asks what the collector has counted and measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GetStats;
+
+/// Asks where a job is; the collector's builder has to have said [`track_jobs`](crate::Builder::track_jobs). `None`: there was
+/// no such job, it has been forgotten since, or nobody tracks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GetJobState(pub JobId);
+
+/// Sends this recipient a [`JobEvent`] each time that a batch's jobs come into another state, from the next batch on.
+///
+/// One that does not keep up loses events – as many as its mailbox does not take, counted in [`JobEvent::missed`] and
+/// [`Stats::lost_events`] – and holds nobody up. One that has ended is forgotten.
+///
+/// ```
+/// use actix_batch::prelude::*;
+/// # struct Double(u64);
+/// # impl Job for Double { type Output = u64; type Error = String; }
+/// # struct Doubles;
+/// # impl BatchProcessor for Doubles {
+/// #     type Job = Double;
+/// #     async fn process(&mut self, batch: &Batch<Double>) -> Result<Outcomes<Double>, String> {
+/// #         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * 2)))
+/// #     }
+/// # }
+///
+/// struct Log;
+/// impl Actor for Log {
+///     type Context = Context<Self>;
+/// }
+/// impl Handler<JobEvent> for Log {
+///     type Result = ();
+///     fn handle(&mut self, event: JobEvent, _: &mut Context<Self>) {
+///         println!("{}: jobs {:?} are {}", event.collector, event.jobs, event.state);
+///     }
+/// }
+///
+/// # actix_rt::System::new().block_on(async {
+/// let doubles = Collector::builder(|| Doubles).start().unwrap();
+/// doubles.subscribe(Log.start().recipient()).await.unwrap();
+/// assert_eq!(doubles.submit(Double(2)).await.unwrap(), 4);
+/// # });
+/// ```
+#[derive(Debug, Clone)]
+pub struct Subscribe(pub Recipient<JobEvent>);
 
 /// Stops intake, sends what is buffered, awaits what is outstanding, and answers with a [`ShutdownReport`] after the last
 /// reply. The order: refuse new jobs; refuse the submitters in line; flush; await. It ends a pause.
@@ -222,6 +266,8 @@ ask! {
     Pause => (), self, sender, Request::Pause(sender);
     Resume => (), self, sender, Request::Resume(sender);
     SetMaxInFlight => (), self, sender, Request::SetMaxInFlight(self.0, sender);
+    GetJobState => Option<JobState>, self, sender, Request::GetJobState(self.0, sender);
+    Subscribe => (), self, sender, Request::Subscribe(self.0, sender);
     GetStats => Stats, self, sender, Request::GetStats(sender);
     Shutdown => ShutdownReport, self, sender, Request::Shutdown(self, sender);
 }
@@ -246,6 +292,8 @@ impl fmt::Debug for Request {
             Self::Pause(_) => "Pause",
             Self::Resume(_) => "Resume",
             Self::SetMaxInFlight(..) => "SetMaxInFlight",
+            Self::GetJobState(..) => "GetJobState",
+            Self::Subscribe(..) => "Subscribe",
             Self::GetStats(_) => "GetStats",
             Self::Shutdown(..) => "Shutdown",
         })

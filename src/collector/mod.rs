@@ -17,7 +17,9 @@ mod submit_all;
 
 pub use actor::CollectorActor;
 pub use builder::Builder;
-pub use messages::{Admission, Answer, Flush, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, SubmitJob};
+pub use messages::{
+    Admission, Answer, Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, SubmitJob, Subscribe,
+};
 pub use service::CollectorService;
 pub use shutdown::ShutdownReport;
 pub use submit_all::SubmitAll;
@@ -29,7 +31,7 @@ use self::{messages::Ask, shared::Shared};
 use crate::{
     Closed,
     error::Rejected,
-    job::{Job, JobResult, Submit},
+    job::{Job, JobEvent, JobId, JobResult, JobState, Submit},
     observe::Stats,
     processor::BatchProcessor,
 };
@@ -173,6 +175,25 @@ impl<J: Job> Collector<J> {
     /// [`Closed`] when the collector has ended.
     pub async fn stats(&self) -> Result<Stats, Closed> {
         self.ask(GetStats).await
+    }
+
+    /// Where a job is; the builder has to have said [`track_jobs`](Builder::track_jobs). `None`: there was no such job, it has
+    /// been forgotten since, or nobody tracks.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when the collector has ended.
+    pub async fn job_state(&self, job: JobId) -> Result<Option<JobState>, Closed> {
+        self.ask(GetJobState(job)).await
+    }
+
+    /// Sends the recipient a [`JobEvent`] each time that a batch's jobs come into another state. See [`Subscribe`].
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when the collector has ended.
+    pub async fn subscribe(&self, recipient: Recipient<JobEvent>) -> Result<(), Closed> {
+        self.ask(Subscribe(recipient)).await
     }
 
     /// Stops intake, sends what is buffered, awaits what is outstanding. See [`Shutdown`].

@@ -131,6 +131,8 @@ pub(crate) enum Fate<J: Job> {
 /// What is behind jobs that end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Past {
+    /// Their batch.
+    pub(crate) batch: u64,
     /// How often they were sent.
     pub(crate) attempts: u32,
     /// When the first job of their batch was accepted.
@@ -160,9 +162,11 @@ pub(crate) enum Order<J: Job> {
     /// To be told: a flight has timed out.
     TimedOut { batch: u64, jobs: usize, attempt: u32, waited: Duration, took: Duration },
     /// To be told: a new batch of jobs that were sent before, tried again at this time.
-    Retrying { batch: u64, jobs: usize, attempt: u32, at: Instant },
+    Retrying { from: u64, batch: u64, jobs: usize, attempt: u32, at: Instant },
+    /// To be told: a batch has waited for its next attempt long enough.
+    Again { batch: u64 },
     /// To be told: a batch was halved.
-    Split { batch: u64, into: [u64; 2], jobs: [usize; 2] },
+    Split { batch: u64, into: [u64; 2], jobs: [usize; 2], attempt: u32 },
     /// To be told: the breaker lets through less, or more.
     Breaker(BreakerState),
 }
@@ -346,7 +350,7 @@ impl<J: Job> Dispatch<J> {
         let Some(Ready { batch, replies, opened_at, last: Some(verdict) }) = self.ready.pop_front() else {
             return false;
         };
-        let past = Past { attempts: batch.attempt() - 1, accepted_at: opened_at };
+        let past = Past { batch: batch.id(), attempts: batch.attempt() - 1, accepted_at: opened_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
         true
     }
@@ -424,7 +428,7 @@ impl<J: Job> Dispatch<J> {
     fn settle_whole(&mut self, batch: Ready<J>, error: JobError<J::Error>, attempts: u32) {
         let Ready { batch, replies, opened_at: accepted_at, .. } = batch;
         let verdict = Verdict::whole(error, replies.len());
-        let past = Past { attempts, accepted_at };
+        let past = Past { batch: batch.id(), attempts, accepted_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
     }
 
@@ -442,7 +446,7 @@ impl<J: Job> Dispatch<J> {
         }
         let verdict = Verdict::whole(JobError::Abandoned, gone.jobs.len());
         let Part { jobs, replies } = gone;
-        let past = Past { attempts: attempt - 1, accepted_at: opened_at };
+        let past = Past { batch: id, attempts: attempt - 1, accepted_at: opened_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
         true
     }
@@ -496,7 +500,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn settle(&mut self, sent: Ready<J>, verdict: Verdict<J>) {
-        let past = Past { attempts: sent.batch.attempt(), accepted_at: sent.opened_at };
+        let past = Past { batch: sent.batch.id(), attempts: sent.batch.attempt(), accepted_at: sent.opened_at };
         let (replies, jobs) = (sent.replies, sent.batch.into_jobs());
         self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
     }
@@ -539,16 +543,16 @@ impl<J: Job> Dispatch<J> {
             self.ready.push_front(Ready { batch, replies, opened_at, last: None });
             id
         });
-        self.orders.push_back(Order::Split { batch: id, into: [left, right], jobs: sizes });
+        self.orders.push_back(Order::Split { batch: id, into: [left, right], jobs: sizes, attempt });
     }
 
     fn back_off(&mut self, sent: Ready<J>, at: Instant) {
         let Ready { batch, replies, opened_at, last } = sent;
-        let (jobs, attempt) = (batch.len(), batch.attempt() + 1);
+        let (from, jobs, attempt) = (batch.id(), batch.len(), batch.attempt() + 1);
         let batch = self.new_batch(batch.into_jobs(), Trigger::Retry, attempt);
         let id = batch.id();
         self.backing_off.push((at, Ready { batch, replies, opened_at, last }));
-        self.orders.push_back(Order::Retrying { batch: id, jobs, attempt, at });
+        self.orders.push_back(Order::Retrying { from, batch: id, jobs, attempt, at });
     }
 
     /// Some jobs failed by themselves: those that are worth it are tried again, the others are settled.
@@ -561,15 +565,16 @@ impl<J: Job> Dispatch<J> {
             return self.settle(sent, Verdict::results(results));
         }
         let Ready { batch, replies, opened_at, .. } = sent;
-        let (trigger, attempt) = (batch.trigger(), batch.attempt());
+        let (id, trigger, attempt) = (batch.id(), batch.trigger(), batch.attempt());
         let (retried, done) = Part { jobs: batch.into_jobs(), replies }.part(&again);
         let (failed, results) = part(results, &again);
         if !done.jobs.is_empty() {
             let Part { jobs, replies } = done;
-            let (verdict, past) = (Verdict::results(results), Past { attempts: attempt, accepted_at: opened_at });
+            let past = Past { batch: id, attempts: attempt, accepted_at: opened_at };
+            let verdict = Verdict::results(results);
             self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
         }
-        let batch = Batch::new(retried.jobs, 0, trigger, attempt);
+        let batch = Batch::new(retried.jobs, id, trigger, attempt);
         let last = Some(Verdict::results(failed));
         self.back_off(Ready { batch, replies: retried.replies, opened_at, last }, at);
     }
@@ -578,6 +583,7 @@ impl<J: Job> Dispatch<J> {
         self.backing_off.sort_by_key(|(at, _)| *at);
         let waiting = self.backing_off.partition_point(|(at, _)| *at <= now);
         for (_, ready) in self.backing_off.drain(..waiting).rev() {
+            self.orders.push_back(Order::Again { batch: ready.batch.id() });
             self.ready.push_front(ready);
         }
     }
@@ -654,9 +660,9 @@ impl<J: Job> Dispatch<J> {
 
     /// Settles jobs that a worker still has.
     fn settle_far(&mut self, flight: Flight<J>, error: JobError<J::Error>) {
-        let Flight { replies, attempt, opened_at, .. } = flight;
+        let Flight { batch, replies, attempt, opened_at, .. } = flight;
         let verdict = Verdict::whole(error, replies.len());
-        let past = Past { attempts: attempt, accepted_at: opened_at };
+        let past = Past { batch, attempts: attempt, accepted_at: opened_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), past });
     }
 

@@ -4,8 +4,14 @@ use std::fmt::{self, Debug, Display};
 
 use crate::JobError;
 
+mod event;
+mod ids;
+pub(crate) mod state;
 mod submit;
 
+pub use event::JobEvent;
+pub use ids::JobIds;
+pub use state::JobState;
 pub(crate) use submit::Line;
 pub use submit::Submit;
 

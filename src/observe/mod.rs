@@ -4,6 +4,7 @@
 mod metrics;
 mod observer;
 mod stats;
+mod tracker;
 
 #[cfg(feature = "metrics")]
 pub(crate) use metrics::Metrics;
@@ -11,3 +12,4 @@ pub(crate) use observer::Observers;
 pub use observer::{Dispatched, Ended, Flushed, Halved, Observer, Outcome, Restarted, Retried, Settled};
 pub(crate) use stats::Recorder;
 pub use stats::{Distribution, Failures, Levels, Stats, WorkerStats};
+pub(crate) use tracker::Tracker;

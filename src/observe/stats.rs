@@ -33,6 +33,8 @@ pub struct Stats {
     pub stray: u64,
     /// Verdicts on batches that had been settled without them.
     pub late: u64,
+    /// [`JobEvent`](crate::JobEvent)s that a subscriber's full mailbox did not take.
+    pub lost_events: u64,
     /// Batches that left, by why they left.
     pub batches: BTreeMap<Trigger, u64>,
     /// Jobs per batch, by why the batch left.
@@ -71,6 +73,7 @@ impl Stats {
         since.failed = self.failed.since(&earlier.failed);
         since.forgotten = self.forgotten.saturating_sub(earlier.forgotten);
         since.stray = self.stray.saturating_sub(earlier.stray);
+        since.lost_events = self.lost_events.saturating_sub(earlier.lost_events);
         since.late = self.late.saturating_sub(earlier.late);
         since.restarts = self.restarts.saturating_sub(earlier.restarts);
         for (trigger, batches) in &mut since.batches {
@@ -256,6 +259,7 @@ impl fmt::Debug for Distribution {
 pub(crate) struct Recorder {
     pub(crate) tally: Tally,
     pub(crate) late: u64,
+    pub(crate) lost_events: u64,
     pub(crate) restarts: u64,
     stray: u64,
     batch_size: BTreeMap<Trigger, Distribution>,
@@ -292,6 +296,7 @@ impl Default for Recorder {
         Self {
             tally: Tally::default(),
             late: 0,
+            lost_events: 0,
             restarts: 0,
             stray: 0,
             batch_size: BTreeMap::new(),
@@ -328,6 +333,7 @@ impl Recorder {
             forgotten: self.tally.forgotten,
             stray: self.stray,
             late: self.late,
+            lost_events: self.lost_events,
             batches: self.batch_size.iter().map(|(trigger, sizes)| (*trigger, sizes.count())).collect(),
             batch_size: self.batch_size.clone(),
             wait: self.wait.clone(),

@@ -46,9 +46,10 @@ impl Bench {
     }
 
     fn push_request(&mut self) {
-        self.blocks.take_slot();
+        let (block, at) = self.blocks.take_slot();
+        let job = block.id(at);
         let (sender, receiver) = oneshot::channel();
-        self.replies.push_requester(Some(sender));
+        self.replies.push_requester(job, Some(sender));
         self.requests.push(receiver);
     }
 
@@ -148,9 +149,23 @@ fn parted_replies_keep_their_order_on_both_sides() {
 }
 
 #[test]
+fn replies_know_their_jobs_by_either_door_and_in_parts() {
+    let mut bench = Bench::with_slots(2);
+    bench.push_request();
+    // Somebody who left the line took a number along.
+    bench.blocks.take_slot();
+    bench.push_request();
+    bench.push_slot();
+    let ids = |replies: &Replies<Number>| replies.ids().iter().map(JobId::get).collect::<Vec<_>>();
+    assert_eq!(ids(&bench.replies), [0, 1, 2, 4, 5]);
+    let (taken, rest) = mem::take(&mut bench.replies).partition(|place| place % 2 == 1);
+    assert_eq!((ids(&taken), ids(&rest)), (vec![1, 4], vec![0, 2, 5]));
+}
+
+#[test]
 fn only_those_whose_callers_have_gone_are_abandoned() {
     let mut bench = Bench::with_slots(3);
-    bench.replies.push_requester(None);
+    bench.replies.push_requester(JobId(3), None);
     assert_eq!(bench.replies.abandoned(), None);
     bench.slots.remove(1).abandon();
     assert_eq!(bench.replies.abandoned(), Some(vec![false, true, false, false]), "nobody has gone from a `do_send`");
@@ -178,8 +193,8 @@ fn a_reply_that_is_fetched_is_gone_and_one_that_is_left_behind_too() {
 #[test]
 fn a_failed_job_that_nobody_waits_for_is_counted_apart() {
     let mut replies = Replies::<Number>::default();
-    replies.push_requester(None);
-    replies.push_requester(None);
+    replies.push_requester(JobId(0), None);
+    replies.push_requester(JobId(1), None);
     let (mut tally, mut deliveries) = (Tally::default(), Deliveries::default());
     let failed = Err(JobError::Failed(Arc::new("no".to_owned())));
     replies.settle([Ok(1), failed].into_iter(), &mut tally, &mut deliveries);

@@ -311,6 +311,7 @@ impl<'a> World<'a> {
             Order::Breaker(BreakerState::HalfOpen) => self.breaker.as_mut().expect("a breaker").half_open(now),
             Order::Breaker(state) => assert_eq!(Some(state), self.breaker.as_ref().map(|breaker| breaker.state)),
             Order::Retrying { at, .. } => assert!(at >= now),
+            Order::Again { .. } => {}
             Order::TimedOut { jobs, .. } => assert!(jobs > 0),
             Order::Split { jobs, .. } => assert!(jobs[0] >= jobs[1] && jobs[1] > 0),
         }
