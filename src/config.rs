@@ -352,6 +352,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::reversed_empty_ranges, reason = "it is refused")]
     fn settings_that_cannot_be_are_refused_by_name() {
         let default = CollectorConfig::default;
         let refused = [

@@ -73,6 +73,7 @@ mod tests {
     const TICK: Duration = Duration::from_millis(10);
 
     /// Runs the rule against a load (in workers' worth of work, over time) and notes the number of workers at each tick.
+    #[allow(clippy::cast_precision_loss, reason = "a few workers")]
     fn follow(min: usize, max: usize, ticks: u32, load: impl Fn(Duration) -> f64) -> Vec<usize> {
         let (mut scaling, start, mut workers) = (Scaling::new(min, max), Instant::now(), min);
         let mut backlog = 0.0_f64;
@@ -97,7 +98,7 @@ mod tests {
         let workers = follow(1, 4, 100, |_| 8.0);
         assert_eq!(workers.iter().max(), Some(&4));
         let first = workers.iter().position(|workers| *workers == 4).unwrap();
-        assert!(first as u32 * TICK >= PATIENCE * 3, "one step each {PATIENCE:?}");
+        assert!(TICK * u32::try_from(first).unwrap() >= PATIENCE * 3, "one step each {PATIENCE:?}");
     }
 
     #[test]
