@@ -12,10 +12,12 @@
 mod chart;
 mod clients;
 mod flight;
+mod health;
 mod insert;
 mod live;
 mod load;
 mod lookup;
+mod metrics;
 mod options;
 mod page;
 mod panel;

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use actix_batch::prelude::*;
+use actix_batch::{Closed, WorkerStats};
 use actix_web::error::{JsonPayloadError, PathError, ResponseError};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER};
@@ -12,9 +13,11 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::flight::Flight;
+use crate::health::is_able;
 use crate::insert::{InsertError, InsertFlight};
 use crate::live::Live;
 use crate::lookup::{GetFlight, LookupError, StoredFlight};
+use crate::metrics;
 use crate::store::Stored;
 
 const NO_FLIGHT: &str = "no flight has this id";
@@ -24,7 +27,7 @@ pub(crate) fn routes(app: &mut ServiceConfig) {
     let bad_id = |_: PathError, _: &_| ApiError::new(StatusCode::NOT_FOUND, NO_FLIGHT).into();
     app.app_data(JsonConfig::default().error_handler(bad_json))
         .app_data(PathConfig::default().error_handler(bad_id))
-        .service((post_flight, get_flight, page, events));
+        .service((post_flight, get_flight, page, events, all_metrics, health));
 }
 
 #[post("/flights")]
@@ -56,6 +59,31 @@ async fn events(live: Data<Live>) -> HttpResponse {
         .streaming(live.events())
 }
 
+#[get("/metrics")]
+async fn all_metrics(
+    flights: Data<Collector<InsertFlight>>,
+    lookups: Data<Collector<GetFlight>>,
+) -> Result<HttpResponse, ApiError> {
+    let collectors = [flights.stats().await?, lookups.stats().await?];
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(metrics::render(&collectors)))
+}
+
+/// 200 while each collector has a worker that can work, 503 otherwise.
+#[get("/health")]
+async fn health(
+    flights: Data<Collector<InsertFlight>>,
+    lookups: Data<Collector<GetFlight>>,
+) -> Result<HttpResponse, ApiError> {
+    let collectors = [flights.stats().await?, lookups.stats().await?];
+    let workers = collectors.iter().map(|stats| {
+        let WorkerStats { total, able, resting, .. } = stats.workers;
+        (stats.collector.clone(), json!({ "total": total, "able": able, "resting": resting }))
+    });
+    let workers: serde_json::Map<_, _> = workers.collect();
+    let status = if is_able(&collectors) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(HttpResponse::build(status).json(workers))
+}
+
 /// A full collector refuses at once, so that the caller hears of it instead of waiting in line.
 async fn ask<J: Job>(collector: &Collector<J>, job: J) -> JobResult<J> {
     match collector.try_submit(job) {
@@ -84,6 +112,12 @@ impl ApiError {
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error)
+    }
+}
+
+impl From<Closed> for ApiError {
+    fn from(closed: Closed) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, closed)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The web example from the outside: its binary is started on a free port and spoken to over HTTP.
 #![cfg(unix)]
 
+#[path = "../../examples/web/health.rs"]
+mod health;
 mod http;
 mod page;
 mod service;
@@ -13,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use actix_batch::prelude::*;
 use serde_json::{Value, json};
 
 use crate::{
@@ -75,6 +78,72 @@ fn each_request_is_answered_with_its_own_outcome() {
     for missing in ["/flights/999999", "/flights/-1", "/nothing"] {
         assert_eq!(client.get(missing).unwrap().status, 404, "{missing}");
     }
+}
+
+#[test]
+fn metrics_and_health_say_what_the_collectors_do() {
+    let directory = Directory::new("metrics");
+    let service = Service::start(&directory);
+    let mut client = service.connect();
+    assert_eq!(client.post("/flights", &flight(1).to_string()).unwrap().status, 201);
+    assert_eq!(client.post("/flights", &with(flight(1), "tailnum", Value::Null).to_string()).unwrap().status, 422);
+
+    let metrics = client.get("/metrics").unwrap();
+    assert_eq!(metrics.status, 200);
+    let text = metrics.text();
+    for line in [
+        "# TYPE actix_batch_jobs_submitted_total counter",
+        "actix_batch_jobs_submitted_total{collector=\"flights\"} 2",
+        "actix_batch_jobs_completed_total{collector=\"flights\"} 1",
+        "actix_batch_jobs_failed_total{collector=\"flights\",cause=\"failed\"} 1",
+        "actix_batch_batch_size_sum{collector=\"flights\"} 2",
+        "actix_batch_pending_jobs{collector=\"flights\"} 0",
+        "actix_batch_jobs_submitted_total{collector=\"lookups\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    // Every name in the page is one of the documented ones.
+    let docs = include_str!("../../docs/observability.md");
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(docs.contains(&format!("`{name}`")), "{name} is not documented");
+    }
+
+    let health = client.get("/health").unwrap();
+    assert_eq!((health.status, &health.json()["flights"]["able"]), (200, &json!(2)));
+}
+
+/// Prepares, or cannot.
+struct Worker(Result<(), String>);
+
+struct Nothing;
+
+impl Job for Nothing {
+    type Output = ();
+    type Error = String;
+}
+
+impl BatchProcessor for Worker {
+    type Job = Nothing;
+
+    async fn prepare(&mut self) -> Result<(), String> {
+        self.0.clone()
+    }
+
+    async fn process(&mut self, _: &Batch<Nothing>) -> Result<Outcomes<Nothing>, String> {
+        Ok(Outcomes::all(()))
+    }
+}
+
+#[test]
+fn health_is_503_while_a_collector_has_no_worker_that_can_work() {
+    System::new().block_on(async {
+        let able = Collector::builder(|| Worker(Ok(()))).start().unwrap();
+        let unable = Collector::builder(|| Worker(Err("no database".to_owned()))).start().unwrap();
+        able.submit(Nothing).await.unwrap();
+        let (able, unable) = (able.stats().await.unwrap(), unable.stats().await.unwrap());
+        assert!(health::is_able(std::slice::from_ref(&able)));
+        assert!(!health::is_able(&[able, unable]));
+    });
 }
 
 #[test]
