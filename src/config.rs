@@ -352,7 +352,6 @@ mod tests {
     }
 
     #[test]
-    #[allow(clippy::reversed_empty_ranges, reason = "it is refused")]
     fn settings_that_cannot_be_are_refused_by_name() {
         let default = CollectorConfig::default;
         let refused = [
@@ -370,7 +369,10 @@ mod tests {
             ("target_latency", CollectorConfig { target_latency: Some(Duration::MAX), ..default() }),
             ("workers", CollectorConfig { workers: Workers::local(0), ..default() }),
             ("workers", CollectorConfig { workers: Workers::threads(usize::MAX), ..default() }),
-            ("workers", CollectorConfig { workers: Workers::local(1).adaptive(3..=2), ..default() }),
+            (
+                "workers",
+                CollectorConfig { workers: Workers::local(1).adaptive(RangeInclusive::new(3, 2)), ..default() },
+            ),
             ("workers", CollectorConfig { workers: Workers::local(1).adaptive(0..=2), ..default() }),
         ];
         for (key, config) in refused {
