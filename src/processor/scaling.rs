@@ -66,6 +66,7 @@ impl Scaling {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_precision_loss, reason = "a handful of workers")]
 mod tests {
     use super::*;
 
