@@ -74,7 +74,6 @@ mod tests {
     const TICK: Duration = Duration::from_millis(10);
 
     /// Runs the rule against a load (in workers' worth of work, over time) and notes the number of workers at each tick.
-    #[allow(clippy::cast_precision_loss, reason = "a few workers")]
     fn follow(min: usize, max: usize, ticks: u32, load: impl Fn(Duration) -> f64) -> Vec<usize> {
         let (mut scaling, start, mut workers) = (Scaling::new(min, max), Instant::now(), min);
         let mut backlog = 0.0_f64;
