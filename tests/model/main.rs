@@ -27,7 +27,7 @@ mod reference;
 mod support;
 
 /// One step of a sequence. A number picks one of what there is, round and round; where there is nothing, nothing happens.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Submit {
         jobs: usize,
