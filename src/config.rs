@@ -369,7 +369,10 @@ mod tests {
             ("target_latency", CollectorConfig { target_latency: Some(Duration::MAX), ..default() }),
             ("workers", CollectorConfig { workers: Workers::local(0), ..default() }),
             ("workers", CollectorConfig { workers: Workers::threads(usize::MAX), ..default() }),
-            ("workers", CollectorConfig { workers: Workers::local(1).adaptive(3..=2), ..default() }),
+            (
+                "workers",
+                CollectorConfig { workers: Workers::local(1).adaptive(RangeInclusive::new(3, 2)), ..default() },
+            ),
             ("workers", CollectorConfig { workers: Workers::local(1).adaptive(0..=2), ..default() }),
         ];
         for (key, config) in refused {

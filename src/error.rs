@@ -147,6 +147,12 @@ pub struct Rejected<J> {
     pub reason: Reason,
 }
 
+impl<J: crate::Job> From<Rejected<J>> for JobError<J::Error> {
+    fn from(rejected: Rejected<J>) -> Self {
+        rejected.reason.into()
+    }
+}
+
 impl<J> fmt::Debug for Rejected<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rejected").field("reason", &self.reason).finish_non_exhaustive()

@@ -225,6 +225,7 @@ fn a_processor_whose_drop_panics_is_replaced_all_the_same() {
         let replies = join_all((0..3).map(|number| ledger.submit(Tenfold(number)))).await;
         assert!(matches!(replies[..], [Err(JobError::Panicked), Ok(10), Ok(20)]), "{replies:?}");
         balanced(&ledger, &jobs).await;
+        assert_eq!(jobs.stats().await.unwrap().restarts, 1, "once for the batch, and not again for the drop");
     });
 }
 

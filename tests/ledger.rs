@@ -39,7 +39,7 @@ fn every_door_and_every_end_has_its_own_column() {
         let refused = ledger.send(&door, Tenfold(4));
         let waiting = ledger.submit(Tenfold(5));
         drop(waiting);
-        assert!(matches!(refused.await, Ok(Err(JobError::Overloaded)) | Ok(Ok(40))));
+        assert!(matches!(refused.await, Ok(Err(JobError::Overloaded) | Ok(40))));
         assert_eq!(last.await.unwrap(), 20);
         drop(hanging);
         jobs.shutdown(Shutdown::now()).await.unwrap();
@@ -105,10 +105,12 @@ fn callers_that_have_gone_excuse_as_many_replies_and_no_more() {
         quiet().await;
         drop(goes);
         stays.await.unwrap();
-        let mut stats = jobs.stats().await.unwrap();
-        assert_eq!(ledger.check(&stats).unwrap().gone, 1);
-        stats.succeeded += 1;
-        assert!(wrong(&ledger, &stats).contains("succeeded: counted 3, callers saw 1, and 1 had no caller to see it"));
+        let mut counted = jobs.stats().await.unwrap();
+        assert_eq!(ledger.check(&counted).unwrap().gone, 1);
+        counted.succeeded += 1;
+        assert!(
+            wrong(&ledger, &counted).contains("succeeded: counted 3, callers saw 1, and 1 had no caller to see it")
+        );
     });
 }
 

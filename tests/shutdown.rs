@@ -57,12 +57,14 @@ fn shutdown_refuses_then_flushes_then_reports_after_the_last_reply() {
     paused(async || {
         let (jobs, mut desk, ledger) = desk();
         let replies = submit(&ledger, 0..3);
-        let ending = spawn_local({
+        let mut ending = Box::pin({
             let jobs = jobs.clone();
             async move { jobs.shutdown(Shutdown::drain()).await }
         });
-        quiet().await;
-        assert!(is_shut_down(&ledger.submit(Tenfold(9)).await), "refused from the first moment");
+        assert!(ending.as_mut().now_or_never().is_none());
+        let refused = ledger.submit(Tenfold(9)).now_or_never();
+        assert!(is_shut_down(&refused.unwrap()), "from the first moment: the actor has not even heard of it");
+        let ending = spawn_local(ending);
         let full = desk.next().await;
         advance(ms(7)).await;
         full.complete();

@@ -2,7 +2,7 @@
 #![cfg(feature = "test-util")]
 
 use std::sync::{
-    Arc,
+    Mutex,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -12,7 +12,10 @@ use actix_batch::{
 };
 use actix_rt::Arbiter;
 use futures_util::future::join_all;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Duration, Instant, sleep},
+};
 
 use self::support::{Broken, Desk, Tenfold, balanced, ms, paused, quiet, real_time, tenfold};
 
@@ -124,34 +127,54 @@ fn a_worker_whose_arbiter_stops_mid_batch_loses_that_batch_and_is_replaced() {
     });
 }
 
-/// Answers, and stops its arbiter, the first few times.
-struct Leaving(Arc<AtomicU64>);
+/// Answers, stops its arbiter, and holds up the end of its thread until the test lets it go.
+struct Leaving(Option<Exit>);
+
+struct Exit {
+    begun: mpsc::UnboundedSender<()>,
+    allowed: std::sync::mpsc::Receiver<()>,
+}
 
 impl BatchProcessor for Leaving {
     type Job = Tenfold;
 
     async fn process(&mut self, batch: &Batch<Tenfold>) -> Result<Outcomes<Tenfold>, Broken> {
-        if self.0.fetch_add(1, Ordering::SeqCst) < 4 {
+        if self.0.is_some() {
             Arbiter::current().stop();
         }
         Ok(Outcomes::each(batch.iter().map(tenfold)))
     }
 }
 
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(exit) = self.0.take() {
+            let _ = exit.begun.send(());
+            let _ = exit.allowed.recv();
+        }
+    }
+}
+
 #[test]
-fn a_batch_that_a_dead_worker_had_not_started_is_not_lost() {
+fn a_batch_that_a_dying_worker_has_not_started_goes_to_the_next() {
     real_time(async || {
-        let left = Arc::new(AtomicU64::new(0));
-        let jobs = Collector::builder(move || Leaving(Arc::clone(&left)))
-            .workers(Workers::threads(1))
-            .max_size(1)
-            .start()
-            .unwrap();
+        let (begun, mut has_begun) = mpsc::unbounded_channel();
+        let (allow, allowed) = std::sync::mpsc::channel();
+        let exit = Mutex::new(Some(Exit { begun, allowed }));
+        let jobs = Collector::builder(move || Leaving(exit.lock().unwrap().take()));
+        let jobs = jobs.workers(Workers::threads(1)).max_size(1).start().unwrap();
         let ledger = Ledger::new(&jobs);
-        // Each answer makes the worker free, and the next batch goes to a thread that is about to end or has ended.
-        let replies = join_all((0..8).map(|number| ledger.submit(Tenfold(number)))).await;
-        assert!((0..).zip(replies).all(|(number, reply)| reply.unwrap() == number * 10));
+        assert_eq!(ledger.submit(Tenfold(1)).await.unwrap(), 10);
+        // The worker has answered and counts as free, but its thread is ending: what it is given now it will never see.
+        has_begun.recv().await.unwrap();
+        let reply = ledger.submit(Tenfold(2));
+        while jobs.stats().await.unwrap().in_flight == 0 {
+            tokio::task::yield_now().await;
+        }
+        allow.send(()).unwrap();
+        assert_eq!(reply.await.unwrap(), 20);
         balanced(&ledger, &jobs).await;
+        assert_eq!(jobs.stats().await.unwrap().restarts, 1);
     });
 }
 
@@ -196,6 +219,7 @@ fn a_prepare_that_panics_is_tried_again() {
         assert_eq!(ledger.submit(Tenfold(1)).await.unwrap(), 10);
         assert_eq!((start.elapsed(), script.built()), (ms(30), 3));
         balanced(&ledger, &jobs).await;
+        assert_eq!(jobs.stats().await.unwrap().restarts, 0, "it never worked, so nothing was restarted");
     });
 }
 
@@ -213,6 +237,7 @@ fn a_factory_that_panics_is_called_again() {
         assert_eq!(ledger.submit(Tenfold(1)).await.unwrap(), 10);
         assert_eq!((start.elapsed(), script.built()), (ms(30), 1));
         balanced(&ledger, &jobs).await;
+        assert_eq!(jobs.stats().await.unwrap().restarts, 0, "it never worked, so nothing was restarted");
     });
 }
 

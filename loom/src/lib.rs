@@ -118,7 +118,9 @@ mod tests {
             let mut taken = block_on(shared.collect(2));
             taken.sort_unstable();
             assert_eq!(taken, [1, 2]);
-            submitters.into_iter().for_each(|submitter| submitter.join().unwrap());
+            for submitter in submitters {
+                submitter.join().unwrap();
+            }
         });
     }
 

@@ -66,6 +66,7 @@ impl Scaling {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_precision_loss, reason = "a handful of workers")]
 mod tests {
     use super::*;
 
@@ -97,7 +98,7 @@ mod tests {
         let workers = follow(1, 4, 100, |_| 8.0);
         assert_eq!(workers.iter().max(), Some(&4));
         let first = workers.iter().position(|workers| *workers == 4).unwrap();
-        assert!(first as u32 * TICK >= PATIENCE * 3, "one step each {PATIENCE:?}");
+        assert!(TICK * u32::try_from(first).unwrap() >= PATIENCE * 3, "one step each {PATIENCE:?}");
     }
 
     #[test]

@@ -103,10 +103,21 @@ fn jobs_that_come_in_one_breath_share_a_batch_though_a_worker_is_idle() {
 }
 
 #[test]
+fn a_worker_that_a_full_batch_will_take_is_not_idle() {
+    expect(
+        &[5, 5, 5, 5, 10],
+        10,
+        |builder| builder.policy(Idle).max_size(3),
+        &[(&[0, 1, 2], Trigger::Size, 5), (&[3, 4], Trigger::Idle, 15)],
+    );
+}
+
+#[test]
 fn every_idle_worker_takes_a_batch_while_the_other_is_busy() {
     paused(async || {
         let (mut desk, clerks) = Desk::new();
-        let jobs = Collector::builder(clerks).strategy(Strategy::Idle).workers(Workers::local(2)).start().unwrap();
+        let builder = Collector::builder(clerks).strategy(Strategy::Idle).max_size(3).workers(Workers::local(2));
+        let jobs = builder.start().unwrap();
         let ledger = Ledger::new(&jobs);
         let mut replies = vec![ledger.submit(Tenfold(0))];
         let first = desk.next().await;
@@ -125,6 +136,16 @@ fn every_idle_worker_takes_a_batch_while_the_other_is_busy() {
         assert_eq!(fourth.numbers(), [4]);
         third.complete();
         fourth.complete();
+        // Both are free at once, a full batch waits and another is open: each takes one.
+        jobs.pause().await.unwrap();
+        replies.extend((5..9).map(|number| ledger.submit(Tenfold(number))));
+        quiet().await;
+        jobs.resume().await.unwrap();
+        let (fifth, sixth) = (desk.next().await, desk.next().await);
+        assert_eq!((fifth.numbers(), fifth.trigger), (vec![5, 6, 7], Trigger::Size));
+        assert_eq!((sixth.numbers(), sixth.trigger), (vec![8], Trigger::Idle));
+        fifth.complete();
+        sixth.complete();
         for reply in replies {
             assert!(reply.await.is_ok());
         }

@@ -27,9 +27,11 @@ mod reference;
 mod support;
 
 /// One step of a sequence. A number picks one of what there is, round and round; where there is nothing, nothing happens.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
-    Submit { jobs: usize },
+    Submit {
+        jobs: usize,
+    },
     TrySubmit,
     Send,
     DoSend,
@@ -40,7 +42,24 @@ enum Step {
     Advance(u64),
     Answer(usize, Answer),
     Panic(usize),
+    /// So many panics, one after the other: enough of them rest a worker.
+    Storm {
+        panics: usize,
+    },
     Shutdown(Option<u64>),
+}
+
+impl Step {
+    /// A storm is many steps.
+    fn parts(self) -> Vec<Self> {
+        match self {
+            // Longer than the back-off of the sixth panic in a row.
+            Self::Storm { panics } => {
+                [Self::Submit { jobs: 1 }, Self::Flush, Self::Panic(0), Self::Advance(350)].repeat(panics)
+            }
+            step => vec![step],
+        }
+    }
 }
 
 /// How a processor answers.
@@ -108,6 +127,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1_000..=31_000_u64).prop_map(Step::Advance),
         14 => (any::<usize>(), answers).prop_map(|(batch, answer)| Step::Answer(batch, answer)),
         5 => any::<usize>().prop_map(Step::Panic),
+        1 => (2..=14_usize).prop_map(|panics| Step::Storm { panics }),
         1 => prop_oneof![Just(None), (0..=40_u64).prop_map(Some)].prop_map(Step::Shutdown),
     ]
 }
@@ -226,6 +246,7 @@ impl Real {
                     model.panic(batch);
                 }
             }
+            Step::Storm { .. } => unreachable!("it is taken in its parts"),
             Step::Shutdown(limit) => {
                 let (jobs, shutdown) = (self.jobs.clone(), Shutdown::drain());
                 let shutdown = limit.map_or(shutdown, |limit| shutdown.within(ms(limit)));
@@ -350,7 +371,7 @@ fn levels(stats: &Stats) -> Levels {
 /// Both take the same steps; then everything that is left is answered, and both end.
 async fn compare(settings: Settings, mut steps: Vec<Step>) {
     let (mut real, mut model) = (Real::start(&settings).await, Reference::new(&settings));
-    for step in steps.drain(..).chain([Step::Resume]) {
+    for step in steps.drain(..).flat_map(Step::parts).chain([Step::Resume]) {
         real.take(&step, &mut model).await;
         real.compare(&model).await;
     }
