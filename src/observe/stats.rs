@@ -31,6 +31,8 @@ pub struct Stats {
     pub forgotten: u64,
     /// Results that reached nobody, because no job of their batch had their key or another result had it first.
     pub stray: u64,
+    /// Jobs that a batcher left out of its batches; they came in a last one.
+    pub left_out: u64,
     /// Verdicts on batches that had been settled without them.
     pub late: u64,
     /// Batches that left, by why they left.
@@ -71,6 +73,7 @@ impl Stats {
         since.failed = self.failed.since(&earlier.failed);
         since.forgotten = self.forgotten.saturating_sub(earlier.forgotten);
         since.stray = self.stray.saturating_sub(earlier.stray);
+        since.left_out = self.left_out.saturating_sub(earlier.left_out);
         since.late = self.late.saturating_sub(earlier.late);
         since.restarts = self.restarts.saturating_sub(earlier.restarts);
         for (trigger, batches) in &mut since.batches {
@@ -257,6 +260,7 @@ pub(crate) struct Recorder {
     pub(crate) tally: Tally,
     pub(crate) late: u64,
     pub(crate) restarts: u64,
+    pub(crate) left_out: u64,
     stray: u64,
     batch_size: BTreeMap<Trigger, Distribution>,
     wait: Distribution,
@@ -293,6 +297,7 @@ impl Default for Recorder {
             tally: Tally::default(),
             late: 0,
             restarts: 0,
+            left_out: 0,
             stray: 0,
             batch_size: BTreeMap::new(),
             wait: Distribution::new(),
@@ -327,6 +332,7 @@ impl Recorder {
             failed: self.tally.failed,
             forgotten: self.tally.forgotten,
             stray: self.stray,
+            left_out: self.left_out,
             late: self.late,
             batches: self.batch_size.iter().map(|(trigger, sizes)| (*trigger, sizes.count())).collect(),
             batch_size: self.batch_size.clone(),
