@@ -33,6 +33,7 @@
 //! the repository's `docs/`: architecture, embedding, failure, guarantees.
 
 mod batch;
+pub mod batcher;
 mod bell;
 mod collector;
 mod config;

@@ -150,6 +150,12 @@ enum Run<J: Job> {
     Requesters { first: u64, len: u32 },
 }
 
+/// Where one reply waits.
+enum Place<'r, J: Job> {
+    Slot(&'r Arc<Block<J>>, u32),
+    Requester(JobId, Requester<J>),
+}
+
 /// The replies that a batch answers to, in the order of its jobs.
 pub(crate) struct Replies<J: Job> {
     runs: SmallVec<[Run<J>; 2]>,
@@ -268,6 +274,39 @@ impl<J: Job> Replies<J> {
             }
         }
         abandoned.contains(&true).then_some(abandoned)
+    }
+
+    /// Deals the replies out to batches, by their places. Each place is in one batch; one that is in none is `Lost`.
+    pub(crate) fn deal(mut self, batches: &[Vec<usize>]) -> Vec<Self> {
+        let runs = mem::take(&mut self.runs);
+        let mut requesters = mem::take(&mut self.requesters).into_iter();
+        let places = runs.iter().flat_map(|run| (0..run.len()).map(move |offset| (run, offset)));
+        let mut places: Vec<_> = places
+            .map(|(run, offset)| match run {
+                Run::Slots { block, at, .. } => Some(Place::Slot(block, at + offset)),
+                Run::Requesters { first, .. } => {
+                    Some(Place::Requester(JobId(first + u64::from(offset)), requesters.next().flatten()))
+                }
+            })
+            .collect();
+        self.len = 0;
+        let dealt = batches.iter().map(|batch| {
+            let mut replies = Self::default();
+            for place in batch.iter().filter_map(|at| places.get_mut(*at)?.take()) {
+                replies.push(place);
+            }
+            replies
+        });
+        let dealt = dealt.collect();
+        places.into_iter().flatten().for_each(|place| self.push(place));
+        dealt
+    }
+
+    fn push(&mut self, place: Place<'_, J>) {
+        match place {
+            Place::Slot(block, at) => self.push_slot(block, at),
+            Place::Requester(job, requester) => self.push_requester(job, requester),
+        }
     }
 
     /// Parts the replies in two, each in order: those that `take` says, and the rest.

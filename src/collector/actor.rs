@@ -20,6 +20,7 @@ use tracing::{debug, error, info, trace, warn};
 
 use super::{
     Collector,
+    batching::Batching,
     builder::Builder,
     intake::{Buffers, Intake, View},
     messages::{Request, Shutdown, make_way},
@@ -54,6 +55,7 @@ pub struct CollectorActor<P: BatchProcessor> {
     shared: Arc<Shared<P::Job>>,
     dispatch: Dispatch<P::Job>,
     morgue: Option<Morgue<P::Job>>,
+    batching: Batching<P::Job>,
     pool: Pool<P>,
     home: Arc<Reports<P::Job>>,
     no_workers: NoWorkers,
@@ -84,6 +86,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
             limit.subscribe(&shared.bell);
         }
         let tracker = builder.history.map(|history| Tracker::new(Arc::clone(&shared.name), history));
+        let batching = Batching::new(Arc::clone(&shared.name), builder.batchers);
         let home = Arc::new(Reports::new(Arc::clone(&shared.bell)));
         let morgue = builder.dead_letters.map(|letters| Morgue::new(Arc::clone(&shared.name), letters));
         let pool = Pool::new(Arc::clone(&shared.name), builder.config.workers, builder.factory, Arc::clone(&home));
@@ -91,6 +94,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
             shared,
             dispatch: Dispatch::new(builder.rules),
             morgue,
+            batching,
             pool,
             home,
             no_workers: builder.config.no_workers,
@@ -176,7 +180,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
             let view = self.shared.intake.look(now, alarm, idle, &mut sealed);
             let nothing_new = sealed.is_empty();
             for batch in sealed.drain(..) {
-                self.flushed(batch, now);
+                self.left(batch, now);
             }
             self.sealed = sealed;
             // Settling frees room, and those who waited for it may fill a batch; a worker that is still free may want the
@@ -184,6 +188,18 @@ impl<P: BatchProcessor> CollectorActor<P> {
             if !self.dispatch_all(now) && nothing_new && self.dispatch.is_idle() == idle {
                 return view;
             }
+        }
+    }
+
+    /// A batch has left. Batchers may part it.
+    fn left(&mut self, sealed: Sealed<P::Job>, now: Instant) {
+        if self.batching.is_off() {
+            return self.flushed(sealed, now);
+        }
+        let (parts, left_out) = self.batching.part(sealed);
+        self.recorder.left_out += left_out as u64;
+        for part in parts {
+            self.flushed(part, now);
         }
     }
 

@@ -1,6 +1,6 @@
 //! How a collector is set up and started.
 
-use std::{fmt, sync::Arc, sync::mpsc, thread, time::Duration};
+use std::{fmt, hash::Hash, sync::Arc, sync::mpsc, thread, time::Duration};
 
 use actix::{Actor, Supervisor};
 use actix_rt::{Arbiter, System};
@@ -8,6 +8,7 @@ use actix_rt::{Arbiter, System};
 use super::{Collector, CollectorActor, intake::Flushing};
 use crate::{
     ConfigError, StartError,
+    batcher::{Batcher, Batchers, Item},
     config::{CollectorConfig, NoWorkers, Workers},
     dead_letters::DeadLetters,
     dispatch::{Breaker, RateLimit, Retry, Rules},
@@ -27,6 +28,7 @@ pub struct Builder<P: BatchProcessor> {
     pub(super) rules: Rules<ErrorOf<P>>,
     pub(super) dead_letters: Option<Box<dyn DeadLetters<P::Job>>>,
     pub(super) flushing: Flushing<P::Job>,
+    pub(super) batchers: Batchers<P::Job>,
     pub(super) observers: Vec<Box<dyn Observer>>,
     pub(super) history: Option<usize>,
     #[cfg(feature = "metrics")]
@@ -44,6 +46,7 @@ impl<P: BatchProcessor> Builder<P> {
             factory: Arc::new(factory),
             rules,
             flushing,
+            batchers: Batchers::new(),
             dead_letters: None,
             observers: Vec::new(),
             history: None,
@@ -269,6 +272,62 @@ impl<P: BatchProcessor> Builder<P> {
     /// Where jobs go that failed for good: a closure, or a file. Default: nowhere. See [`DeadLetters`].
     pub fn dead_letters(mut self, letters: impl DeadLetters<P::Job>) -> Self {
         self.dead_letters = Some(Box::new(letters));
+        self
+    }
+
+    /// Parts and orders what leaves the open batch: one more [`Batcher`], after those that are there. They run on the
+    /// collector's thread, so they had better be quick. Default: none, everything stays together.
+    ///
+    /// ```
+    /// use actix_batch::{batcher::even, prelude::*};
+    /// # struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Error = String; }
+    /// # struct Doubles;
+    /// # impl BatchProcessor for Doubles {
+    /// #     type Job = Double;
+    /// #     async fn process(&mut self, batch: &Batch<Double>) -> Result<Outcomes<Double>, String> {
+    /// #         assert!(batch.len() <= 10 && batch.windows(2).all(|pair| pair[0].0 <= pair[1].0));
+    /// #         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * 2)))
+    /// #     }
+    /// # }
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// // What arrives together is sent in order, in requests of 10 at the most.
+    /// let doubles = Collector::builder(|| Doubles).order_by(|job| job.0).batcher(even(10)).start().unwrap();
+    /// # use futures_util::future::join_all;
+    /// let replies = join_all((0..21).rev().map(|n| doubles.submit(Double(n)))).await;
+    /// assert_eq!(*replies[0].as_ref().unwrap(), 40);
+    /// # });
+    /// ```
+    pub fn batcher(mut self, batcher: impl Batcher<P::Job> + Send + 'static) -> Self {
+        self.batchers = self.batchers.batcher(batcher);
+        self
+    }
+
+    /// One more batcher, a closure: a list of batches in, a list of batches out. [`batcher`](crate::batcher) has examples.
+    pub fn batch_with<F>(mut self, f: F) -> Self
+    where
+        F: for<'a> Fn(Vec<Vec<Item<'a, P::Job>>>) -> Vec<Vec<Item<'a, P::Job>>> + Send + 'static,
+    {
+        self.batchers = self.batchers.batch_with(f);
+        self
+    }
+
+    /// One more batcher: a batch for each key. See [`group_by`](crate::batcher::group_by).
+    pub fn group_by<K: Eq + Hash>(mut self, key: impl Fn(&P::Job) -> K + Send + 'static) -> Self {
+        self.batchers = self.batchers.group_by(key);
+        self
+    }
+
+    /// One more batcher: a batch for each key, borrowed from the job. See [`group_by_ref`](crate::batcher::group_by_ref).
+    pub fn group_by_ref<K: Eq + Hash + ?Sized>(mut self, key: impl Fn(&P::Job) -> &K + Send + 'static) -> Self {
+        self.batchers = self.batchers.group_by_ref(key);
+        self
+    }
+
+    /// One more batcher: each batch in the order of the keys. See [`order_by`](crate::batcher::order_by).
+    pub fn order_by<K: Ord>(mut self, key: impl Fn(&P::Job) -> K + Send + 'static) -> Self {
+        self.batchers = self.batchers.order_by(key);
         self
     }
 

@@ -6,6 +6,7 @@ use actix::{Actor, Context, Handler, Recipient, dev::channel::channel};
 use tokio::sync::oneshot;
 
 mod actor;
+mod batching;
 mod builder;
 mod intake;
 mod messages;

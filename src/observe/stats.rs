@@ -31,6 +31,8 @@ pub struct Stats {
     pub forgotten: u64,
     /// Results that reached nobody, because no job of their batch had their key or another result had it first.
     pub stray: u64,
+    /// Jobs that a batcher left out of its batches; they came in a last one.
+    pub left_out: u64,
     /// Verdicts on batches that had been settled without them.
     pub late: u64,
     /// [`JobEvent`](crate::JobEvent)s that a subscriber's full mailbox did not take.
@@ -74,6 +76,7 @@ impl Stats {
         since.forgotten = self.forgotten.saturating_sub(earlier.forgotten);
         since.stray = self.stray.saturating_sub(earlier.stray);
         since.lost_events = self.lost_events.saturating_sub(earlier.lost_events);
+        since.left_out = self.left_out.saturating_sub(earlier.left_out);
         since.late = self.late.saturating_sub(earlier.late);
         since.restarts = self.restarts.saturating_sub(earlier.restarts);
         for (trigger, batches) in &mut since.batches {
@@ -261,6 +264,7 @@ pub(crate) struct Recorder {
     pub(crate) late: u64,
     pub(crate) lost_events: u64,
     pub(crate) restarts: u64,
+    pub(crate) left_out: u64,
     stray: u64,
     batch_size: BTreeMap<Trigger, Distribution>,
     wait: Distribution,
@@ -298,6 +302,7 @@ impl Default for Recorder {
             late: 0,
             lost_events: 0,
             restarts: 0,
+            left_out: 0,
             stray: 0,
             batch_size: BTreeMap::new(),
             wait: Distribution::new(),
@@ -332,6 +337,7 @@ impl Recorder {
             failed: self.tally.failed,
             forgotten: self.tally.forgotten,
             stray: self.stray,
+            left_out: self.left_out,
             late: self.late,
             lost_events: self.lost_events,
             batches: self.batch_size.iter().map(|(trigger, sizes)| (*trigger, sizes.count())).collect(),
