@@ -96,7 +96,7 @@ impl Answer {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    (1..=3_usize, 1..=5_usize, 0..=7_usize, 1..=9_u64, any::<bool>()).prop_map(
+    (1..=3_usize, 1..=8_usize, 0..=7_usize, 1..=9_u64, any::<bool>()).prop_map(
         |(workers, max_size, more, interval, no_workers_fail)| Settings {
             workers,
             max_size,
@@ -115,7 +115,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Answer::TooMany),
     ];
     prop_oneof![
-        12 => (1..=6_usize).prop_map(|jobs| Step::Submit { jobs }),
+        8 => (1..=2_usize).prop_map(|jobs| Step::Submit { jobs }),
+        6 => (3..=9_usize).prop_map(|jobs| Step::Submit { jobs }),
         3 => Just(Step::TrySubmit),
         3 => Just(Step::Send),
         2 => Just(Step::DoSend),
@@ -123,7 +124,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Flush),
         1 => Just(Step::Pause),
         2 => Just(Step::Resume),
-        8 => (0..=12_u64).prop_map(Step::Advance),
+        10 => (1..=3_u64).prop_map(Step::Advance),
+        4 => (4..=12_u64).prop_map(Step::Advance),
         1 => (1_000..=31_000_u64).prop_map(Step::Advance),
         14 => (any::<usize>(), answers).prop_map(|(batch, answer)| Step::Answer(batch, answer)),
         5 => any::<usize>().prop_map(Step::Panic),
