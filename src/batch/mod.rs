@@ -3,13 +3,16 @@
 use std::{fmt, mem, ops::Deref, sync::Arc};
 
 use tokio::time::Instant;
+use tracing::Span;
 
 mod heartbeat;
+mod origins;
 mod outcomes;
 mod replies;
 mod slot;
 
 pub(crate) use heartbeat::Heartbeat;
+pub(crate) use origins::{Origin, Origins, origin};
 pub use outcomes::Outcomes;
 pub(crate) use outcomes::{Stray, Verdict};
 pub(crate) use replies::{Block, Blocks, Deliveries, Replies, Requester, SlotRef, Tally, contain, drop_each};
@@ -92,15 +95,29 @@ pub struct Batch<T> {
     trigger: Trigger,
     attempt: u32,
     heartbeat: Option<Arc<Heartbeat>>,
+    /// The spans that its jobs were submitted in.
+    origins: Vec<Span>,
 }
 
 impl<T> Batch<T> {
     pub(crate) fn new(jobs: Vec<T>, id: u64, trigger: Trigger, attempt: u32) -> Self {
-        Self { jobs, id, trigger, attempt, heartbeat: None }
+        Self { jobs, id, trigger, attempt, heartbeat: None, origins: Vec::new() }
     }
 
     pub(crate) fn set_heartbeat(&mut self, heartbeat: Option<Arc<Heartbeat>>) {
         self.heartbeat = heartbeat;
+    }
+
+    pub(crate) fn set_origins(&mut self, spans: Vec<Span>) {
+        self.origins = spans;
+    }
+
+    /// Links the batch's span and those that its jobs were submitted in, both ways.
+    pub(crate) fn link(&self, span: &Span) {
+        for origin in &self.origins {
+            span.follows_from(origin);
+            origin.follows_from(span);
+        }
     }
 
     /// Says that the processor is alive: the time-out counts from now. Cheap; without a time-out it does nothing.

@@ -22,6 +22,9 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::slot::Slot;
+use tracing::Span;
+
+use super::Origins;
 use crate::{
     JobError,
     job::{Job, JobId, JobIds, JobResult},
@@ -161,6 +164,7 @@ pub(crate) struct Replies<J: Job> {
     runs: SmallVec<[Run<J>; 2]>,
     requesters: Vec<Requester<J>>,
     len: usize,
+    origins: Option<Box<Origins>>,
 }
 
 impl<J: Job> Default for Replies<J> {
@@ -172,7 +176,7 @@ impl<J: Job> Default for Replies<J> {
 impl<J: Job> Replies<J> {
     /// None yet; requesters will be kept in this emptied buffer.
     pub(crate) fn with_buffer(requesters: Vec<Requester<J>>) -> Self {
-        Self { runs: SmallVec::new(), requesters, len: 0 }
+        Self { runs: SmallVec::new(), requesters, len: 0, origins: None }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -199,6 +203,26 @@ impl<J: Job> Replies<J> {
         match self.runs.last_mut() {
             Some(Run::Requesters { first, len }) if *first + u64::from(*len) == job.0 => *len += 1,
             _ => self.runs.push(Run::Requesters { first: job.0, len: 1 }),
+        }
+    }
+
+    /// The job of the last reply was submitted in this span.
+    #[cold]
+    pub(crate) fn push_origin(&mut self, job: JobId, span: Box<Span>) {
+        self.origins.get_or_insert_default().push(job, span);
+    }
+
+    /// The spans that the jobs were submitted in, each once.
+    #[inline]
+    pub(crate) fn origins(&self) -> Vec<Span> {
+        self.origins.as_ref().map_or_else(Vec::new, |origins| origins.spans())
+    }
+
+    /// These jobs go on by themselves, and their spans with them.
+    fn take_origins(&mut self, whole: &mut Option<Box<Origins>>) {
+        if let Some(whole) = whole {
+            let taken = whole.take(&self.ids());
+            self.origins = if taken.is_empty() { None } else { Some(Box::new(taken)) };
         }
     }
 
@@ -279,6 +303,7 @@ impl<J: Job> Replies<J> {
     /// Deals the replies out to batches, by their places. Each place is in one batch; one that is in none is `Lost`.
     pub(crate) fn deal(mut self, batches: &[Vec<usize>]) -> Vec<Self> {
         let runs = mem::take(&mut self.runs);
+        let mut origins = self.origins.take();
         let mut requesters = mem::take(&mut self.requesters).into_iter();
         let places = runs.iter().flat_map(|run| (0..run.len()).map(move |offset| (run, offset)));
         let mut places: Vec<_> = places
@@ -295,6 +320,7 @@ impl<J: Job> Replies<J> {
             for place in batch.iter().filter_map(|at| places.get_mut(*at)?.take()) {
                 replies.push(place);
             }
+            replies.take_origins(&mut origins);
             replies
         });
         let dealt = dealt.collect();
@@ -327,6 +353,9 @@ impl<J: Job> Replies<J> {
             }
         }
         self.len = 0;
+        let mut origins = self.origins.take();
+        taken.take_origins(&mut origins);
+        rest.take_origins(&mut origins);
         (taken, rest)
     }
 }

@@ -17,11 +17,11 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tracing::{debug, level_filters::LevelFilter, warn};
+use tracing::{Span, debug, level_filters::LevelFilter, warn};
 
 use crate::{
     ConfigError,
-    batch::{Block, Blocks, Replies, Requester, SlotRef, Trigger, contain},
+    batch::{Block, Blocks, Origin, Replies, Requester, SlotRef, Trigger, contain, origin},
     bell::Bell,
     config::CollectorConfig,
     dispatch::Sealed,
@@ -100,6 +100,7 @@ struct InLine<J: Job> {
     weight: u64,
     block: Arc<Block<J>>,
     at: u32,
+    origin: Origin,
 }
 
 /// Whether the actor should be told.
@@ -151,6 +152,21 @@ impl<J: Job> Intake<J> {
 
     /// Accepts the job, or puts it in line.
     pub(crate) fn submit(self: &Arc<Self>, job: J) -> Submit<J> {
+        match origin() {
+            None => self.submit_from(job, || None),
+            Some(span) => self.submit_in(span, job),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn submit_in(self: &Arc<Self>, span: Box<Span>, job: J) -> Submit<J> {
+        self.submit_from(job, || Some(span))
+    }
+
+    /// Made twice, so that nothing of a span is left where there is none.
+    #[inline]
+    fn submit_from(self: &Arc<Self>, job: J, origin: impl FnOnce() -> Origin) -> Submit<J> {
         let weight = self.weigh(&job);
         let mut state = self.state.lock();
         if state.closed {
@@ -161,7 +177,9 @@ impl<J: Job> Intake<J> {
         }
         let (block, at) = state.take_slot();
         if state.is_full() {
-            state.wait_in_line(job, weight, Arc::clone(&block), at);
+            let waiting =
+                InLine { id: block.id(at), job: Some(job), weight, block: Arc::clone(&block), at, origin: origin() };
+            state.line.push_back(waiting);
             drop(state);
             let line: Weak<Self> = Arc::downgrade(self);
             let slot = SlotRef::new(block, at);
@@ -170,6 +188,9 @@ impl<J: Job> Intake<J> {
         }
         let decision = state.decide(weight);
         state.replies.push_slot(&block, at);
+        if let Some(span) = origin() {
+            state.replies.push_origin(block.id(at), span);
+        }
         let news = state.join(job, decision);
         drop(state);
         self.accepted(SlotRef::new(block, at), news)
@@ -177,6 +198,20 @@ impl<J: Job> Intake<J> {
 
     /// Accepts the job, or hands it back.
     pub(crate) fn try_submit(&self, job: J) -> Result<Submit<J>, Rejected<J>> {
+        match origin() {
+            None => self.try_submit_from(job, || None),
+            Some(span) => self.try_submit_in(span, job),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_submit_in(&self, span: Box<Span>, job: J) -> Result<Submit<J>, Rejected<J>> {
+        self.try_submit_from(job, || Some(span))
+    }
+
+    #[inline]
+    fn try_submit_from(&self, job: J, origin: impl FnOnce() -> Origin) -> Result<Submit<J>, Rejected<J>> {
         let weight = self.weigh(&job);
         let mut state = self.state.lock();
         if let Some(reason) = state.refusal() {
@@ -187,13 +222,16 @@ impl<J: Job> Intake<J> {
         let (block, at) = state.take_slot();
         let decision = state.decide(weight);
         state.replies.push_slot(&block, at);
+        if let Some(span) = origin() {
+            state.replies.push_origin(block.id(at), span);
+        }
         let news = state.join(job, decision);
         drop(state);
         Ok(self.accepted(SlotRef::new(block, at), news))
     }
 
     /// Accepts a request's job, or answers at once. Returns whether the actor has news.
-    pub(crate) fn message(&self, job: J, requester: Requester<J>) -> News {
+    pub(crate) fn message(&self, job: J, origin: Origin, requester: Requester<J>) -> News {
         let weight = self.weigh(&job);
         let mut state = self.state.lock();
         if let Some(reason) = state.refusal() {
@@ -210,6 +248,9 @@ impl<J: Job> Intake<J> {
         let id = block.id(at);
         let decision = state.decide(weight);
         state.replies.push_requester(id, requester);
+        if let Some(span) = origin {
+            state.replies.push_origin(id, span);
+        }
         let news = state.join(job, decision);
         drop(state);
         self.announce(id, news);
@@ -234,6 +275,7 @@ impl<J: Job> Intake<J> {
         })
     }
 
+    #[inline]
     fn accepted(&self, slot: SlotRef<J>, news: News) -> Submit<J> {
         self.announce(slot.id(), news);
         Submit::accepted(slot)
@@ -346,6 +388,9 @@ impl<J: Job> Intake<J> {
             .map(|waiting| {
                 let mut replies = Replies::default();
                 replies.push_slot(&waiting.block, waiting.at);
+                if let Some(span) = waiting.origin {
+                    replies.push_origin(waiting.id, span);
+                }
                 (waiting.job, replies)
             })
             .collect()
@@ -454,18 +499,17 @@ impl<J: Job> State<J> {
         self.sealed.push(Sealed { jobs, replies, trigger, opened_at });
     }
 
-    fn wait_in_line(&mut self, job: J, weight: u64, block: Arc<Block<J>>, at: u32) {
-        self.line.push_back(InLine { id: block.id(at), job: Some(job), weight, block, at });
-    }
-
     /// Gives room to those in line, first come, first served.
     fn admit(&mut self, mut admitted: impl FnMut(JobId)) {
         while !self.is_full() {
-            let Some(InLine { job, weight, block, at, .. }) = self.line.pop_front() else { return };
+            let Some(InLine { job, weight, block, at, origin, .. }) = self.line.pop_front() else { return };
             match job {
                 Some(job) => {
                     let decision = self.decide(weight);
                     self.replies.push_slot(&block, at);
+                    if let Some(span) = origin {
+                        self.replies.push_origin(block.id(at), span);
+                    }
                     self.join(job, decision);
                     admitted(block.id(at));
                 }
@@ -474,16 +518,18 @@ impl<J: Job> State<J> {
         }
     }
 
-    fn leave_line(&mut self, id: JobId) -> Option<J> {
+    fn leave_line(&mut self, id: JobId) -> Option<(J, Origin)> {
         let position = self.line.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
-        let job = self.line[position].job.take()?;
+        let waiting = &mut self.line[position];
+        let job = waiting.job.take()?;
+        let origin = waiting.origin.take();
         self.left_line += 1;
         // Gaps are closed when they are half of the line, so leaving is cheap and nothing piles up.
         if self.left_line * 2 > self.line.len() {
             self.line.retain(|waiting| waiting.job.is_some());
             self.left_line = 0;
         }
-        Some(job)
+        Some((job, origin))
     }
 
     fn view(&self, due: Option<Instant>) -> View {

@@ -27,6 +27,7 @@ use super::{
     shutdown::ShutdownReport,
 };
 use crate::{
+    batch::{Origin, origin},
     job::{Job, JobEvent, JobId, JobResult, JobState},
     observe::Stats,
     processor::BatchProcessor,
@@ -53,17 +54,27 @@ use crate::{
 /// assert_eq!(addr.send(SubmitJob::new(Double(4))).await.unwrap().unwrap(), 8);
 /// # });
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SubmitJob<J> {
     job: J,
+    origin: Origin,
 }
 
 impl<J: Job> SubmitJob<J> {
     /// Submits this job.
     pub fn new(job: J) -> Self {
-        Self { job }
+        Self { job, origin: origin() }
     }
 }
+
+/// Two are equal when their jobs are.
+impl<J: PartialEq> PartialEq for SubmitJob<J> {
+    fn eq(&self, other: &Self) -> bool {
+        self.job == other.job
+    }
+}
+
+impl<J: Eq> Eq for SubmitJob<J> {}
 
 impl<J: Job> From<J> for SubmitJob<J> {
     fn from(job: J) -> Self {
@@ -79,6 +90,7 @@ impl<J: Job> Message for SubmitJob<J> {
 #[derive(Debug)]
 pub struct Admission<J: Job> {
     job: J,
+    origin: Origin,
     intake: Arc<Intake<J>>,
 }
 
@@ -87,13 +99,13 @@ impl<P: BatchProcessor> Handler<SubmitJob<P::Job>> for CollectorActor<P> {
 
     fn handle(&mut self, message: SubmitJob<P::Job>, ctx: &mut Context<Self>) -> Self::Result {
         self.count_message(ctx);
-        Admission { job: message.job, intake: Arc::clone(self.intake()) }
+        Admission { job: message.job, origin: message.origin, intake: Arc::clone(self.intake()) }
     }
 }
 
 impl<P: BatchProcessor> MessageResponse<CollectorActor<P>, SubmitJob<P::Job>> for Admission<P::Job> {
     fn handle(self, ctx: &mut Context<CollectorActor<P>>, sender: Option<OneshotSender<JobResult<P::Job>>>) {
-        if self.intake.message(self.job, sender) == News::Some {
+        if self.intake.message(self.job, self.origin, sender) == News::Some {
             make_way(ctx);
         }
     }

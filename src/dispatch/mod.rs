@@ -401,6 +401,7 @@ impl<J: Job> Dispatch<J> {
         let id = FlightId(self.handed_out);
         let heartbeat = self.rules.timeout.map(|_| Arc::new(Heartbeat::new(now)));
         batch.set_heartbeat(heartbeat.clone());
+        batch.set_origins(replies.origins());
         let probe = self.circuit.as_mut().and_then(Circuit::sent);
         self.flights.push(Flight {
             id,

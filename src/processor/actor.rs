@@ -84,6 +84,7 @@ impl<P: BatchProcessor> Handler<Assignment<P::Job>> for ProcessorActor<P> {
         let Some(processor) = self.processor.take() else { return };
         let Some(batch) = assignment.start() else { return };
         let span = self.batch_span(batch);
+        batch.link(&span);
         let worked = work(processor, assignment).instrument(span).into_actor(self).map(|processor, act, ctx| {
             act.processor = processor;
             if act.processor.is_none() {
