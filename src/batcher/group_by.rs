@@ -94,8 +94,8 @@ mod tests {
     #[test]
     fn groups_come_in_the_order_in_which_their_keys_first_appear() {
         let batchers = Batchers::<(u8, &str)>::new().group_by_ref(|job| job.1);
-        let batches = batchers.arrange(vec![(1, "b"), (2, "a"), (3, "b"), (4, "c"), (5, "a")]);
-        assert_eq!(batches, [vec![(1, "b"), (3, "b")], vec![(2, "a"), (5, "a")], vec![(4, "c")]]);
+        let groups = batchers.arrange(vec![(1, "b"), (2, "a"), (3, "b"), (4, "c"), (5, "a")]);
+        assert_eq!(groups, [vec![(1, "b"), (3, "b")], vec![(2, "a"), (5, "a")], vec![(4, "c")]]);
     }
 
     #[test]

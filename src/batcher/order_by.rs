@@ -55,8 +55,13 @@ mod tests {
 
     #[test]
     fn a_key_whose_order_is_nonsense_loses_nothing() {
-        #[derive(PartialEq, Eq, PartialOrd)]
+        #[derive(PartialEq, Eq)]
         struct Nonsense(u32);
+        impl PartialOrd for Nonsense {
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
         impl Ord for Nonsense {
             fn cmp(&self, other: &Self) -> std::cmp::Ordering {
                 (self.0.wrapping_mul(2_654_435_761)).cmp(&other.0.rotate_left(13))
