@@ -222,7 +222,8 @@ fn a_subscriber_that_does_not_keep_up_loses_events_and_no_job_waits_for_it() {
         desk.next().await.complete();
         reply.await.unwrap();
         quiet().await;
-        assert_eq!(events.lock().unwrap().len() as u64 + jobs.stats().await.unwrap().lost_events, told + 3);
+        let lost_events = jobs.stats().await.unwrap().lost_events;
+        assert_eq!(events.lock().unwrap().len() as u64 + lost_events, told + 3);
         assert!(*missed.lock().unwrap() >= lost, "the subscriber knows of the gap");
 
         // One that has ended is forgotten.
@@ -245,10 +246,10 @@ impl Handler<Hold> for Log {
     type Result = ();
 
     fn handle(&mut self, hold: Hold, ctx: &mut Context<Self>) {
-        let held = async {
+        let released = async {
             let _ = hold.0.await;
         };
-        ctx.wait(held.into_actor(self));
+        ctx.wait(released.into_actor(self));
     }
 }
 
