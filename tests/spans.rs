@@ -5,6 +5,7 @@ mod support;
 use std::{
     cell::RefCell,
     collections::BTreeSet,
+    fmt::{self, Write},
     sync::{Arc, Mutex},
 };
 
@@ -37,9 +38,9 @@ thread_local! {
 struct Name(String);
 
 impl Visit for Name {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if ["id", "attempt"].contains(&field.name()) {
-            self.0 += &format!(" {value:?}");
+            let _ = write!(self.0, " {value:?}");
         }
     }
 }
