@@ -167,14 +167,15 @@ fn a_limit_settles_what_a_hung_local_worker_keeps() {
     });
 }
 
-/// Blocks its thread until the test says that it may go on.
-struct Blocking(Arc<Mutex<mpsc::Receiver<()>>>);
+/// Says that it has begun, and blocks its thread until the test says that it may go on.
+struct Blocking(mpsc::Sender<()>, Arc<Mutex<mpsc::Receiver<()>>>);
 
 impl BatchProcessor for Blocking {
     type Job = Tenfold;
 
     async fn process(&mut self, batch: &Batch<Tenfold>) -> Result<Outcomes<Tenfold>, Broken> {
-        let _ = self.0.lock().unwrap().recv();
+        let _ = self.0.send(());
+        let _ = self.1.lock().unwrap().recv();
         Ok(Outcomes::each(batch.iter().map(tenfold)))
     }
 }
@@ -182,15 +183,18 @@ impl BatchProcessor for Blocking {
 #[test]
 fn a_limit_settles_what_a_blocked_thread_keeps_and_its_late_answer_is_nobodys() {
     real_time(async || {
-        let (go_on, may_go_on) = mpsc::channel();
+        let ((begin, has_begun), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel());
         let may_go_on = Arc::new(Mutex::new(may_go_on));
-        let jobs = Collector::builder(move || Blocking(Arc::clone(&may_go_on)))
+        let jobs = Collector::builder(move || Blocking(begin.clone(), Arc::clone(&may_go_on)))
             .workers(Workers::threads(1))
             .max_size(1)
             .start()
             .unwrap();
         let ledger = Ledger::new(&jobs);
         let replies = submit(&ledger, 0..3);
+        while has_begun.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
         let report = jobs.shutdown(Shutdown::drain().within(ms(20))).await.unwrap();
         assert_eq!((report.completed, report.shut_down), (0, 3));
         assert!(report.elapsed >= ms(20));
