@@ -9,6 +9,7 @@
 
 use std::{
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
@@ -246,7 +247,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
             }
             Order::Settle { replies, verdict, jobs, past } => {
                 let (count, attempts) = (replies.len(), past.attempts);
-                debug!(collector, jobs = count, attempts, error = ?verdict.whole_failure(), "settled");
+                debug!(collector, jobs = count, attempts, error = ?Shown(verdict.whole_failure()), "settled");
                 self.settle(replies, verdict, jobs, past, now);
             }
             Order::Cancel { worker, flight } => {
@@ -616,6 +617,16 @@ impl<P: BatchProcessor> CollectorActor<P> {
             actor.pump(ctx);
         });
         self.alarm = Some((due, handle));
+    }
+}
+
+/// A user's error, for the log: a panic of its `Debug` ends here, and not with the actor.
+struct Shown<E>(E);
+
+impl<E: fmt::Debug> fmt::Debug for Shown<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = catch_unwind(AssertUnwindSafe(|| format!("{:?}", self.0)));
+        f.write_str(text.as_deref().unwrap_or("(its Debug panicked)"))
     }
 }
 
