@@ -3,7 +3,7 @@
 #![cfg(feature = "test-util")]
 
 use std::{
-    mem,
+    fmt, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Wake},
@@ -59,7 +59,7 @@ impl Job for Arm {
 }
 
 /// Takes a bomb without dropping it.
-fn disarm<E: std::fmt::Debug>(reply: Result<Bomb, E>) {
+fn disarm<E: fmt::Debug>(reply: Result<Bomb, E>) {
     mem::forget(reply.unwrap());
 }
 
@@ -286,6 +286,49 @@ fn a_waker_that_panics_keeps_no_neighbour_from_its_reply() {
         }
         assert_eq!(replies.pop().unwrap().await.unwrap(), 30);
         assert!(join_all(replies).await.iter().all(Result::is_ok));
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+/// An error that cannot be shown.
+struct Unspeakable;
+
+impl fmt::Debug for Unspeakable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("no debug")
+    }
+}
+
+impl fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("no display")
+    }
+}
+
+#[derive(Clone)]
+struct Whisper;
+
+impl Job for Whisper {
+    type Output = ();
+    type Error = Unspeakable;
+}
+
+#[test]
+fn an_error_whose_debug_and_display_panic_reaches_its_callers_also_where_everything_is_logged() {
+    paused(async || {
+        let _ = env_logger::builder().is_test(true).filter_level(log::LevelFilter::Trace).try_init();
+        let script =
+            Script::new(|_: &Whisper| Err(Unspeakable)).fail_at(1, Unspeakable).fail_prepare_at(1, Unspeakable);
+        let jobs = Collector::builder(script.factory()).max_size(2).workers(Workers::local(1)).start().unwrap();
+        quiet().await;
+        let ledger = Ledger::new(&jobs);
+        // All jobs of a batch, each for itself, and one that nobody waits for.
+        for _ in 0..2 {
+            let replies = join_all([ledger.submit(Whisper), ledger.submit(Whisper)]).await;
+            assert!(replies.iter().all(|reply| matches!(reply, Err(JobError::Failed(_)))));
+        }
+        ledger.do_send(&jobs.recipient(), Whisper);
+        jobs.shutdown(Shutdown::drain()).await.unwrap();
         balanced(&ledger, &jobs).await;
     });
 }
