@@ -17,6 +17,8 @@
 //! Whatever a policy says: `max_size` caps the batch, a collector that has become full sends what it has, and `Flush` and a
 //! shutdown send it at once. Jobs whose batch has left still wait for a worker, and while the collector is paused.
 //!
+//! `docs/batching.md` in the repository draws what each of them does; [`replay`] says what it would do with your jobs.
+//!
 //! # One of your own
 //!
 //! A policy runs under the collector's lock, so it must be quick, and **it must not call the collector**: that would wait for
@@ -72,6 +74,7 @@ mod fixed_interval;
 mod gauge;
 mod idle;
 mod or;
+pub mod replay;
 mod size_or_interval;
 mod strategy;
 mod weight;

@@ -1,0 +1,196 @@
+//! The virtual collector: it jumps from event to event.
+//!
+//! Invariants:
+//! - `cuts` hold the jobs up to `first`, the open batch those from `first` on.
+//! - A batch is in `ready` or in `busy` from the moment it leaves until it is done.
+//! - Nothing happens before `wake` but that a job comes.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{Cut, Moment, Setting};
+use crate::{
+    batch::Trigger,
+    flush::{Arrival, Decision, FlushPolicy, OnFree, OpenBatch, Timing},
+};
+
+pub(super) struct Machine<'a, P, W> {
+    policy: P,
+    reads_clock: bool,
+    setting: &'a Setting,
+    watch: W,
+    start: Instant,
+    now: Duration,
+    /// When something happens next, if no job comes before.
+    wake: Option<Duration>,
+    open: OpenBatch,
+    /// The open batch's first job.
+    first: usize,
+    opened: Duration,
+    /// When the last job came.
+    last: Duration,
+    cuts: Vec<Cut>,
+    /// When each batch was opened.
+    openings: Vec<Duration>,
+    /// Batches that wait for a worker.
+    ready: VecDeque<usize>,
+    /// Until when, where, and with which batch.
+    busy: BinaryHeap<Reverse<(Duration, usize, usize)>>,
+    /// Seats of the workers that are free; the first one sits foremost.
+    free: BinaryHeap<Reverse<usize>>,
+    started: usize,
+}
+
+impl<'a, P: FlushPolicy, W: FnMut(Moment<'_, P>)> Machine<'a, P, W> {
+    /// An `Instant` so much later exists on every platform.
+    const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+    pub(super) fn new(mut policy: P, setting: &'a Setting, watch: W) -> Self {
+        let start = Instant::now();
+        policy.start(start);
+        Self {
+            reads_clock: policy.reads_clock(),
+            policy,
+            setting,
+            watch,
+            start,
+            now: Duration::ZERO,
+            wake: None,
+            open: OpenBatch { idle: true, ..OpenBatch::default() },
+            first: 0,
+            opened: Duration::ZERO,
+            last: Duration::ZERO,
+            cuts: Vec::new(),
+            openings: Vec::new(),
+            ready: VecDeque::new(),
+            busy: BinaryHeap::new(),
+            free: (0..setting.workers.max(1)).map(Reverse).collect(),
+            started: 0,
+        }
+    }
+
+    /// What happens until this time, and all that happens with it, unless it is now: what comes together, comes first.
+    pub(super) fn run_to(&mut self, time: Duration) {
+        if time <= self.now {
+            return;
+        }
+        while let Some(wake) = self.wake.filter(|wake| *wake <= time) {
+            self.now = self.now.max(wake);
+            self.settle();
+        }
+        self.now = time;
+    }
+
+    pub(super) fn arrive(&mut self, weight: u64) {
+        let job = Arrival { weight, at: self.reads_clock.then(|| self.instant()) };
+        let decision = match self.policy.on_job(&self.open, &job) {
+            Decision::SendThenAdd(_) if self.open.jobs == 0 => Decision::Add,
+            Decision::SendThenAdd(trigger) => {
+                self.cut(trigger);
+                self.policy.on_job(&self.open, &job)
+            }
+            decision => decision,
+        };
+        self.last = self.now;
+        if self.open.jobs == 0 {
+            self.open.opened_at = Some(self.instant());
+            self.opened = self.now;
+        }
+        self.open.jobs += 1;
+        self.open.weight = self.open.weight.saturating_add(weight);
+        self.open.last_at = job.at;
+        match decision {
+            Decision::AddAndSend(trigger) => self.cut(trigger),
+            _ if self.open.jobs >= self.setting.max_size => self.cut(Trigger::Size),
+            // What a free worker wants, and what is due, is seen at once.
+            _ if self.open.jobs == 1 => self.wake = Some(self.now),
+            _ => {}
+        }
+    }
+
+    /// Everything has come: what is under way goes on to its end, and the rest is drained.
+    pub(super) fn end(mut self) -> Vec<Cut> {
+        self.run_to(Duration::MAX);
+        self.now = self.cuts.iter().map(|cut| cut.done).max().unwrap_or_default().max(self.last);
+        self.cut(Trigger::Drain);
+        self.run_to(Duration::MAX);
+        self.cuts
+    }
+
+    fn instant(&self) -> Instant {
+        self.start + self.now.min(Self::LONGEST)
+    }
+
+    fn cut(&mut self, trigger: Trigger) {
+        if self.open.jobs == 0 {
+            return;
+        }
+        let jobs = self.first..self.first + self.open.jobs;
+        self.first = jobs.end;
+        self.ready.push_back(self.cuts.len());
+        self.openings.push(self.opened);
+        let (left, later) = (self.now, Duration::MAX);
+        self.cuts.push(Cut { jobs, trigger, left, started: later, done: later, worker: 0 });
+        self.open = OpenBatch { idle: false, ..OpenBatch::default() };
+        self.wake = Some(self.now);
+    }
+
+    /// All that happens at this moment; then it is known what comes next.
+    fn settle(&mut self) {
+        loop {
+            let before = (self.cuts.len(), self.ready.len(), self.busy.len());
+            self.finish();
+            if self.due().is_some_and(|due| due <= self.now) {
+                self.cut(Trigger::Interval);
+            }
+            self.hand_out();
+            self.open.idle = self.ready.is_empty() && !self.free.is_empty();
+            if self.open.idle && self.open.jobs > 0 && self.policy.on_free(&self.open) == OnFree::Send {
+                self.cut(Trigger::Idle);
+            }
+            if before == (self.cuts.len(), self.ready.len(), self.busy.len()) {
+                break;
+            }
+        }
+        (self.watch)(Moment { policy: &self.policy, open: &self.open, idle: self.open.idle });
+        let done = self.busy.peek().map(|Reverse((done, ..))| *done);
+        self.wake = [self.due(), done].into_iter().flatten().min();
+    }
+
+    fn finish(&mut self) {
+        while let Some(&Reverse((done, worker, cut))) = self.busy.peek()
+            && done <= self.now
+        {
+            self.busy.pop();
+            self.free.push(Reverse(worker));
+            let Cut { jobs, started, .. } = &self.cuts[cut];
+            let (waited, took) = (started.saturating_sub(self.openings[cut]), done.saturating_sub(*started));
+            self.policy.on_done(&Timing { jobs: jobs.len(), waited, took });
+        }
+    }
+
+    fn hand_out(&mut self) {
+        while !self.ready.is_empty()
+            && let Some(Reverse(worker)) = self.free.pop()
+            && let Some(at) = self.ready.pop_front()
+        {
+            let cut = &mut self.cuts[at];
+            let took = self.setting.cost.of(self.started, cut.jobs.len());
+            (cut.started, cut.done, cut.worker) = (self.now, self.now.saturating_add(took), worker);
+            self.busy.push(Reverse((cut.done, worker, at)));
+            self.started += 1;
+        }
+    }
+
+    /// When the open batch leaves by time, its alarm being late.
+    fn due(&self) -> Option<Duration> {
+        self.open.opened_at?;
+        let due = self.policy.due(&self.open)?.saturating_duration_since(self.start);
+        Some(due.saturating_add(self.setting.late))
+    }
+}
