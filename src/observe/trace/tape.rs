@@ -34,6 +34,18 @@ struct Reel {
     over: bool,
 }
 
+impl Reel {
+    /// What there is no room for is counted.
+    fn has_room(&mut self) -> bool {
+        let has_room = self.piece.len() < Tape::LONGEST && !self.over;
+        if !has_room {
+            self.lost += 1;
+            self.piece.lost += 1;
+        }
+        has_room
+    }
+}
+
 /// What is to be written.
 #[derive(Default)]
 pub(super) struct Piece {
@@ -58,7 +70,7 @@ impl Tape {
     /// The clock is read under the lock, so that times are in order.
     pub(super) fn arrival(&self) {
         let mut reel = self.reel.lock();
-        if self.has_room(&mut reel) {
+        if reel.has_room() {
             reel.piece.arrivals.push(Instant::now());
             self.pushed(&reel);
         }
@@ -66,19 +78,10 @@ impl Tape {
 
     pub(super) fn batch(&self, batch: BatchLine) {
         let mut reel = self.reel.lock();
-        if self.has_room(&mut reel) {
+        if reel.has_room() {
             reel.piece.batches.push(batch);
             self.pushed(&reel);
         }
-    }
-
-    fn has_room(&self, reel: &mut Reel) -> bool {
-        let has_room = reel.piece.len() < Self::LONGEST && !reel.over;
-        if !has_room {
-            reel.lost += 1;
-            reel.piece.lost += 1;
-        }
-        has_room
     }
 
     #[inline]
