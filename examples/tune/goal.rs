@@ -7,6 +7,7 @@ use actix_batch::{CollectorConfig, Strategy};
 use crate::{
     options::Options,
     replays::{Replayed, Replays},
+    summary::Summary,
     table,
 };
 
@@ -18,19 +19,15 @@ pub(crate) struct Goal {
 }
 
 impl Goal {
-    pub(crate) fn of(options: &Options, replays: &Replays, recorded: &CollectorConfig) -> Self {
-        let as_recorded = replays.of(recorded).map(|replayed| replayed.summary.p99);
-        match (options.p99, options.fewest_calls, as_recorded) {
-            (Some(p99), ..) => Self {
-                p99: Some(p99),
-                said: format!("the fewest calls with a p99 of {} at the most", table::time(p99)),
-            },
-            (None, false, Some(p99)) => Self {
-                p99: Some(p99),
-                said: "the fewest calls without a longer p99 than with the recorded settings".to_owned(),
-            },
-            _ => Self { p99: None, said: "the fewest calls, however long jobs take".to_owned() },
-        }
+    pub(crate) fn of(options: &Options, as_recorded: &Summary) -> Self {
+        let (p99, said) = match (options.p99, options.fewest_calls) {
+            (Some(p99), _) => (Some(p99), format!("the fewest calls with a p99 of {} at the most", table::time(p99))),
+            (None, true) => (None, "the fewest calls, however long jobs take".to_owned()),
+            (None, false) => {
+                (Some(as_recorded.p99), "the fewest calls without a longer p99 than as recorded".to_owned())
+            }
+        };
+        Self { p99, said }
     }
 
     /// What is on the front is the best for some goal, so only that is looked at.

@@ -62,9 +62,14 @@ fn tune(options: &Options) -> Result<(), TuneError> {
     let begin = Instant::now();
     let grid = grid::settings(&trace.config, options.p99);
     let replays = Replays::run(&grid, &setting, &trace.jobs);
-    table::settings(&replays, &trace.config, &Summary::recorded(&trace));
-    table::took(&replays, trace.jobs.len(), begin.elapsed());
-    Goal::of(options, &replays, &trace.config).recommend(&replays);
+    let took = begin.elapsed();
+    let recorded = Summary::recorded(&trace);
+    let replayed = replays.of(&trace.config).filter(|_| !trace.own_policy);
+    table::recorded(&trace.config, &recorded, replayed);
+    table::settings(&replays);
+    table::took(&replays, trace.jobs.len(), took);
+    // The same replay as its rivals, where there is one.
+    Goal::of(options, replayed.map_or(&recorded, |replayed| &replayed.summary)).recommend(&replays);
     Ok(())
 }
 

@@ -37,18 +37,21 @@ pub(crate) fn head(trace: &Trace, setting: &Setting) {
         println!("{} jobs and batches are missing: the disk could not keep up", trace.lost);
     }
     if trace.own_policy {
-        println!(
-            "it was recorded with a policy of its own: the settings below `as recorded` are not those that it had"
-        );
+        println!("it was recorded with a policy of its own: its size and interval below may mean nothing");
     }
 }
 
-pub(crate) fn settings(replays: &Replays, config: &CollectorConfig, recorded: &Summary) {
+/// What happened, and beside it what the replay makes of the same settings: so far it can be trusted.
+pub(crate) fn recorded(config: &CollectorConfig, recorded: &Summary, replayed: Option<&Replayed>) {
     println!("\n{HEAD}");
     println!("   {}", line("as recorded", config, recorded));
-    if let Some(replayed) = replays.of(config) {
-        println!("   {}\n", line("the same, replayed", config, &replayed.summary));
+    if let Some(replayed) = replayed {
+        println!("   {}", line("the same, replayed", config, &replayed.summary));
     }
+}
+
+pub(crate) fn settings(replays: &Replays) {
+    println!();
     let mut before: Option<&Replayed> = None;
     for replayed in &replays.all {
         if before.is_some_and(|before| is_no_other(before, replayed)) {

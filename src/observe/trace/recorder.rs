@@ -17,7 +17,10 @@ use super::{
     BatchLine, Header, Line, TraceError, micros,
     tape::{Piece, Tape},
 };
-use crate::{CollectorConfig, JobId, ShutdownReport, observe, observe::Observer};
+use crate::{
+    CollectorConfig, JobId, ShutdownReport,
+    observe::{Observer, Outcome},
+};
 
 /// Records when jobs come and how batches go, as lines of JSON in a file: a [`Trace`](super::Trace) (feature `record`).
 ///
@@ -76,23 +79,19 @@ impl TraceRecorder {
     /// [`TraceError::Io`] where no file can be written or no thread started; [`TraceError::NoTrace`] for a file that is there and
     /// is no trace: it is left alone.
     pub fn create(path: impl AsRef<Path>, config: &CollectorConfig) -> Result<Self, TraceError> {
-        Self::begin(path.as_ref(), &Header::new(config, false))
+        Self::create_for(path.as_ref(), config, false)
     }
 
     /// As [`create`](Self::create), for a policy that the configuration does not know.
     pub(crate) fn create_for(path: &Path, config: &CollectorConfig, own_policy: bool) -> Result<Self, TraceError> {
-        Self::begin(path, &Header::new(config, own_policy))
+        Ok(Self::write_to(open(path)?, Header::new(config, own_policy))?)
     }
 
-    fn begin(path: &Path, header: &Header) -> Result<Self, TraceError> {
-        Ok(Self::write_to(open(path)?, header)?)
-    }
-
-    pub(super) fn write_to(file: impl Write + Send + 'static, header: &Header) -> io::Result<Self> {
+    pub(super) fn write_to(file: impl Write + Send + 'static, header: Header) -> io::Result<Self> {
         let start = Instant::now();
         let collector = header.config.name.clone();
         let mut writer = Writer { file, start, line: Vec::new() };
-        writer.push(&Line::Trace(Header { config: header.config.clone(), ..*header }))?;
+        writer.push(&Line::Trace(header))?;
         writer.write()?;
         let tape = Arc::new(Tape::default());
         let writers = Arc::clone(&tape);
@@ -126,7 +125,7 @@ impl Observer for TraceRecorder {
         self.tape.arrival();
     }
 
-    fn outcome(&self, _: &str, outcome: &observe::Outcome) {
+    fn outcome(&self, _: &str, outcome: &Outcome) {
         self.tape.batch(BatchLine::new(outcome, self.start.elapsed()));
     }
 

@@ -56,7 +56,7 @@ fn drained(recorder: &TraceRecorder) {
 #[test]
 fn what_is_recorded_is_read_back() {
     let disk = Disk::default();
-    let recorder = TraceRecorder::write_to(disk.clone(), &header()).unwrap();
+    let recorder = TraceRecorder::write_to(disk.clone(), header()).unwrap();
     accept(&recorder, 2_500);
     recorder.outcome("", &outcome(1, 1_000));
     recorder.outcome("", &outcome(0, 1_500));
@@ -74,7 +74,7 @@ fn what_is_recorded_is_read_back() {
 #[test]
 fn the_end_of_a_shutdown_and_of_the_recorder_finds_everything_written() {
     let disk = Disk::default();
-    let recorder = TraceRecorder::write_to(disk.clone(), &header()).unwrap();
+    let recorder = TraceRecorder::write_to(disk.clone(), header()).unwrap();
     for jobs in 1..4 {
         accept(&recorder, 1);
         drained(&recorder);
@@ -87,10 +87,9 @@ fn the_end_of_a_shutdown_and_of_the_recorder_finds_everything_written() {
 
 #[test]
 fn a_disk_that_is_full_ends_the_recording_and_what_is_lost_is_counted() {
-    let header = header();
-    let begin = serde_json::to_vec(&Line::Trace(Header { config: header.config.clone(), ..header })).unwrap().len() + 1;
+    let begin = serde_json::to_vec(&Line::Trace(header())).unwrap().len() + 1;
     let disk = Disk { full_at: Some(begin + 20), ..Disk::default() };
-    let recorder = TraceRecorder::write_to(disk.clone(), &header).unwrap();
+    let recorder = TraceRecorder::write_to(disk.clone(), header()).unwrap();
     accept(&recorder, 5_000);
     recorder.outcome("", &outcome(0, 5_000));
     drained(&recorder);
@@ -105,7 +104,7 @@ fn a_disk_that_is_full_ends_the_recording_and_what_is_lost_is_counted() {
 fn a_disk_that_hangs_makes_nobody_wait_and_what_does_not_fit_is_counted() {
     let (release, held) = mpsc::channel();
     let disk = Disk { held: Some(Arc::new(Mutex::new(held))), ..Disk::default() };
-    let recorder = TraceRecorder::write_to(disk.clone(), &header()).unwrap();
+    let recorder = TraceRecorder::write_to(disk.clone(), header()).unwrap();
     // The writer takes a part of it at most once, and hangs.
     accept(&recorder, 3 << 20);
     let lost = recorder.lost();
