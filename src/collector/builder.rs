@@ -521,7 +521,7 @@ impl<P: BatchProcessor> Builder<P> {
         let states = [RandomState::new(), RandomState::new()];
         let fingerprint = move |job: &P::Job| {
             let [high, low] = [&states[0], &states[1]].map(|state| u128::from(state.hash_one(job)));
-            Some(high << 64 | low)
+            (high << 64) | low
         };
         let remembered = Remembered { time_to_live, fingerprint: Box::new(fingerprint) };
         self.keying.idempotence =

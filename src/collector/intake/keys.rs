@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::sharing::{Memory, Shared};
+use super::sharing::{Memory, Shared, Sharing};
 use crate::{
     ConfigError, JobError,
     batch::{Keys, SharedKey, Terms},
@@ -40,9 +40,12 @@ pub(crate) struct SharingRules<J: Job> {
     pub(crate) memory: Option<Remembered<J>>,
 }
 
+/// Says what a job holds, in a number that no other content has.
+pub(crate) type Fingerprint<J> = Box<dyn Fn(&J) -> u128 + Send + Sync>;
+
 pub(crate) struct Remembered<J> {
     pub(crate) time_to_live: Duration,
-    pub(crate) fingerprint: Box<dyn Fn(&J) -> Option<u128> + Send + Sync>,
+    pub(crate) fingerprint: Fingerprint<J>,
 }
 
 impl<J: Job> Default for Keying<J> {
@@ -96,13 +99,12 @@ impl<J: Job> Keying<J> {
         self.idempotence.as_ref().or(self.coalescing.as_ref())
     }
 
-    /// How outcomes are remembered; outer `None`: nobody shares.
-    pub(super) fn memory(&self) -> Option<Option<Memory>> {
-        let memory = |rules: &SharingRules<J>| {
-            let Remembered { time_to_live, .. } = *rules.memory.as_ref()?;
-            Some(Memory { time_to_live, most: self.max_outcomes })
-        };
-        self.sharing().map(memory)
+    /// Where those who share are kept, if anybody does.
+    pub(super) fn new_sharing(&self) -> Option<Box<Sharing<J>>> {
+        let remembered = self.sharing()?.memory.as_ref();
+        let memory =
+            remembered.map(|remembered| Memory { time_to_live: remembered.time_to_live, most: self.max_outcomes });
+        Some(Box::new(Sharing::new(memory)))
     }
 
     pub(super) fn keys(&self, job: &J, terms: &Terms) -> Keys {
@@ -139,7 +141,7 @@ impl<J: Job> SharingRules<J> {
             None => Some(SharedKey { key: key(), fingerprint: None }),
             Some(remembered) => {
                 let fingerprint = catch_unwind(AssertUnwindSafe(|| (remembered.fingerprint)(job)));
-                Some(SharedKey { key: key(), fingerprint: fingerprint.unwrap_or_default() })
+                Some(SharedKey { key: key(), fingerprint: fingerprint.ok() })
             }
         }
     }

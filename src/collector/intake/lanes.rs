@@ -75,7 +75,7 @@ pub(super) struct Aside<J: Job> {
 
 /// All that are not in hand.
 pub(super) struct Lanes<J: Job> {
-    lanes: HashMap<Lane, Aside<J>>,
+    open: HashMap<Lane, Aside<J>>,
     by_use: BTreeMap<u64, Lane>,
     by_due: BTreeMap<(Instant, u64), Lane>,
     by_urgency: BTreeMap<(Reverse<Priority>, u64), Lane>,
@@ -86,7 +86,7 @@ pub(super) struct Lanes<J: Job> {
 impl<J: Job> Default for Lanes<J> {
     fn default() -> Self {
         Self {
-            lanes: HashMap::new(),
+            open: HashMap::new(),
             by_use: BTreeMap::new(),
             by_due: BTreeMap::new(),
             by_urgency: BTreeMap::new(),
@@ -98,26 +98,26 @@ impl<J: Job> Default for Lanes<J> {
 
 impl<J: Job> Lanes<J> {
     pub(super) fn len(&self) -> usize {
-        self.lanes.len()
+        self.open.len()
     }
 
     pub(super) fn is_open(&self, lane: &Lane) -> bool {
-        self.lanes.contains_key(lane)
+        self.open.contains_key(lane)
     }
 
     /// Whether this job is in the open batch.
     pub(super) fn has(&self, lane: &Lane, job: JobId) -> bool {
-        self.lanes.get(lane).is_some_and(|aside| aside.open.replies.ids().contains(job))
+        self.open.get(lane).is_some_and(|aside| aside.open.replies.ids().contains(job))
     }
 
     /// The open batches, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Open<J>> {
-        self.lanes.values().map(|aside| &aside.open)
+        self.open.values().map(|aside| &aside.open)
     }
 
     /// Takes an open batch in hand: the one that is there, or a new one.
     pub(super) fn take(&mut self, lane: Lane) -> Aside<J> {
-        let Some(aside) = self.lanes.remove(&lane) else {
+        let Some(aside) = self.open.remove(&lane) else {
             self.opened += 1;
             let (seen, due, number) = (OpenBatch::default(), None, self.opened);
             return Aside { open: Open::of(lane), seen, due, number, used: 0 };
@@ -140,7 +140,7 @@ impl<J: Job> Lanes<J> {
         if let Some(due) = aside.due {
             self.by_due.insert((due, aside.number), lane.clone());
         }
-        self.lanes.insert(lane.clone(), aside);
+        self.open.insert(lane.clone(), aside);
     }
 
     pub(super) fn least_recently_used(&self) -> Option<Lane> {

@@ -38,7 +38,7 @@ mod state;
 pub(crate) use keys::{Keying, Remembered, SharingRules};
 use line::Waiting;
 use sequences::Sequences;
-use sharing::{Shared, Sharing};
+use sharing::Shared;
 use state::{Comer, Entry, Gathering, State};
 
 pub(crate) struct Intake<J: Job> {
@@ -114,7 +114,7 @@ impl<J: Job> Intake<J> {
         let gathering = Gathering {
             max_partitions: keying.max_partitions,
             sequences: keying.sequence.as_ref().map(|_| Box::new(Sequences::default())),
-            sharing: keying.memory().map(|memory| Box::new(Sharing::new(memory))),
+            sharing: keying.new_sharing(),
         };
         let state = State::new(config.max_pending, gauge, gathering);
         let keying = if keying.is_off() { None } else { Some(Box::new(keying)) };
@@ -363,7 +363,9 @@ impl<J: Job> Intake<J> {
         if panics > 0 {
             warn!(collector = &*self.collector, panics, "the flush policy panicked: what was open was sent");
         }
-        late.into_iter().for_each(|waiting| self.turn_away(waiting.turned_away(), Reason::Expired));
+        for waiting in late {
+            self.turn_away(waiting.turned_away(), Reason::Expired);
+        }
         view
     }
 
@@ -469,7 +471,9 @@ impl<J: Job> Intake<J> {
             line.push(waiting);
         }
         drop(state);
-        line.into_iter().for_each(|waiting| self.turn_away(waiting.turned_away(), Reason::ShutDown));
+        for waiting in line {
+            self.turn_away(waiting.turned_away(), Reason::ShutDown);
+        }
     }
 
     /// Nobody waits for those before him any more: all that is here leaves.

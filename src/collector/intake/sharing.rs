@@ -144,11 +144,8 @@ impl<J: Job> Sharing<J> {
 /// Whether a processor may have seen the job: what was never sent may be submitted again under the same key.
 fn is_an_outcome<J: Job>(reply: &JobResult<J>) -> bool {
     use crate::JobError::{Abandoned, CircuitOpen, Expired, KeyConflict, NoWorkers, Overloaded, ShutDown, TooLarge};
-    match reply {
-        Ok(_) => true,
-        Err(Abandoned | CircuitOpen { .. } | Expired | KeyConflict | NoWorkers | Overloaded | ShutDown | TooLarge) => {
-            false
-        }
-        Err(_) => true,
-    }
+    !matches!(
+        reply,
+        Err(Abandoned | CircuitOpen { .. } | Expired | KeyConflict | NoWorkers | Overloaded | ShutDown | TooLarge)
+    )
 }
