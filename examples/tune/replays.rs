@@ -10,7 +10,7 @@ use std::{
 
 use actix_batch::{
     CollectorConfig,
-    flush::replay::{Incoming, Setting, replay},
+    flush::replay::{Incoming, Setting},
 };
 
 use crate::{grid, summary::Summary};
@@ -36,8 +36,7 @@ impl Replays {
         let work = || {
             while let (at, Some(config)) = take(grid, &next) {
                 let setting = Setting { max_size: config.max_size, ..setting.clone() };
-                let cuts = replay(config.policy(), &setting, jobs);
-                let summary = Summary::predicted(jobs, &cuts, setting.workers);
+                let summary = Summary::predicted(config.policy(), &setting, jobs);
                 let replayed = Replayed { config: config.clone(), summary, best: false };
                 done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((at, replayed));
             }

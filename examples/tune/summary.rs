@@ -3,7 +3,10 @@
 use std::{ops::Range, time::Duration};
 
 use actix_batch::{
-    flush::replay::{Cut, Incoming},
+    flush::{
+        FlushPolicy,
+        replay::{Incoming, Setting, replay_each},
+    },
     observe::Trace,
 };
 use hdrhistogram::Histogram;
@@ -23,40 +26,57 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(crate) fn predicted(jobs: &[Incoming], cuts: &[Cut], workers: usize) -> Self {
-        Self::of(jobs, cuts.iter().map(|cut| (cut.jobs.clone(), cut.started, cut.done)), workers)
+    pub(crate) fn predicted(policy: impl FlushPolicy, setting: &Setting, jobs: &[Incoming]) -> Self {
+        let mut tally = Tally::new(jobs);
+        replay_each(policy, setting, jobs, |cut| tally.add(cut.jobs, cut.started, cut.done));
+        tally.summary(setting.workers)
     }
 
     /// What really happened.
     pub(crate) fn recorded(trace: &Trace) -> Self {
-        let runs = trace.runs().into_iter().map(|(jobs, attempt)| (jobs, attempt.started, attempt.done));
-        Self::of(&trace.jobs, runs, trace.config.workers.max())
+        let mut tally = Tally::new(&trace.jobs);
+        for (jobs, attempt) in trace.runs() {
+            tally.add(jobs, attempt.started, attempt.done);
+        }
+        tally.summary(trace.config.workers.max())
+    }
+}
+
+struct Tally<'a> {
+    jobs: &'a [Incoming],
+    latencies: Histogram<u64>,
+    answered: usize,
+    calls: usize,
+    busy: Duration,
+    end: Duration,
+}
+
+impl<'a> Tally<'a> {
+    fn new(jobs: &'a [Incoming]) -> Self {
+        let latencies = Histogram::new_with_bounds(1, LONGEST, 3).expect("these bounds are allowed");
+        Self { jobs, latencies, answered: 0, calls: 0, busy: Duration::ZERO, end: Duration::ZERO }
     }
 
-    fn of(
-        jobs: &[Incoming],
-        batches: impl Iterator<Item = (Range<usize>, Duration, Duration)>,
-        workers: usize,
-    ) -> Self {
-        let mut latencies = Histogram::<u64>::new_with_bounds(1, LONGEST, 3).expect("these bounds are allowed");
-        let (mut answered, mut calls, mut busy, mut end) = (0, 0, Duration::ZERO, Duration::ZERO);
-        for (batch, started, done) in batches {
-            answered += batch.len();
-            calls += 1;
-            busy += done.saturating_sub(started);
-            end = end.max(done);
-            for job in &jobs[batch] {
-                latencies.saturating_record(micros(done.saturating_sub(job.at)));
-            }
+    fn add(&mut self, batch: Range<usize>, started: Duration, done: Duration) {
+        self.answered += batch.len();
+        self.calls += 1;
+        self.busy += done.saturating_sub(started);
+        self.end = self.end.max(done);
+        for job in &self.jobs[batch] {
+            self.latencies.saturating_record(micros(done.saturating_sub(job.at)));
         }
-        let begin = jobs.first().map_or(Duration::ZERO, |job| job.at);
-        let quantile = |share| Duration::from_micros(latencies.value_at_quantile(share));
-        Self {
+    }
+
+    fn summary(&self, workers: usize) -> Summary {
+        let begin = self.jobs.first().map_or(Duration::ZERO, |job| job.at);
+        let quantile = |share| Duration::from_micros(self.latencies.value_at_quantile(share));
+        let time_of_workers = self.end.saturating_sub(begin).as_secs_f64() * workers as f64;
+        Summary {
             p50: quantile(0.5),
             p99: quantile(0.99),
-            mean_size: answered as f64 / f64::max(calls as f64, 1.0),
-            calls,
-            use_of_workers: busy.as_secs_f64() / (end.saturating_sub(begin).as_secs_f64() * workers as f64).max(1e-9),
+            mean_size: self.answered as f64 / f64::max(self.calls as f64, 1.0),
+            calls: self.calls,
+            use_of_workers: self.busy.as_secs_f64() / time_of_workers.max(1e-9),
         }
     }
 }

@@ -97,6 +97,7 @@ impl Settings {
             breaker: self.breaker.as_ref().map(BreakerSettings::rule),
             rate_limit,
             max_in_flight: self.max_in_flight,
+            ..Rules::default()
         }
     }
 

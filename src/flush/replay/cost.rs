@@ -1,6 +1,6 @@
 //! What a batch costs.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::flush::Timing;
 
@@ -25,13 +25,13 @@ pub struct Cost {
     batch: f64,
     job: f64,
     /// How much longer, or shorter, batches took than that, one after the other.
-    strays: Vec<f64>,
+    strays: Arc<[f64]>,
 }
 
 impl Cost {
     /// So much for each batch, and for each job.
     pub fn new(batch: Duration, job: Duration) -> Self {
-        Self { batch: batch.as_secs_f64(), job: job.as_secs_f64(), strays: Vec::new() }
+        Self { batch: batch.as_secs_f64(), job: job.as_secs_f64(), strays: Arc::default() }
     }
 
     /// The cost that comes nearest to how long batches took: the line of least squares, or where that would have one of the
@@ -51,11 +51,11 @@ impl Cost {
         let job = if spread > 0.0 { (together / spread).max(0.0) } else { 0.0 };
         let batch = mean_took - job * mean_jobs;
         if batch >= 0.0 {
-            return Some(Self { batch, job, strays: Vec::new() });
+            return Some(Self { batch, job, strays: Arc::default() });
         }
         let squares: f64 = points.iter().map(|(jobs, _)| jobs * jobs).sum();
         let products: f64 = points.iter().map(|(jobs, took)| jobs * took).sum();
-        Some(Self { batch: 0.0, job: products / squares, strays: Vec::new() })
+        Some(Self { batch: 0.0, job: products / squares, strays: Arc::default() })
     }
 
     /// As [`fit`](Self::fit), but batches stray from the line as they did: the first one as the first of these, and so on, and

@@ -1,13 +1,15 @@
 //! The virtual collector: it jumps from event to event.
 //!
 //! Invariants:
-//! - `cuts` hold the jobs up to `first`, the open batch those from `first` on.
-//! - A batch is in `ready` or in `busy` from the moment it leaves until it is done.
+//! - The jobs up to `first` have left, the open batch holds those from `first` on.
+//! - A batch is in `ready` from the moment it leaves until a worker begins with it. As batches wait in one line, and its end is
+//!   known with its beginning, it is told then, and in the order in which they left.
 //! - Nothing happens before `wake` but that a job comes.
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
+    ops::Range,
     time::Duration,
 };
 
@@ -19,11 +21,12 @@ use crate::{
     flush::{Arrival, Decision, FlushPolicy, OnFree, OpenBatch, Timing},
 };
 
-pub(super) struct Machine<'a, P, W> {
+pub(super) struct Machine<'a, P, W, T> {
     policy: P,
     reads_clock: bool,
     setting: &'a Setting,
     watch: W,
+    tell: T,
     start: Instant,
     now: Duration,
     /// When something happens next, if no job comes before.
@@ -34,23 +37,33 @@ pub(super) struct Machine<'a, P, W> {
     opened: Duration,
     /// When the last job came.
     last: Duration,
-    cuts: Vec<Cut>,
-    /// When each batch was opened.
-    openings: Vec<Duration>,
     /// Batches that wait for a worker.
-    ready: VecDeque<usize>,
-    /// Until when, where, and with which batch.
-    busy: BinaryHeap<Reverse<(Duration, usize, usize)>>,
+    ready: VecDeque<Waiting>,
+    /// Until when, where, and how it goes.
+    busy: BinaryHeap<Reverse<(Duration, usize, Went)>>,
     /// Seats of the workers that are free; the first one sits foremost.
     free: BinaryHeap<Reverse<usize>>,
     started: usize,
+    /// When the last worker will be done.
+    done: Duration,
 }
 
-impl<'a, P: FlushPolicy, W: FnMut(Moment<'_, P>)> Machine<'a, P, W> {
+/// A batch that waits for a worker.
+struct Waiting {
+    jobs: Range<usize>,
+    trigger: Trigger,
+    opened: Duration,
+    left: Duration,
+}
+
+/// Jobs, how long they waited, and how long the worker takes.
+type Went = (usize, Duration, Duration);
+
+impl<'a, P: FlushPolicy, W: FnMut(Moment<'_, P>), T: FnMut(Cut)> Machine<'a, P, W, T> {
     /// An `Instant` so much later exists on every platform.
     const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
-    pub(super) fn new(mut policy: P, setting: &'a Setting, watch: W) -> Self {
+    pub(super) fn new(mut policy: P, setting: &'a Setting, watch: W, tell: T) -> Self {
         let start = Instant::now();
         policy.start(start);
         Self {
@@ -58,6 +71,7 @@ impl<'a, P: FlushPolicy, W: FnMut(Moment<'_, P>)> Machine<'a, P, W> {
             policy,
             setting,
             watch,
+            tell,
             start,
             now: Duration::ZERO,
             wake: None,
@@ -65,12 +79,11 @@ impl<'a, P: FlushPolicy, W: FnMut(Moment<'_, P>)> Machine<'a, P, W> {
             first: 0,
             opened: Duration::ZERO,
             last: Duration::ZERO,
-            cuts: Vec::new(),
-            openings: Vec::new(),
             ready: VecDeque::new(),
             busy: BinaryHeap::new(),
             free: (0..setting.workers.max(1)).map(Reverse).collect(),
             started: 0,
+            done: Duration::ZERO,
         }
     }
 
@@ -114,12 +127,11 @@ impl<'a, P: FlushPolicy, W: FnMut(Moment<'_, P>)> Machine<'a, P, W> {
     }
 
     /// Everything has come: what is under way goes on to its end, and the rest is drained.
-    pub(super) fn end(mut self) -> Vec<Cut> {
+    pub(super) fn end(mut self) {
         self.run_to(Duration::MAX);
-        self.now = self.cuts.iter().map(|cut| cut.done).max().unwrap_or_default().max(self.last);
+        self.now = self.done.max(self.last);
         self.cut(Trigger::Drain);
         self.run_to(Duration::MAX);
-        self.cuts
     }
 
     fn instant(&self) -> Instant {
@@ -132,10 +144,7 @@ impl<'a, P: FlushPolicy, W: FnMut(Moment<'_, P>)> Machine<'a, P, W> {
         }
         let jobs = self.first..self.first + self.open.jobs;
         self.first = jobs.end;
-        self.ready.push_back(self.cuts.len());
-        self.openings.push(self.opened);
-        let (left, later) = (self.now, Duration::MAX);
-        self.cuts.push(Cut { jobs, trigger, left, started: later, done: later, worker: 0 });
+        self.ready.push_back(Waiting { jobs, trigger, opened: self.opened, left: self.now });
         self.open = OpenBatch { idle: false, ..OpenBatch::default() };
         self.wake = Some(self.now);
     }
@@ -143,7 +152,7 @@ impl<'a, P: FlushPolicy, W: FnMut(Moment<'_, P>)> Machine<'a, P, W> {
     /// All that happens at this moment; then it is known what comes next.
     fn settle(&mut self) {
         loop {
-            let before = (self.cuts.len(), self.ready.len(), self.busy.len());
+            let before = (self.first, self.ready.len(), self.busy.len());
             self.finish();
             if self.due().is_some_and(|due| due <= self.now) {
                 self.cut(Trigger::Interval);
@@ -153,7 +162,7 @@ impl<'a, P: FlushPolicy, W: FnMut(Moment<'_, P>)> Machine<'a, P, W> {
             if self.open.idle && self.open.jobs > 0 && self.policy.on_free(&self.open) == OnFree::Send {
                 self.cut(Trigger::Idle);
             }
-            if before == (self.cuts.len(), self.ready.len(), self.busy.len()) {
+            if before == (self.first, self.ready.len(), self.busy.len()) {
                 break;
             }
         }
@@ -163,27 +172,26 @@ impl<'a, P: FlushPolicy, W: FnMut(Moment<'_, P>)> Machine<'a, P, W> {
     }
 
     fn finish(&mut self) {
-        while let Some(&Reverse((done, worker, cut))) = self.busy.peek()
+        while let Some(&Reverse((done, worker, (jobs, waited, took)))) = self.busy.peek()
             && done <= self.now
         {
             self.busy.pop();
             self.free.push(Reverse(worker));
-            let Cut { jobs, started, .. } = &self.cuts[cut];
-            let (waited, took) = (started.saturating_sub(self.openings[cut]), done.saturating_sub(*started));
-            self.policy.on_done(&Timing { jobs: jobs.len(), waited, took });
+            self.policy.on_done(&Timing { jobs, waited, took });
         }
     }
 
     fn hand_out(&mut self) {
         while !self.ready.is_empty()
             && let Some(Reverse(worker)) = self.free.pop()
-            && let Some(at) = self.ready.pop_front()
+            && let Some(Waiting { jobs, trigger, opened, left }) = self.ready.pop_front()
         {
-            let cut = &mut self.cuts[at];
-            let took = self.setting.cost.of(self.started, cut.jobs.len());
-            (cut.started, cut.done, cut.worker) = (self.now, self.now.saturating_add(took), worker);
-            self.busy.push(Reverse((cut.done, worker, at)));
+            let (started, took) = (self.now, self.setting.cost.of(self.started, jobs.len()));
+            let (done, waited) = (started.saturating_add(took), started.saturating_sub(opened));
+            self.busy.push(Reverse((done, worker, (jobs.len(), waited, took))));
+            self.done = self.done.max(done);
             self.started += 1;
+            (self.tell)(Cut { jobs, trigger, left, started, done, worker });
         }
     }
 

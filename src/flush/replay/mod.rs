@@ -98,6 +98,23 @@ pub fn replay<P: FlushPolicy>(policy: P, setting: &Setting, jobs: &[Incoming]) -
     replay_watched(policy, setting, jobs, |_| {})
 }
 
+/// As [`replay`], and hands over each batch as soon as it is known how it went, in the same order: for traces of hours, whose
+/// batches need not all be kept.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use actix_batch::flush::{Idle, replay::{Incoming, Setting, replay_each}};
+///
+/// let jobs: Vec<_> = (0..1_000).map(|n| Incoming::at(Duration::from_millis(n))).collect();
+/// let mut calls = 0;
+/// replay_each(Idle, &Setting::default(), &jobs, |_| calls += 1);
+/// assert_eq!(calls, 1_000);
+/// ```
+pub fn replay_each<P: FlushPolicy>(policy: P, setting: &Setting, jobs: &[Incoming], each: impl FnMut(Cut)) {
+    run(Machine::new(policy, setting, |_: Moment<'_, P>| {}, each), jobs);
+}
+
 /// As [`replay`], and shows what there is to see whenever all that can happen at a moment has happened: for tests of what a
 /// policy keeps at all times.
 ///
@@ -116,12 +133,17 @@ pub fn replay_watched<P: FlushPolicy>(
     jobs: &[Incoming],
     watch: impl FnMut(Moment<'_, P>),
 ) -> Vec<Cut> {
-    let mut machine = Machine::new(policy, setting, watch);
+    let mut cuts = Vec::new();
+    run(Machine::new(policy, setting, watch, |cut| cuts.push(cut)), jobs);
+    cuts
+}
+
+fn run<P: FlushPolicy, W: FnMut(Moment<'_, P>), T: FnMut(Cut)>(mut machine: Machine<'_, P, W, T>, jobs: &[Incoming]) {
     for job in jobs {
         machine.run_to(job.at);
         machine.arrive(job.weight);
     }
-    machine.end()
+    machine.end();
 }
 
 /// What can be seen when all that can happen at a moment has happened.

@@ -28,6 +28,18 @@ fn a_job_that_comes_out_of_order_comes_with_the_one_before_it() {
     assert_eq!(cuts.iter().map(|cut| (cut.jobs.clone(), cut.left)).collect::<Vec<_>>(), [(0..2, ms(5)), (2..3, ms(9))]);
 }
 
+/// Is due long ago, and wants to send what is empty.
+struct Hasty;
+impl FlushPolicy for Hasty {
+    fn on_job(&mut self, _: &OpenBatch, _: &Arrival) -> Decision {
+        Decision::SendThenAdd(Trigger::Idle)
+    }
+
+    fn due(&self, open: &OpenBatch) -> Option<tokio::time::Instant> {
+        open.opened_at.map_or_else(|| Some(tokio::time::Instant::now()), |at| at.checked_sub(ms(10)))
+    }
+}
+
 #[test]
 fn nonsense_is_no_panic_and_no_endless_loop() {
     let setting =
@@ -35,18 +47,6 @@ fn nonsense_is_no_panic_and_no_endless_loop() {
     let ever = [Duration::ZERO, Duration::MAX, Duration::MAX].map(Incoming::at);
     assert_eq!(replay(Idle, &setting, &ever).len(), 3);
     assert_eq!(replay(Idle, &setting, &[]).len(), 0);
-
-    /// Is due long ago, and wants to send what is empty.
-    struct Hasty;
-    impl FlushPolicy for Hasty {
-        fn on_job(&mut self, _: &OpenBatch, _: &Arrival) -> Decision {
-            Decision::SendThenAdd(Trigger::Idle)
-        }
-
-        fn due(&self, open: &OpenBatch) -> Option<tokio::time::Instant> {
-            open.opened_at.map_or_else(|| Some(tokio::time::Instant::now()), |at| at.checked_sub(ms(10)))
-        }
-    }
     assert_eq!(replay(Hasty, &Setting::default(), &jobs(&[20, 20, 30])).len(), 3);
 }
 
