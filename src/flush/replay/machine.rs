@@ -92,11 +92,15 @@ impl<'a, P: FlushPolicy, W: FnMut(Moment<'_, P>), T: FnMut(Cut)> Machine<'a, P, 
         if time <= self.now {
             return;
         }
+        self.run_through(time);
+        self.now = time;
+    }
+
+    fn run_through(&mut self, time: Duration) {
         while let Some(wake) = self.wake.filter(|wake| *wake <= time) {
             self.now = self.now.max(wake);
             self.settle();
         }
-        self.now = time;
     }
 
     pub(super) fn arrive(&mut self, weight: u64) {
@@ -128,10 +132,10 @@ impl<'a, P: FlushPolicy, W: FnMut(Moment<'_, P>), T: FnMut(Cut)> Machine<'a, P, 
 
     /// Everything has come: what is under way goes on to its end, and the rest is drained.
     pub(super) fn end(mut self) {
-        self.run_to(Duration::MAX);
+        self.run_through(Duration::MAX);
         self.now = self.done.max(self.last);
         self.cut(Trigger::Drain);
-        self.run_to(Duration::MAX);
+        self.run_through(Duration::MAX);
     }
 
     fn instant(&self) -> Instant {
