@@ -15,7 +15,7 @@ pub(crate) use heartbeat::Heartbeat;
 pub(crate) use origins::{Origin, Origins, origin};
 pub use outcomes::Outcomes;
 pub(crate) use outcomes::{Stray, Verdict};
-pub(crate) use replies::{Block, Blocks, Deliveries, Replies, Requester, SlotRef, Tally, contain, drop_each};
+pub(crate) use replies::{Block, Blocks, Deliveries, Replies, Requester, SlotRef, Tally, contain, discard, drop_each};
 
 /// Why a batch left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -21,7 +21,7 @@ use tracing::{Span, debug, level_filters::LevelFilter, warn};
 
 use crate::{
     ConfigError,
-    batch::{Block, Blocks, Origin, Replies, Requester, SlotRef, Trigger, contain, origin},
+    batch::{Block, Blocks, Origin, Replies, Requester, SlotRef, Trigger, contain, discard, origin},
     bell::Bell,
     config::CollectorConfig,
     dispatch::Sealed,
@@ -269,7 +269,8 @@ impl<J: Job> Intake<J> {
     /// A panic of the user's code makes the job the heaviest: it goes alone.
     #[inline(never)]
     fn weigh_by(&self, weigher: &Weigher<J>, job: &J) -> u64 {
-        catch_unwind(AssertUnwindSafe(|| weigher(job))).unwrap_or_else(|_| {
+        catch_unwind(AssertUnwindSafe(|| weigher(job))).unwrap_or_else(|panic| {
+            discard(panic);
             warn!(collector = &*self.collector, "weighing a job panicked: it counts as the heaviest");
             u64::MAX
         })

@@ -14,7 +14,12 @@
 //! - Ready batches leave in order; what is tried again, or was never started, goes to the front.
 //! - Waiting – for a back-off, the breaker, the rate – holds no worker.
 
-use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -61,11 +66,21 @@ pub(crate) struct Rules<E> {
     pub(crate) breaker: Option<Breaker>,
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) max_in_flight: Option<usize>,
+    /// Jobs that fail are wanted back, whatever their worker does: they go to the dead letters.
+    pub(crate) keeps_failed: bool,
 }
 
 impl<E> Default for Rules<E> {
     fn default() -> Self {
-        Self { retry: None, split_poison: false, timeout: None, breaker: None, rate_limit: None, max_in_flight: None }
+        Self {
+            retry: None,
+            split_poison: false,
+            timeout: None,
+            breaker: None,
+            rate_limit: None,
+            max_in_flight: None,
+            keeps_failed: false,
+        }
     }
 }
 
@@ -79,6 +94,11 @@ impl<E> Rules<E> {
         self.retry.as_ref().map_or(Ok(()), Retry::check)?;
         self.breaker.as_ref().map_or(Ok(()), Breaker::check)?;
         self.rate_limit.as_ref().map_or(Ok(()), RateLimit::check)
+    }
+
+    /// Whether somebody has a use for the jobs of a batch that timed out.
+    fn wants_overdue(&self) -> bool {
+        self.split_poison || self.keeps_failed || self.retry.as_ref().is_some_and(Retry::wants_timeouts)
     }
 }
 
@@ -98,6 +118,8 @@ struct Ready<J: Job> {
     opened_at: Instant,
     /// What the attempt before said, where this is a retry: if it comes too late, that is the reply.
     last: Option<Verdict<J>>,
+    /// As which attempt these jobs were sent last; 0: they never were.
+    attempts: u32,
 }
 
 /// What stays here while the jobs are with a worker.
@@ -109,6 +131,8 @@ struct Flight<J: Job> {
     replies: Replies<J>,
     opened_at: Instant,
     last: Option<Verdict<J>>,
+    /// As which attempt they were sent before this.
+    attempts: u32,
     sent_at: Instant,
     probe: Option<Probe>,
     heartbeat: Option<Arc<Heartbeat>>,
@@ -133,7 +157,7 @@ pub(crate) enum Fate<J: Job> {
 pub(crate) struct Past {
     /// Their batch.
     pub(crate) batch: u64,
-    /// How often they were sent.
+    /// As which attempt they were sent last; 0: they never were.
     pub(crate) attempts: u32,
     /// When the first job of their batch was accepted.
     pub(crate) accepted_at: Instant,
@@ -147,6 +171,14 @@ pub(crate) struct Landed {
     pub(crate) took: Duration,
     /// It had timed out, and was said to.
     pub(crate) overdue: bool,
+}
+
+/// Whether the breaker and the rate let batches through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// Until then, or until something happens.
+    Held(Option<Instant>),
 }
 
 /// What is to be done next.
@@ -175,13 +207,14 @@ pub(crate) struct Dispatch<J: Job> {
     rules: Rules<J::Error>,
     circuit: Option<Circuit>,
     ready: VecDeque<Ready<J>>,
-    backing_off: Vec<(Instant, Ready<J>)>,
+    /// By the end of the delay; of equal ends, in the order of their failures.
+    backing_off: BTreeMap<(Instant, u64), Ready<J>>,
     free: VecDeque<WorkerId>,
     flights: Vec<Flight<J>>,
     /// Workers that were told to stop, and until when they may.
     stopping: Vec<(WorkerId, Instant)>,
     orders: VecDeque<Order<J>>,
-    /// When a gate that holds the first ready batch may open.
+    /// When a gate may open that holds the first ready batch, or the next one to come.
     held_until: Option<Instant>,
     paused: bool,
     draining: bool,
@@ -197,7 +230,7 @@ impl<J: Job> Dispatch<J> {
             circuit: rules.breaker.clone().map(Circuit::new),
             rules,
             ready: VecDeque::new(),
-            backing_off: Vec::new(),
+            backing_off: BTreeMap::new(),
             free: VecDeque::new(),
             flights: Vec::new(),
             stopping: Vec::new(),
@@ -217,7 +250,7 @@ impl<J: Job> Dispatch<J> {
         debug_assert_eq!(jobs.len(), replies.len());
         let batch = self.new_batch(jobs, trigger, 1);
         let id = batch.id();
-        self.ready.push_back(Ready { batch, replies, opened_at, last: None });
+        self.ready.push_back(Ready { batch, replies, opened_at, last: None, attempts: 0 });
         id
     }
 
@@ -244,9 +277,27 @@ impl<J: Job> Dispatch<J> {
         !self.paused && !self.refusing && self.ready.is_empty() && !self.is_busy()
     }
 
+    /// Whether a batch that came now would be gone at once: to a worker, or because nothing waits.
+    pub(crate) fn is_open(&self, now: Instant) -> bool {
+        self.is_idle() && self.gate(now) == Gate::Open
+    }
+
     /// Whether batches wait for nothing but a worker.
-    pub(crate) fn wants_workers(&self) -> bool {
-        !self.paused && !self.ready.is_empty() && self.free.is_empty() && !self.is_at_limit()
+    pub(crate) fn wants_workers(&self, now: Instant) -> bool {
+        let only_workers = !self.paused && !self.ready.is_empty() && self.free.is_empty() && !self.is_at_limit();
+        only_workers && self.gate(now) == Gate::Open
+    }
+
+    /// Whether the breaker and the rate let a batch through.
+    fn gate(&self, now: Instant) -> Gate {
+        match self.circuit.as_ref().map(|circuit| circuit.outlook(now)) {
+            Some(Permit::Hold(until)) => Gate::Held(until),
+            Some(Permit::Reject { .. }) => Gate::Open,
+            Some(Permit::Go) | None => {
+                let later = self.rules.rate_limit.as_ref().and_then(|limit| limit.look(now).err());
+                later.map_or(Gate::Open, |later| Gate::Held(Some(later)))
+            }
+        }
     }
 
     /// Takes a free worker out, to be let go.
@@ -295,16 +346,16 @@ impl<J: Job> Dispatch<J> {
 
     /// When time alone will give something to do.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let back_offs = self.backing_off.iter().map(|(at, _)| *at);
+        let back_off = self.backing_off.first_key_value().map(|((at, _), _)| *at);
         let deadlines = self.flights.iter().filter_map(|flight| self.deadline(flight));
         let stopping = self.stopping.iter().map(|(_, until)| *until);
         let too_late = self.ready.front().filter(|_| !self.paused).and_then(|ready| self.last_chance(ready));
-        let too_late = too_late.map(|at| at + MILLISECOND);
-        back_offs.chain(deadlines).chain(stopping).chain(self.held_until).chain(too_late).min()
+        let too_late = too_late.and_then(|at| at.checked_add(MILLISECOND));
+        deadlines.chain(stopping).chain(back_off).chain(self.held_until).chain(too_late).min()
     }
 
     fn look_at_the_time(&mut self, now: Instant) {
-        if !self.backing_off.is_empty() {
+        if self.backing_off.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
             self.end_back_offs(now);
         }
         if self.rules.timeout.is_some() {
@@ -321,7 +372,11 @@ impl<J: Job> Dispatch<J> {
         if self.refusing {
             return self.settle_first(&JobError::NoWorkers);
         }
-        if self.paused || self.ready.is_empty() {
+        if self.paused {
+            return false;
+        }
+        if self.ready.is_empty() {
+            self.look_ahead(now);
             return false;
         }
         if self.give_up_first(now) {
@@ -341,16 +396,25 @@ impl<J: Job> Dispatch<J> {
         self.take_off(now)
     }
 
+    /// Nothing is ready, but what is open may wait for a gate.
+    fn look_ahead(&mut self, now: Instant) {
+        if !self.is_busy()
+            && let Gate::Held(until) = self.gate(now)
+        {
+            self.held_until = until;
+        }
+    }
+
     /// A retry that would begin too late does not.
     fn give_up_first(&mut self, now: Instant) -> bool {
         let Some(first) = self.ready.front() else { return false };
         if self.last_chance(first).is_none_or(|at| now <= at) {
             return false;
         }
-        let Some(Ready { batch, replies, opened_at, last: Some(verdict) }) = self.ready.pop_front() else {
+        let Some(Ready { batch, replies, opened_at, last: Some(verdict), attempts }) = self.ready.pop_front() else {
             return false;
         };
-        let past = Past { batch: batch.id(), attempts: batch.attempt() - 1, accepted_at: opened_at };
+        let past = Past { batch: batch.id(), attempts, accepted_at: opened_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
         true
     }
@@ -396,7 +460,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn hand_out(&mut self, ready: Ready<J>, worker: WorkerId, now: Instant) {
-        let Ready { mut batch, replies, opened_at, last } = ready;
+        let Ready { mut batch, replies, opened_at, last, attempts } = ready;
         self.handed_out += 1;
         let id = FlightId(self.handed_out);
         let heartbeat = self.rules.timeout.map(|_| Arc::new(Heartbeat::new(now)));
@@ -411,6 +475,7 @@ impl<J: Job> Dispatch<J> {
             replies,
             opened_at,
             last,
+            attempts,
             sent_at: now,
             probe,
             heartbeat,
@@ -421,13 +486,12 @@ impl<J: Job> Dispatch<J> {
 
     fn settle_first(&mut self, error: &JobError<J::Error>) -> bool {
         let Some(ready) = self.ready.pop_front() else { return false };
-        let attempts = ready.batch.attempt() - 1;
-        self.settle_whole(ready, error.clone(), attempts);
+        self.settle_whole(ready, error.clone());
         true
     }
 
-    fn settle_whole(&mut self, batch: Ready<J>, error: JobError<J::Error>, attempts: u32) {
-        let Ready { batch, replies, opened_at: accepted_at, .. } = batch;
+    fn settle_whole(&mut self, batch: Ready<J>, error: JobError<J::Error>) {
+        let Ready { batch, replies, opened_at: accepted_at, attempts, .. } = batch;
         let verdict = Verdict::whole(error, replies.len());
         let past = Past { batch: batch.id(), attempts, accepted_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
@@ -436,18 +500,23 @@ impl<J: Job> Dispatch<J> {
     /// Takes the jobs whose callers have gone out of the first ready batch. Returns whether there were any.
     fn skip_abandoned(&mut self) -> bool {
         let Some(abandoned) = self.ready.front().and_then(|ready| ready.replies.abandoned()) else { return false };
-        let Some(Ready { batch, replies, opened_at, last }) = self.ready.pop_front() else { return false };
+        let Some(Ready { batch, replies, opened_at, last, attempts }) = self.ready.pop_front() else { return false };
         let (trigger, attempt) = (batch.trigger(), batch.attempt());
         let (id, whole) = (batch.id(), Part { jobs: batch.into_jobs(), replies });
         let (gone, kept) = whole.part(&abandoned);
         if !kept.jobs.is_empty() {
             let batch = Batch::new(kept.jobs, id, trigger, attempt);
-            let last = last.map(|last| Verdict::results(part(last, &abandoned).1));
-            self.ready.push_front(Ready { batch, replies: kept.replies, opened_at, last });
+            let last = last.map(|last| {
+                let (gone, kept) = part(last, &abandoned);
+                // A verdict can be dropped whatever the errors in it do.
+                drop(Verdict::<J>::results(gone));
+                Verdict::results(kept)
+            });
+            self.ready.push_front(Ready { batch, replies: kept.replies, opened_at, last, attempts });
         }
         let verdict = Verdict::whole(JobError::Abandoned, gone.jobs.len());
         let Part { jobs, replies } = gone;
-        let past = Past { batch: id, attempts: attempt - 1, accepted_at: opened_at };
+        let past = Past { batch: id, attempts, accepted_at: opened_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
         true
     }
@@ -469,7 +538,8 @@ impl<J: Job> Dispatch<J> {
             self.count(verdict.whole_failure().is_some(), took, flight.probe, now);
         }
         let Flight { replies, opened_at, overdue, .. } = flight;
-        self.judge(Ready { batch, replies, opened_at, last: None }, verdict, now);
+        let attempts = batch.attempt();
+        self.judge(Ready { batch, replies, opened_at, last: None, attempts }, verdict, now);
         Some(Landed { waited, took, overdue: overdue.is_some() })
     }
 
@@ -501,7 +571,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn settle(&mut self, sent: Ready<J>, verdict: Verdict<J>) {
-        let past = Past { batch: sent.batch.id(), attempts: sent.batch.attempt(), accepted_at: sent.opened_at };
+        let past = Past { batch: sent.batch.id(), attempts: sent.attempts, accepted_at: sent.opened_at };
         let (replies, jobs) = (sent.replies, sent.batch.into_jobs());
         self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
     }
@@ -518,8 +588,7 @@ impl<J: Job> Dispatch<J> {
             let attempt = sent.batch.attempt() + 1;
             return self.halve(sent, attempt);
         }
-        let attempts = sent.batch.attempt();
-        self.settle_whole(sent, error, attempts);
+        self.settle_whole(sent, error);
     }
 
     /// The processor wants smaller batches. That spends no attempt.
@@ -528,12 +597,11 @@ impl<J: Job> Dispatch<J> {
             let attempt = sent.batch.attempt();
             return self.halve(sent, attempt);
         }
-        let attempts = sent.batch.attempt();
-        self.settle_whole(sent, JobError::TooLarge, attempts);
+        self.settle_whole(sent, JobError::TooLarge);
     }
 
     fn halve(&mut self, sent: Ready<J>, attempt: u32) {
-        let Ready { batch, replies, opened_at, .. } = sent;
+        let Ready { batch, replies, opened_at, attempts, .. } = sent;
         let (id, jobs) = (batch.id(), batch.len());
         let sizes = [jobs.div_ceil(2), jobs / 2];
         let first: Vec<bool> = (0..jobs).map(|position| position < sizes[0]).collect();
@@ -541,18 +609,18 @@ impl<J: Job> Dispatch<J> {
         let [right, left] = [right, left].map(|Part { jobs, replies }| {
             let batch = self.new_batch(jobs, Trigger::Split, attempt);
             let id = batch.id();
-            self.ready.push_front(Ready { batch, replies, opened_at, last: None });
+            self.ready.push_front(Ready { batch, replies, opened_at, last: None, attempts });
             id
         });
         self.orders.push_back(Order::Split { batch: id, into: [left, right], jobs: sizes, attempt });
     }
 
     fn back_off(&mut self, sent: Ready<J>, at: Instant) {
-        let Ready { batch, replies, opened_at, last } = sent;
+        let Ready { batch, replies, opened_at, last, attempts } = sent;
         let (from, jobs, attempt) = (batch.id(), batch.len(), batch.attempt() + 1);
         let batch = self.new_batch(batch.into_jobs(), Trigger::Retry, attempt);
         let id = batch.id();
-        self.backing_off.push((at, Ready { batch, replies, opened_at, last }));
+        self.backing_off.insert((at, id), Ready { batch, replies, opened_at, last, attempts });
         self.orders.push_back(Order::Retrying { from, batch: id, jobs, attempt, at });
     }
 
@@ -565,25 +633,24 @@ impl<J: Job> Dispatch<J> {
         if !again.contains(&true) {
             return self.settle(sent, Verdict::results(results));
         }
-        let Ready { batch, replies, opened_at, .. } = sent;
+        let Ready { batch, replies, opened_at, attempts, .. } = sent;
         let (id, trigger, attempt) = (batch.id(), batch.trigger(), batch.attempt());
         let (retried, done) = Part { jobs: batch.into_jobs(), replies }.part(&again);
         let (failed, results) = part(results, &again);
         if !done.jobs.is_empty() {
             let Part { jobs, replies } = done;
-            let past = Past { batch: id, attempts: attempt, accepted_at: opened_at };
+            let past = Past { batch: id, attempts, accepted_at: opened_at };
             let verdict = Verdict::results(results);
             self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
         }
         let batch = Batch::new(retried.jobs, id, trigger, attempt);
         let last = Some(Verdict::results(failed));
-        self.back_off(Ready { batch, replies: retried.replies, opened_at, last }, at);
+        self.back_off(Ready { batch, replies: retried.replies, opened_at, last, attempts }, at);
     }
 
     fn end_back_offs(&mut self, now: Instant) {
-        self.backing_off.sort_by_key(|(at, _)| *at);
-        let waiting = self.backing_off.partition_point(|(at, _)| *at <= now);
-        for (_, ready) in self.backing_off.drain(..waiting).rev() {
+        let later = self.backing_off.split_off(&(now, u64::MAX));
+        for ready in mem::replace(&mut self.backing_off, later).into_values().rev() {
             self.orders.push_back(Order::Again { batch: ready.batch.id() });
             self.ready.push_front(ready);
         }
@@ -591,13 +658,13 @@ impl<J: Job> Dispatch<J> {
 
     /// A worker gives a batch back that it has not started: it is the next to leave.
     pub(crate) fn returned(&mut self, id: FlightId, batch: Batch<J>) {
-        let Some(Flight { replies, opened_at, last, probe, .. }) = self.take_flight(id) else {
+        let Some(Flight { replies, opened_at, last, attempts, probe, .. }) = self.take_flight(id) else {
             return;
         };
         if let Some(circuit) = &mut self.circuit {
             circuit.unsent(probe);
         }
-        self.ready.push_front(Ready { batch, replies, opened_at, last });
+        self.ready.push_front(Ready { batch, replies, opened_at, last, attempts });
     }
 
     fn deadline(&self, flight: &Flight<J>) -> Option<Instant> {
@@ -608,7 +675,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn time_out(&mut self, now: Instant) {
-        let wants_jobs = self.rules.split_poison || self.rules.retry.as_ref().is_some_and(Retry::wants_timeouts);
+        let wants_jobs = self.rules.wants_overdue();
         while let Some(at) = self.flights.iter().position(|flight| self.deadline(flight).is_some_and(|due| due <= now))
         {
             if self.flights[at].overdue.is_none() {
@@ -642,11 +709,10 @@ impl<J: Job> Dispatch<J> {
         now: Instant,
     ) -> usize {
         let mut jobs = 0;
-        let backing_off = mem::take(&mut self.backing_off).into_iter().map(|(_, ready)| ready);
+        let backing_off = mem::take(&mut self.backing_off).into_values();
         for ready in mem::take(&mut self.ready).into_iter().chain(backing_off) {
             jobs += ready.replies.len();
-            let attempts = ready.batch.attempt() - 1;
-            self.settle_whole(ready, waiting.clone(), attempts);
+            self.settle_whole(ready, waiting.clone());
         }
         for flight in mem::take(&mut self.flights) {
             jobs += flight.replies.len();
