@@ -46,12 +46,18 @@ pub enum JobError<E> {
     /// The worker or the collector went away while this job was being processed. Whether it took effect is not known.
     #[error("the worker went away while it processed this job: whether it took effect is not known")]
     Lost,
+    /// The job's deadline passed before it could be sent; the processor has not seen it.
+    #[error("the job's deadline passed before it could be sent")]
+    Expired,
     /// The caller dropped its `Submit` before the batch started; the processor has not seen the job. Only statistics say so.
     #[error("the caller went away before the job was processed")]
     Abandoned,
     /// The collector is full: `max_pending` jobs are accepted and not settled. Try again later, or use `submit`, which waits.
     #[error("the collector is full: try again later, or raise `max_pending`")]
     Overloaded,
+    /// Another job holds this job's key, and holds something else (see `Builder::idempotent_by`).
+    #[error("another job with the same key holds something else: a key stands for one request only")]
+    KeyConflict,
     /// Every worker rests after failing too often, and the builder said not to wait for them.
     #[error("no worker is able to work: all of them rest after too many restarts")]
     NoWorkers,
@@ -99,7 +105,9 @@ impl<E> Clone for JobError<E> {
             Self::CircuitOpen { retry_in } => Self::CircuitOpen { retry_in: *retry_in },
             Self::TooLarge => Self::TooLarge,
             Self::Lost => Self::Lost,
+            Self::Expired => Self::Expired,
             Self::Abandoned => Self::Abandoned,
+            Self::KeyConflict => Self::KeyConflict,
             Self::Overloaded => Self::Overloaded,
             Self::NoWorkers => Self::NoWorkers,
             Self::ShutDown => Self::ShutDown,
@@ -114,6 +122,12 @@ pub enum Reason {
     /// `max_pending` jobs are accepted and not settled, or callers already wait in line.
     #[error("the collector is full")]
     Overloaded,
+    /// Its deadline passed while it waited in line for room.
+    #[error("the job's deadline passed while it waited for room")]
+    Expired,
+    /// Another job holds its key, and holds something else (see [`Builder::idempotent_by`](crate::Builder::idempotent_by)).
+    #[error("another job with the same key holds something else")]
+    KeyConflict,
     /// The collector is shutting down or has ended.
     #[error("the collector has been shut down")]
     ShutDown,
@@ -124,6 +138,8 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Overloaded => "overloaded",
+            Self::Expired => "expired",
+            Self::KeyConflict => "key_conflict",
             Self::ShutDown => "shut_down",
         }
     }
@@ -133,6 +149,8 @@ impl<E> From<Reason> for JobError<E> {
     fn from(reason: Reason) -> Self {
         match reason {
             Reason::Overloaded => Self::Overloaded,
+            Reason::Expired => Self::Expired,
+            Reason::KeyConflict => Self::KeyConflict,
             Reason::ShutDown => Self::ShutDown,
         }
     }

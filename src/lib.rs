@@ -63,7 +63,7 @@ pub use dead_letters::{DeadLetterFile, DeadRecord};
 pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
 pub use error::{Closed, ConfigError, JobError, Reason, Rejected, StartError};
 pub use flush::Strategy;
-pub use job::{Job, JobEvent, JobId, JobIds, JobResult, JobState, Submit};
+pub use job::{Job, JobEvent, JobId, JobIds, JobResult, JobState, Priority, Submit};
 pub use observe::{Distribution, Failures, Observer, Stats, WorkerStats};
 pub use processor::{BatchProcessor, ProcessorActor};
 

@@ -5,6 +5,6 @@ pub use actix::prelude::*;
 pub use crate::{
     Batch, BatchProcessor, Breaker, Builder, Collector, CollectorActor, CollectorConfig, CollectorService, DeadLetter,
     DeadLetters, Flush, GetJobState, GetStats, Job, JobError, JobEvent, JobResult, JobState, NoWorkers, Observer,
-    Outcomes, Pause, RateLimit, Rejected, Resume, Retry, SetMaxInFlight, Shutdown, ShutdownReport, Stats, Submit,
-    SubmitJob, Subscribe, Workers,
+    Outcomes, Pause, Priority, RateLimit, Rejected, Resume, Retry, SetMaxInFlight, Shutdown, ShutdownReport, Stats,
+    Submit, SubmitJob, Subscribe, Workers,
 };

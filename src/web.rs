@@ -7,7 +7,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 
-use crate::{Closed, JobError, Rejected};
+use crate::{Closed, JobError, Reason, Rejected};
 
 /// What `Retry-After` says, in seconds: a full collector has room again within a few batches.
 const RETRY_AFTER: u64 = 1;
@@ -19,7 +19,8 @@ const RETRY_AFTER: u64 = 1;
 /// | `Failed` | the error's own | its `ResponseError` writes the response, status, headers and body. The downstream's faults arrive here, so 502 is yours to say |
 /// | `Overloaded`, `NoWorkers`, `ShutDown` | 503, `Retry-After: 1` | asking again, here or at another instance, may succeed |
 /// | `CircuitOpen` | 503, `Retry-After`: until the breaker's next probe, in whole seconds | the downstream is known to fail |
-/// | `TimedOut` | 504 | the downstream did not answer in time |
+/// | `TimedOut`, `Expired` | 504 | there was no answer in time |
+/// | `KeyConflict` | 422 | the idempotency key stands for another request |
 /// | `TooLarge` | 413 | the downstream refuses this job alone |
 /// | `NoResult` | 404 | the downstream has nothing under this job's key |
 /// | `Mismatch`, `DuplicateKey` | 500 | the processor does not fit what it is asked: a defect of this service |
@@ -65,7 +66,8 @@ impl<E: ResponseError> ResponseError for JobError<E> {
             Self::Overloaded | Self::NoWorkers | Self::ShutDown | Self::CircuitOpen { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::TimedOut | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
+            Self::KeyConflict => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoResult => StatusCode::NOT_FOUND,
             Self::Mismatch { .. } | Self::DuplicateKey | Self::Panicked | Self::Lost | Self::Abandoned => {
@@ -83,7 +85,7 @@ impl<E: ResponseError> ResponseError for JobError<E> {
     }
 }
 
-/// 503 with `Retry-After: 1`, so that a handler that would rather refuse than let its caller wait is one line as well:
+/// 503 with `Retry-After: 1` (422 for a `KeyConflict`), so that a handler that would rather refuse than let its caller wait is one line as well:
 ///
 /// ```
 /// # use actix_batch::prelude::*;
@@ -97,7 +99,11 @@ impl<E: ResponseError> ResponseError for JobError<E> {
 /// ```
 impl<J> ResponseError for Rejected<J> {
     fn status_code(&self) -> StatusCode {
-        StatusCode::SERVICE_UNAVAILABLE
+        match self.reason {
+            Reason::Overloaded | Reason::ShutDown => StatusCode::SERVICE_UNAVAILABLE,
+            Reason::Expired => StatusCode::GATEWAY_TIMEOUT,
+            Reason::KeyConflict => StatusCode::UNPROCESSABLE_ENTITY,
+        }
     }
 
     fn error_response(&self) -> HttpResponse {

@@ -219,7 +219,8 @@ fn what_is_to_be_cut_off_at_once_is_not_sent_before_whatever_else_is_asked() {
         assert_eq!(report.unwrap().shut_down, 4);
         assert!(told(replies).iter().flatten().all(is_shut_down));
         quiet().await;
-        assert!(desk.try_next().is_none(), "nothing was sent");
+        assert!(desk.try_next().is_none());
+        assert_eq!(jobs.stats().await.unwrap().wait.count(), 0, "nothing was sent");
         balanced(&ledger, &jobs).await;
     });
 }

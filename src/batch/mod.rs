@@ -5,17 +5,19 @@ use std::{fmt, mem, ops::Deref, sync::Arc};
 use tokio::time::Instant;
 use tracing::Span;
 
+use crate::job::Priority;
+
 mod heartbeat;
-mod origins;
 mod outcomes;
 mod replies;
 mod slot;
+mod terms;
 
 pub(crate) use heartbeat::Heartbeat;
-pub(crate) use origins::{Origin, Origins, origin};
 pub use outcomes::Outcomes;
 pub(crate) use outcomes::{Stray, Verdict};
 pub(crate) use replies::{Block, Blocks, Deliveries, Replies, Requester, SlotRef, Tally, contain, discard, drop_each};
+pub(crate) use terms::{Keys, SharedKey, Terms, TermsOf};
 
 /// Why a batch left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,7 +31,9 @@ pub enum Trigger {
     Weight,
     /// A worker was free.
     Idle,
-    /// The collector held `max_pending` jobs: nothing more could have joined.
+    /// A job's deadline was near.
+    Deadline,
+    /// There was no room: the collector held `max_pending` jobs, or as many partitions were open as may be.
     Full,
     /// Somebody asked, by `flush` or a `Flush` message.
     Manual,
@@ -43,11 +47,12 @@ pub enum Trigger {
 
 impl Trigger {
     #[cfg(feature = "metrics")]
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Size,
         Self::Interval,
         Self::Weight,
         Self::Idle,
+        Self::Deadline,
         Self::Full,
         Self::Manual,
         Self::Drain,
@@ -62,6 +67,7 @@ impl Trigger {
             Self::Interval => "interval",
             Self::Weight => "weight",
             Self::Idle => "idle",
+            Self::Deadline => "deadline",
             Self::Full => "full",
             Self::Manual => "manual",
             Self::Drain => "drain",
@@ -94,27 +100,28 @@ pub struct Batch<T> {
     id: u64,
     trigger: Trigger,
     attempt: u32,
+    priority: Priority,
     heartbeat: Option<Arc<Heartbeat>>,
     /// The spans that its jobs were submitted in.
-    origins: Vec<Span>,
+    spans: Vec<Span>,
 }
 
 impl<T> Batch<T> {
-    pub(crate) fn new(jobs: Vec<T>, id: u64, trigger: Trigger, attempt: u32) -> Self {
-        Self { jobs, id, trigger, attempt, heartbeat: None, origins: Vec::new() }
+    pub(crate) fn new(jobs: Vec<T>, id: u64, trigger: Trigger, attempt: u32, priority: Priority) -> Self {
+        Self { jobs, id, trigger, attempt, priority, heartbeat: None, spans: Vec::new() }
     }
 
     pub(crate) fn set_heartbeat(&mut self, heartbeat: Option<Arc<Heartbeat>>) {
         self.heartbeat = heartbeat;
     }
 
-    pub(crate) fn set_origins(&mut self, spans: Vec<Span>) {
-        self.origins = spans;
+    pub(crate) fn set_spans(&mut self, spans: Vec<Span>) {
+        self.spans = spans;
     }
 
     /// Links the batch's span and those that its jobs were submitted in, both ways.
     pub(crate) fn link(&self, span: &Span) {
-        for origin in &self.origins {
+        for origin in &self.spans {
             span.follows_from(origin);
             origin.follows_from(span);
         }
@@ -140,6 +147,11 @@ impl<T> Batch<T> {
     /// How often these jobs are being sent, from 1.
     pub fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// How urgent its jobs are: each the same.
+    pub fn priority(&self) -> Priority {
+        self.priority
     }
 
     pub(crate) fn into_jobs(mut self) -> Vec<T> {
@@ -172,7 +184,7 @@ impl<'a, T> IntoIterator for &'a Batch<T> {
 
 impl<T> From<Vec<T>> for Batch<T> {
     fn from(jobs: Vec<T>) -> Self {
-        Self::new(jobs, 0, Trigger::Manual, 1)
+        Self::new(jobs, 0, Trigger::Manual, 1, Priority::Normal)
     }
 }
 

@@ -21,11 +21,10 @@ use std::{
 use actix::dev::OneshotSender;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-
-use super::slot::Slot;
+use tokio::time::Instant;
 use tracing::Span;
 
-use super::Origins;
+use super::{Terms, TermsOf, slot::Slot};
 use crate::{
     JobError,
     job::{Job, JobId, JobIds, JobResult},
@@ -165,7 +164,8 @@ pub(crate) struct Replies<J: Job> {
     runs: SmallVec<[Run<J>; 2]>,
     requesters: Vec<Requester<J>>,
     len: usize,
-    origins: Option<Box<Origins>>,
+    /// What some of the jobs brought along.
+    terms: Option<Box<TermsOf>>,
 }
 
 impl<J: Job> Default for Replies<J> {
@@ -177,11 +177,64 @@ impl<J: Job> Default for Replies<J> {
 impl<J: Job> Replies<J> {
     /// None yet; requesters will be kept in this emptied buffer.
     pub(crate) fn with_buffer(requesters: Vec<Requester<J>>) -> Self {
-        Self { runs: SmallVec::new(), requesters, len: 0, origins: None }
+        Self { runs: SmallVec::new(), requesters, len: 0, terms: None }
+    }
+
+    /// The reply of one job.
+    pub(crate) fn of_slot(block: &Arc<Block<J>>, at: u32) -> Self {
+        let mut replies = Self::default();
+        replies.push_slot(block, at);
+        replies
+    }
+
+    /// The reply of one request.
+    pub(crate) fn of_requester(job: JobId, requester: Requester<J>) -> Self {
+        let mut replies = Self::default();
+        replies.push_requester(job, requester);
+        replies
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Adds others at the end, and their terms.
+    pub(crate) fn append(&mut self, mut others: Self) {
+        let mut requesters = mem::take(&mut others.requesters).into_iter();
+        for run in mem::take(&mut others.runs) {
+            for offset in 0..run.len() {
+                match &run {
+                    Run::Slots { block, at, .. } => self.push_slot(block, at + offset),
+                    Run::Requesters { first, .. } => {
+                        self.push_requester(JobId(first + u64::from(offset)), requesters.next().flatten());
+                    }
+                }
+            }
+        }
+        others.len = 0;
+        if let Some(terms) = others.terms.take() {
+            self.terms.get_or_insert_default().append(*terms);
+        }
+    }
+
+    /// Each by itself.
+    pub(crate) fn each(self) -> impl Iterator<Item = Self> {
+        let mut left = Some(self);
+        std::iter::from_fn(move || {
+            let (first, rest) = left.take().filter(|replies| replies.len > 0)?.partition(|position| position == 0);
+            left = Some(rest);
+            Some(first)
+        })
+    }
+
+    /// There will be no replies: somebody else has these slots.
+    pub(crate) fn forget(mut self) {
+        self.runs.clear();
+    }
+
+    /// The buffer of requesters, where there are none left.
+    pub(crate) fn take_buffer(&mut self) -> Vec<Requester<J>> {
+        if self.len == 0 { mem::take(&mut self.requesters) } else { Vec::new() }
     }
 
     /// Adds a slot at the end; neighbours share a run.
@@ -207,23 +260,36 @@ impl<J: Job> Replies<J> {
         }
     }
 
-    /// The job of the last reply was submitted in this span.
+    /// The job of the last reply came on these terms.
     #[cold]
-    pub(crate) fn push_origin(&mut self, job: JobId, span: Box<Span>) {
-        self.origins.get_or_insert_default().push(job, span);
+    pub(crate) fn push_terms(&mut self, job: JobId, terms: Box<Terms>) {
+        self.terms.get_or_insert_default().push(job, terms);
     }
 
     /// The spans that the jobs were submitted in, each once.
     #[inline]
-    pub(crate) fn origins(&self) -> Vec<Span> {
-        self.origins.as_ref().map_or_else(Vec::new, |origins| origins.spans())
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        self.terms.as_ref().map_or_else(Vec::new, |terms| terms.spans())
     }
 
-    /// These jobs go on by themselves, and their spans with them.
-    fn take_origins(&mut self, whole: &mut Option<Box<Origins>>) {
+    /// The earliest deadline of these jobs.
+    #[inline]
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.terms.as_ref().and_then(|terms| terms.deadline())
+    }
+
+    /// Whether each job's deadline has passed, in order; `None` when none has.
+    pub(crate) fn late(&self, now: Instant) -> Option<Vec<bool>> {
+        self.deadline().filter(|deadline| *deadline <= now)?;
+        let late = self.terms.as_ref()?.late(now);
+        Some(self.ids().iter().map(|job| late.contains(&job)).collect())
+    }
+
+    /// These jobs go on by themselves, and their terms with them.
+    fn take_terms(&mut self, whole: &mut Option<Box<TermsOf>>) {
         if let Some(whole) = whole {
             let taken = whole.take(&self.ids());
-            self.origins = if taken.is_empty() { None } else { Some(Box::new(taken)) };
+            self.terms = if taken.is_empty() { None } else { Some(Box::new(taken)) };
         }
     }
 
@@ -304,7 +370,7 @@ impl<J: Job> Replies<J> {
     /// Deals the replies out to batches, by their places. Each place is in one batch; one that is in none is `Lost`.
     pub(crate) fn deal(mut self, batches: &[Vec<usize>]) -> Vec<Self> {
         let runs = mem::take(&mut self.runs);
-        let mut origins = self.origins.take();
+        let mut terms = self.terms.take();
         let mut requesters = mem::take(&mut self.requesters).into_iter();
         let places = runs.iter().flat_map(|run| (0..run.len()).map(move |offset| (run, offset)));
         let mut places: Vec<_> = places
@@ -321,7 +387,7 @@ impl<J: Job> Replies<J> {
             for place in batch.iter().filter_map(|at| places.get_mut(*at)?.take()) {
                 replies.push(place);
             }
-            replies.take_origins(&mut origins);
+            replies.take_terms(&mut terms);
             replies
         });
         let dealt = dealt.collect();
@@ -354,9 +420,9 @@ impl<J: Job> Replies<J> {
             }
         }
         self.len = 0;
-        let mut origins = self.origins.take();
-        taken.take_origins(&mut origins);
-        rest.take_origins(&mut origins);
+        let mut terms = self.terms.take();
+        taken.take_terms(&mut terms);
+        rest.take_terms(&mut terms);
         (taken, rest)
     }
 }

@@ -30,12 +30,12 @@ use super::{
     shutdown::Ending,
 };
 use crate::{
-    JobError, Reason,
-    batch::{Batch, Deliveries, Replies, Tally, Trigger, Verdict, contain, discard, drop_each},
+    JobError,
+    batch::{Batch, Deliveries, Replies, Tally, Trigger, Verdict, discard, drop_each},
     config::NoWorkers,
     dispatch::{Dispatch, Fate, FlightId, Landed, Order, Past, Sealed, WorkerId},
     flush::Timing,
-    job::{Job, JobEvent, JobId, JobIds, JobState},
+    job::{Job, JobEvent, JobId, JobState},
     observe::{
         Dispatched, Ended, Failures, Flushed, Halved, Levels, Observer, Outcome, Recorder, Restarted, Retried, Settled,
         Tracker,
@@ -76,13 +76,14 @@ impl<P: BatchProcessor> CollectorActor<P> {
     /// After so many messages the context yields, batch or no batch.
     const MESSAGES_PER_TURN: u32 = 256;
 
-    #[cfg_attr(not(feature = "metrics"), allow(unused_mut, reason = "metrics are one more observer"))]
     pub(super) fn new(mut builder: Builder<P>) -> Self {
         #[cfg(feature = "metrics")]
         if builder.metrics {
             builder.observers.push(Box::new(crate::observe::Metrics::new(&builder.config.name)));
         }
-        let shared = Arc::new(Shared::new(&builder.config, builder.flushing, builder.observers));
+        // Whoever came first may have gone: others may ride on the job.
+        builder.rules.skip_abandoned &= !builder.keying.shares();
+        let shared = Arc::new(Shared::new(&builder.config, builder.flushing, builder.keying, builder.observers));
         if let Some(limit) = &builder.rules.rate_limit {
             limit.subscribe(&shared.bell);
         }
@@ -421,34 +422,56 @@ impl<P: BatchProcessor> CollectorActor<P> {
 
     /// Settles, gives the room to others, and wakes the callers: what they submit next finds that room.
     fn reply(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, mut jobs: Vec<P::Job>, past: Past) {
-        let settled = replies.len();
+        let mut settled = replies.len();
         let Tally { succeeded, failed, forgotten } = self.recorder.tally;
-        let ends = if self.tracker.is_some() {
-            Some(self.settle_tracked(replies, verdict))
+        let ids = self.shared.intake.follows_jobs().then(|| replies.ids());
+        let verdict = if self.shared.intake.shares() {
+            let (verdict, riders) = self.share(&replies, verdict, past);
+            settled += riders;
+            verdict
         } else {
-            replies.settle(verdict, &mut self.recorder.tally, &mut self.deliveries);
-            None
+            verdict
         };
+        self.fill(replies, verdict, past);
         let forgotten = self.recorder.tally.forgotten - forgotten;
         if forgotten > 0 && self.morgue.is_none() {
             warn!(collector = &*self.shared.name, jobs = forgotten, "failed, and nobody waited for the reply");
         }
         drop_each(&mut jobs);
-        self.shared.intake.settled(settled, Buffers { jobs, requesters: self.deliveries.take_spare() });
+        let buffers = Buffers { jobs, requesters: self.deliveries.take_spare() };
+        self.shared.intake.settled(settled, ids.as_ref(), buffers);
         self.deliveries.deliver();
-        if let Some((ids, ends)) = ends {
-            self.track(|tracker| tracker.settled(past.batch, past.attempts, &ids, &ends));
-        }
         self.tell_settled(succeeded, &failed);
     }
 
-    /// Settles, and returns how each job has ended.
+    /// Fills in the replies. Whom to wake is left in `deliveries`.
+    #[inline]
+    fn fill(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, past: Past) {
+        if self.tracker.is_some() {
+            return self.fill_tracked(replies, verdict, past);
+        }
+        replies.settle(verdict, &mut self.recorder.tally, &mut self.deliveries);
+    }
+
+    /// The same, while somebody wants to know how each job ends.
     #[cold]
-    fn settle_tracked(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>) -> (JobIds, Vec<JobState>) {
+    fn fill_tracked(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, past: Past) {
         let (ids, mut ends) = (replies.ids(), Vec::with_capacity(replies.len()));
         let verdict = verdict.inspect(|reply| ends.push(JobState::of_reply(reply)));
         replies.settle(verdict, &mut self.recorder.tally, &mut self.deliveries);
-        (ids, ends)
+        self.track(|tracker| tracker.settled(past.batch, past.attempts, &ids, &ends));
+    }
+
+    /// Those who ride on these jobs get copies of their replies. Returns how many they are.
+    #[cold]
+    fn share(&mut self, replies: &Replies<P::Job>, verdict: Verdict<P::Job>, past: Past) -> (Verdict<P::Job>, usize) {
+        let results: Vec<_> = verdict.collect();
+        let riders = self.shared.intake.share(&replies.ids(), &results);
+        let count = riders.len();
+        for (replies, result) in riders {
+            self.fill(replies, Verdict::results(vec![result]), past);
+        }
+        (Verdict::results(results), count)
     }
 
     #[inline]
@@ -530,6 +553,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
         Levels {
             accepted: view.accepted,
             rejected: view.rejected,
+            coalesced: view.coalesced,
+            replayed: view.replayed,
             pending: view.pending,
             waiting: view.waiting,
             ready: self.dispatch.ready(),
@@ -562,23 +587,19 @@ impl<P: BatchProcessor> CollectorActor<P> {
         if self.ending.is_some() {
             return;
         }
-        for (job, replies) in self.shared.intake.close() {
-            self.refuse_in_line(job, replies);
-        }
+        self.shared.intake.close();
         let view = self.carry_out(now);
         info!(collector = &*self.shared.name, outstanding = view.pending, "shutting down");
         self.ending = Some(Ending::new(now, view.pending));
         self.dispatch.drain();
     }
 
-    /// A submitter that waited in line was never accepted: it is told, but not counted as failed.
-    fn refuse_in_line(&mut self, job: Option<P::Job>, replies: Replies<P::Job>) {
-        let waited = job.is_some();
-        replies.fail(&JobError::ShutDown, &mut Tally::default(), &mut self.deliveries);
-        contain(|| drop(job));
-        self.deliveries.deliver();
-        if waited {
-            self.tell(|observer, collector| observer.rejected(collector, Reason::ShutDown));
+    /// All that the intake still has goes to dispatch, to be settled there.
+    fn take_rest(&mut self, now: Instant) {
+        self.shared.intake.give_up_sequences();
+        self.shared.intake.look(now, None, false, &mut self.sealed);
+        for sealed in mem::take(&mut self.sealed) {
+            self.dispatch.batch_ready(sealed);
         }
     }
 
@@ -587,6 +608,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         if self.ending.as_ref().and_then(Ending::due).is_none_or(|limit| limit > now) {
             return;
         }
+        self.take_rest(now);
         let jobs = self.dispatch.abort(&JobError::ShutDown, &JobError::ShutDown, now);
         if let Some(ending) = &mut self.ending {
             ending.cut_off(jobs);
@@ -696,14 +718,8 @@ impl<P: BatchProcessor> Unpin for CollectorActor<P> {}
 
 impl<P: BatchProcessor> Drop for CollectorActor<P> {
     fn drop(&mut self) {
-        let line = self.shared.intake.close();
-        for (job, replies) in line {
-            self.refuse_in_line(job, replies);
-        }
-        self.shared.intake.look(Instant::now(), None, false, &mut self.sealed);
-        for sealed in mem::take(&mut self.sealed) {
-            self.dispatch.batch_ready(sealed);
-        }
+        self.shared.intake.close();
+        self.take_rest(Instant::now());
         self.dispatch.abort(&JobError::ShutDown, &JobError::Lost, Instant::now());
         while let Some(order) = self.dispatch.take_order() {
             if let Order::Settle { replies, verdict, jobs, past } = order {

@@ -30,10 +30,10 @@ impl<J: Job> Batching<J> {
     pub(super) fn part(&self, sealed: Sealed<J>) -> (Vec<Sealed<J>>, usize) {
         let plan = self.batchers.plan(&sealed.jobs);
         self.report(&plan);
-        let Sealed { jobs, replies, trigger, opened_at } = sealed;
+        let Sealed { jobs, replies, trigger, opened_at, priority } = sealed;
         let replies = replies.deal(&plan.batches);
         let parts = deal(jobs, &plan.batches).into_iter().zip(replies);
-        (parts.map(|(jobs, replies)| Sealed { jobs, replies, trigger, opened_at }).collect(), plan.left_out)
+        (parts.map(|(jobs, replies)| Sealed { jobs, replies, trigger, opened_at, priority }).collect(), plan.left_out)
     }
 
     fn report(&self, plan: &Plan) {

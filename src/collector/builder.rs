@@ -1,11 +1,20 @@
 //! How a collector is set up and started.
 
-use std::{fmt, hash::Hash, sync::Arc, sync::mpsc, thread, time::Duration};
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use actix::{Actor, Supervisor};
 use actix_rt::{Arbiter, System};
 
-use super::{Collector, CollectorActor, intake::Flushing};
+use super::{
+    Collector, CollectorActor,
+    intake::{Flushing, Keying, Remembered, SharingRules},
+};
 use crate::{
     ConfigError, StartError,
     batcher::{Batcher, Batchers, Item},
@@ -13,7 +22,7 @@ use crate::{
     dead_letters::DeadLetters,
     dispatch::{Breaker, RateLimit, Retry, Rules},
     flush::{FlushPolicy, Strategy},
-    job::Job,
+    job::{Job, Key},
     observe::Observer,
     processor::{BatchProcessor, Factory},
 };
@@ -28,6 +37,7 @@ pub struct Builder<P: BatchProcessor> {
     pub(super) rules: Rules<ErrorOf<P>>,
     pub(super) dead_letters: Option<Box<dyn DeadLetters<P::Job>>>,
     pub(super) flushing: Flushing<P::Job>,
+    pub(super) keying: Keying<P::Job>,
     pub(super) batchers: Batchers<P::Job>,
     pub(super) observers: Vec<Box<dyn Observer>>,
     pub(super) history: Option<usize>,
@@ -36,6 +46,7 @@ pub struct Builder<P: BatchProcessor> {
 }
 
 type ErrorOf<P> = <<P as BatchProcessor>::Job as Job>::Error;
+type OutputOf<P> = <<P as BatchProcessor>::Job as Job>::Output;
 
 impl<P: BatchProcessor> Builder<P> {
     pub(super) fn new(factory: impl Fn() -> P + Send + Sync + 'static) -> Self {
@@ -46,6 +57,7 @@ impl<P: BatchProcessor> Builder<P> {
             factory: Arc::new(factory),
             rules,
             flushing,
+            keying: Keying::default(),
             batchers: Batchers::new(),
             dead_letters: None,
             observers: Vec::new(),
@@ -333,6 +345,213 @@ impl<P: BatchProcessor> Builder<P> {
         self
     }
 
+    /// Jobs of one key – a tenant, a shard, a table – gather in an open batch of their own: each batch is of one key, so a
+    /// processor asks `batch[0]`. The flush policy is asked about each open batch by itself. Default: all gather together.
+    ///
+    /// The key is told on the submitter's thread. A job of which it panics shares a batch with no other.
+    ///
+    /// ```
+    /// use actix_batch::prelude::*;
+    ///
+    /// struct Charge {
+    ///     tenant: u32,
+    ///     cents: u64,
+    /// }
+    /// impl Job for Charge {
+    ///     type Output = ();
+    ///     type Error = String;
+    /// }
+    ///
+    /// struct Charges;
+    /// impl BatchProcessor for Charges {
+    ///     type Job = Charge;
+    ///     async fn process(&mut self, batch: &Batch<Charge>) -> Result<Outcomes<Charge>, String> {
+    ///         let (tenant, cents) = (batch[0].tenant, batch.iter().map(|charge| charge.cents).sum::<u64>());
+    ///         println!("tenant {tenant} pays {cents}");
+    /// #       assert!(batch.iter().all(|charge| charge.tenant == tenant));
+    ///         Ok(Outcomes::all(()))
+    ///     }
+    /// }
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// let charges = Collector::builder(|| Charges).partition_by(|charge| charge.tenant).start().unwrap();
+    /// charges.submit(Charge { tenant: 7, cents: 100 }).await.unwrap();
+    /// # });
+    /// ```
+    pub fn partition_by<K>(mut self, key: impl Fn(&P::Job) -> K + Send + Sync + 'static) -> Self
+    where
+        K: Eq + Hash + Send + Sync + 'static,
+    {
+        self.keying.partition = Some(Key::by(key));
+        self
+    }
+
+    /// How many partitions may have an open batch at once, from 1; one more makes that leave which has not been added to for the
+    /// longest time. Default: 1,000.
+    pub fn max_partitions(mut self, partitions: usize) -> Self {
+        self.keying.max_partitions = partitions;
+        self
+    }
+
+    /// Jobs of one key are processed one after the other, in the order in which they were accepted, whatever their priorities:
+    /// a job is held until the one before it has been settled, retries and all, while other keys go on. So a batch has one
+    /// job of a key at the most. Default: batches are processed at the same time, as there are workers.
+    ///
+    /// Together with [`partition_by`](Self::partition_by) the same key, a batch may have many jobs of it: the processor keeps
+    /// the order within the batch, and the next batch of the key waits for this one. The halves of a batch that is split are
+    /// batches of their own there, and are not held for each other.
+    ///
+    /// A job counts as waiting from its acceptance, so one that was held for longer than the interval leaves at once
+    /// afterwards. The key is told on the submitter's thread; a job of which it panics waits for nobody.
+    ///
+    /// ```
+    /// use actix_batch::prelude::*;
+    /// # struct Booking { account: u32 }
+    /// # impl Job for Booking { type Output = (); type Error = String; }
+    /// # struct Bookings;
+    /// # impl BatchProcessor for Bookings {
+    /// #     type Job = Booking;
+    /// #     async fn process(&mut self, batch: &Batch<Booking>) -> Result<Outcomes<Booking>, String> {
+    /// #         assert_eq!(batch.len(), 1);
+    /// #         Ok(Outcomes::all(()))
+    /// #     }
+    /// # }
+    /// # actix_rt::System::new().block_on(async {
+    /// // Two workers, and never two bookings of one account at once.
+    /// let bookings = Collector::builder(|| Bookings).in_order_by(|booking| booking.account).start().unwrap();
+    /// let (first, second) = (bookings.submit(Booking { account: 7 }), bookings.submit(Booking { account: 7 }));
+    /// first.await.unwrap();
+    /// second.await.unwrap();
+    /// # });
+    /// ```
+    pub fn in_order_by<K>(mut self, key: impl Fn(&P::Job) -> K + Send + Sync + 'static) -> Self
+    where
+        K: Eq + Hash + Send + Sync + 'static,
+    {
+        self.keying.sequence = Some(Key::by(key));
+        self
+    }
+
+    /// One job for many callers: while a job is buffered or in flight, those with the same key ride on it. Each caller gets a
+    /// reply of its own, a copy. Default: every job goes its own way.
+    ///
+    /// Such a job is processed even if the caller who came first has gone, for others may ride on it. A job with a
+    /// [deadline](SubmitJob::deadline) of its own neither rides nor is ridden on. The key is told on the submitter's thread;
+    /// a job of which it panics goes its own way.
+    ///
+    /// ```
+    /// use actix_batch::prelude::*;
+    /// # struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Error = String; }
+    /// # struct Doubles;
+    /// # impl BatchProcessor for Doubles {
+    /// #     type Job = Double;
+    /// #     async fn process(&mut self, batch: &Batch<Double>) -> Result<Outcomes<Double>, String> {
+    /// #         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * 2)))
+    /// #     }
+    /// # }
+    /// # actix_rt::System::new().block_on(async {
+    /// let doubles = Collector::builder(|| Doubles).coalesce_by(|job| job.0).start().unwrap();
+    /// let (one, other) = (doubles.submit(Double(2)), doubles.submit(Double(2)));
+    /// assert_eq!((one.await.unwrap(), other.await.unwrap()), (4, 4));
+    /// assert_eq!(doubles.stats().await.unwrap().coalesced, 1);
+    /// # });
+    /// ```
+    pub fn coalesce_by<K>(mut self, key: impl Fn(&P::Job) -> K + Send + Sync + 'static) -> Self
+    where
+        K: Eq + Hash + Send + Sync + 'static,
+        OutputOf<P>: Clone,
+    {
+        self.keying.coalescing = Some(SharingRules { key: Key::by(key), copy: OutputOf::<P>::clone, memory: None });
+        self
+    }
+
+    /// An idempotency key: a job whose key was seen before, within its time to live, gets the outcome of the first – an output
+    /// or an error, as soon as there is one – and is not processed again. A job that holds something else under the same key is
+    /// refused as [`JobError::KeyConflict`](crate::JobError::KeyConflict); what it holds is told by its `Hash`. Default: jobs
+    /// have no such keys.
+    ///
+    /// Only what a processor may have seen is remembered: after `Expired`, `CircuitOpen`, `NoWorkers`, `TooLarge` or `ShutDown` the
+    /// key is free again. The time begins with the outcome. It is remembered in this process and nowhere else.
+    /// [`max_outcomes`](Self::max_outcomes) bounds how many are.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use actix_batch::prelude::*;
+    ///
+    /// #[derive(Hash)]
+    /// struct Payment {
+    ///     request: &'static str,
+    ///     cents: u64,
+    /// }
+    /// impl Job for Payment {
+    ///     type Output = u64;
+    ///     type Error = String;
+    /// }
+    /// # struct Payments(u64);
+    /// # impl BatchProcessor for Payments {
+    /// #     type Job = Payment;
+    /// #     async fn process(&mut self, batch: &Batch<Payment>) -> Result<Outcomes<Payment>, String> {
+    /// #         self.0 += 1;
+    /// #         Ok(Outcomes::all(self.0))
+    /// #     }
+    /// # }
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// let day = Duration::from_secs(24 * 60 * 60);
+    /// let payments = Collector::builder(|| Payments(0)).idempotent_by(|payment| payment.request, day).start().unwrap();
+    /// let receipt = payments.submit(Payment { request: "a1", cents: 100 }).await.unwrap();
+    /// // The client did not hear the answer, and asks again: it is not charged twice.
+    /// assert_eq!(payments.submit(Payment { request: "a1", cents: 100 }).await.unwrap(), receipt);
+    /// // Another request under the same key is a mistake.
+    /// let conflict = payments.submit(Payment { request: "a1", cents: 900 }).await.unwrap_err();
+    /// assert!(matches!(conflict, JobError::KeyConflict));
+    /// # });
+    /// ```
+    pub fn idempotent_by<K>(
+        mut self,
+        key: impl Fn(&P::Job) -> K + Send + Sync + 'static,
+        time_to_live: Duration,
+    ) -> Self
+    where
+        K: Eq + Hash + Send + Sync + 'static,
+        P::Job: Hash,
+        OutputOf<P>: Clone,
+    {
+        // Two hashes, each with random keys of its own: 128 bits, which nobody can make collide on purpose.
+        let states = [RandomState::new(), RandomState::new()];
+        let fingerprint = move |job: &P::Job| {
+            let [high, low] = [&states[0], &states[1]].map(|state| u128::from(state.hash_one(job)));
+            (high << 64) | low
+        };
+        let remembered = Remembered { time_to_live, fingerprint: Box::new(fingerprint) };
+        self.keying.idempotence =
+            Some(SharingRules { key: Key::by(key), copy: OutputOf::<P>::clone, memory: Some(remembered) });
+        self
+    }
+
+    /// How many outcomes [`idempotent_by`](Self::idempotent_by) remembers at the most, from 1: one more, and the oldest is
+    /// forgotten before its time. Default: 100,000.
+    pub fn max_outcomes(mut self, outcomes: usize) -> Self {
+        self.keying.max_outcomes = outcomes;
+        self
+    }
+
+    /// By how much longer a job waits than one of the next higher priority before it goes first, up to 24 hours: a `Low` job is
+    /// overtaken by no `High` one that was accepted more than twice this time after it. Default: 1 s.
+    pub fn ageing(mut self, step: Duration) -> Self {
+        self.rules.ageing = step;
+        self
+    }
+
+    /// Whether jobs are left out whose callers have dropped their `Submit` before the batch began; their reply would reach
+    /// nobody. A `do_send` is not one of them. Default: yes.
+    pub fn skip_abandoned(mut self, skip: bool) -> Self {
+        self.rules.skip_abandoned = skip;
+        self
+    }
+
     /// The actor, not yet started: for your own `Supervisor` or `Arbiter`. Take a handle with [`CollectorActor::handle`].
     ///
     /// # Errors
@@ -342,6 +561,7 @@ impl<P: BatchProcessor> Builder<P> {
         self.config.check()?;
         self.rules.check()?;
         self.flushing.check(self.config.strategy)?;
+        self.keying.check()?;
         Ok(CollectorActor::new(self))
     }
 

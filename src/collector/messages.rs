@@ -19,6 +19,7 @@ use actix::{
     dev::{MessageResponse, OneshotSender},
     fut::wrap_future,
 };
+use tokio::time::Instant;
 
 use super::{
     actor::CollectorActor,
@@ -27,8 +28,8 @@ use super::{
     shutdown::ShutdownReport,
 };
 use crate::{
-    batch::{Origin, origin},
-    job::{Job, JobEvent, JobId, JobResult, JobState},
+    batch::Terms,
+    job::{Job, JobEvent, JobId, JobResult, JobState, Priority},
     observe::Stats,
     processor::BatchProcessor,
 };
@@ -54,16 +55,69 @@ use crate::{
 /// assert_eq!(addr.send(SubmitJob::new(Double(4))).await.unwrap().unwrap(), 8);
 /// # });
 /// ```
+///
+/// What a job says about itself, it says here; the handle takes the same:
+///
+/// ```
+/// # use std::time::Duration;
+/// # use actix_batch::prelude::*;
+/// # struct Double(u64);
+/// # impl Job for Double { type Output = u64; type Error = String; }
+/// # struct Doubles;
+/// # impl BatchProcessor for Doubles {
+/// #     type Job = Double;
+/// #     async fn process(&mut self, batch: &Batch<Double>) -> Result<Outcomes<Double>, String> {
+/// #         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * 2)))
+/// #     }
+/// # }
+/// # actix_rt::System::new().block_on(async {
+/// let doubles = Collector::builder(|| Doubles).start().unwrap();
+/// let urgent = SubmitJob::new(Double(4)).priority(Priority::High).within(Duration::from_millis(50));
+/// assert_eq!(doubles.submit(urgent).await.unwrap(), 8);
+/// # });
+/// ```
 #[derive(Debug, Clone)]
 pub struct SubmitJob<J> {
     job: J,
-    origin: Origin,
+    /// What it brings along.
+    terms: Option<Box<Terms>>,
 }
 
 impl<J: Job> SubmitJob<J> {
     /// Submits this job.
+    #[inline]
     pub fn new(job: J) -> Self {
-        Self { job, origin: origin() }
+        Self { job, terms: Terms::here() }
+    }
+
+    /// The job, and what it brings along.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (J, Option<Box<Terms>>) {
+        (self.job, self.terms)
+    }
+
+    /// How urgent it is. Default: [`Priority::Normal`].
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.terms.get_or_insert_default().priority = priority;
+        self
+    }
+
+    /// Until when it has to be sent. A job that is late is settled as [`JobError::Expired`](crate::JobError::Expired), also while
+    /// every worker is busy, and never reaches the processor. A job that is being tried again gets the error of the attempt
+    /// before.
+    ///
+    /// Its batch leaves when three quarters of the time until then have passed, if nothing makes it leave before. Default: none.
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.terms.get_or_insert_default().deadline = Some(deadline);
+        self
+    }
+
+    /// As [`deadline`](Self::deadline), counted from now.
+    pub fn within(self, time: Duration) -> Self {
+        match Instant::now().checked_add(time) {
+            Some(deadline) => self.deadline(deadline),
+            None => self,
+        }
     }
 }
 
@@ -77,6 +131,7 @@ impl<J: PartialEq> PartialEq for SubmitJob<J> {
 impl<J: Eq> Eq for SubmitJob<J> {}
 
 impl<J: Job> From<J> for SubmitJob<J> {
+    #[inline]
     fn from(job: J) -> Self {
         Self::new(job)
     }
@@ -89,8 +144,7 @@ impl<J: Job> Message for SubmitJob<J> {
 /// The response to [`SubmitJob`]: actix's sender joins the open batch together with the job, and is the job's reply.
 #[derive(Debug)]
 pub struct Admission<J: Job> {
-    job: J,
-    origin: Origin,
+    message: SubmitJob<J>,
     intake: Arc<Intake<J>>,
 }
 
@@ -99,13 +153,14 @@ impl<P: BatchProcessor> Handler<SubmitJob<P::Job>> for CollectorActor<P> {
 
     fn handle(&mut self, message: SubmitJob<P::Job>, ctx: &mut Context<Self>) -> Self::Result {
         self.count_message(ctx);
-        Admission { job: message.job, origin: message.origin, intake: Arc::clone(self.intake()) }
+        Admission { message, intake: Arc::clone(self.intake()) }
     }
 }
 
 impl<P: BatchProcessor> MessageResponse<CollectorActor<P>, SubmitJob<P::Job>> for Admission<P::Job> {
     fn handle(self, ctx: &mut Context<CollectorActor<P>>, sender: Option<OneshotSender<JobResult<P::Job>>>) {
-        if self.intake.message(self.job, self.origin, sender) == News::Some {
+        let (job, terms) = self.message.into_parts();
+        if self.intake.message(job, terms, sender) == News::Some {
             make_way(ctx);
         }
     }

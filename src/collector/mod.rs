@@ -90,22 +90,27 @@ impl<J: Job> Collector<J> {
     }
 
     /// Submits a job. It is accepted now, or – while the collector is full – first in, first out as room comes; the returned
-    /// future is the job's reply.
+    /// future is the job's reply. A [`SubmitJob`] says more of it: its priority, and until when it is wanted.
     ///
     /// # Errors
     ///
     /// The future's: every [`JobError`](crate::JobError) but `Overloaded`.
-    pub fn submit(&self, job: J) -> Submit<J> {
-        self.shared.intake.submit(job)
+    #[inline]
+    pub fn submit(&self, job: impl Into<SubmitJob<J>>) -> Submit<J> {
+        let (job, terms) = job.into().into_parts();
+        self.shared.intake.submit(job, terms)
     }
 
     /// Submits a job if there is room now.
     ///
     /// # Errors
     ///
-    /// [`Rejected`] hands the job back: the collector is full, or has been shut down.
-    pub fn try_submit(&self, job: J) -> Result<Submit<J>, Rejected<J>> {
-        self.shared.intake.try_submit(job)
+    /// [`Rejected`] hands the job back: the collector is full, or has been shut down, or the job's key stands for another one
+    /// (see [`idempotent_by`](Builder::idempotent_by)).
+    #[inline]
+    pub fn try_submit(&self, job: impl Into<SubmitJob<J>>) -> Result<Submit<J>, Rejected<J>> {
+        let (job, terms) = job.into().into_parts();
+        self.shared.intake.try_submit(job, terms)
     }
 
     /// Submits every job of an iterator and yields the replies in its order. Jobs are taken from the iterator as the stream is
@@ -129,7 +134,7 @@ impl<J: Job> Collector<J> {
     /// assert_eq!(replies, [2, 4, 6]);
     /// # });
     /// ```
-    pub fn submit_all<I: IntoIterator<Item = J>>(&self, jobs: I) -> SubmitAll<J, I::IntoIter> {
+    pub fn submit_all<I: IntoIterator<Item: Into<SubmitJob<J>>>>(&self, jobs: I) -> SubmitAll<J, I::IntoIter> {
         SubmitAll::new(self.clone(), jobs.into_iter())
     }
 

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{
-    intake::{Flushing, Intake},
+    intake::{Flushing, Intake, Keying},
     messages::{Request, SubmitJob},
     shutdown::ShutdownReport,
 };
@@ -52,11 +52,16 @@ struct Requests {
 }
 
 impl<J: Job> Shared<J> {
-    pub(super) fn new(config: &CollectorConfig, flushing: Flushing<J>, observers: Vec<Box<dyn Observer>>) -> Self {
+    pub(super) fn new(
+        config: &CollectorConfig,
+        flushing: Flushing<J>,
+        keying: Keying<J>,
+        observers: Vec<Box<dyn Observer>>,
+    ) -> Self {
         let bell = Arc::new(Bell::default());
         let name: Arc<str> = config.name.as_str().into();
         let observers = Observers::new(&name, observers);
-        let intake = Intake::new(config, flushing, Arc::clone(&name), Arc::clone(&bell), observers.clone());
+        let intake = Intake::new(config, flushing, keying, Arc::clone(&name), Arc::clone(&bell), observers.clone());
         Self {
             intake: Arc::new(intake),
             name,

@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{Stream, stream::FusedStream};
 
-use super::Collector;
+use super::{Collector, SubmitJob};
 use crate::job::{Job, JobResult, Submit};
 
 /// The replies to the jobs of an iterator, in its order; made by [`Collector::submit_all`].
@@ -24,7 +24,7 @@ pub struct SubmitAll<J: Job, I> {
     ahead: usize,
 }
 
-impl<J: Job, I: Iterator<Item = J>> SubmitAll<J, I> {
+impl<J: Job, I: Iterator<Item: Into<SubmitJob<J>>>> SubmitAll<J, I> {
     pub(super) fn new(collector: Collector<J>, jobs: I) -> Self {
         let ahead = collector.shared.ahead;
         Self { collector, jobs: Some(jobs), submitted: VecDeque::new(), ahead }
@@ -40,7 +40,7 @@ impl<J: Job, I: Iterator<Item = J>> SubmitAll<J, I> {
     }
 }
 
-impl<J: Job, I: Iterator<Item = J> + Unpin> Stream for SubmitAll<J, I> {
+impl<J: Job, I: Iterator<Item: Into<SubmitJob<J>>> + Unpin> Stream for SubmitAll<J, I> {
     type Item = JobResult<J>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -59,7 +59,7 @@ impl<J: Job, I: Iterator<Item = J> + Unpin> Stream for SubmitAll<J, I> {
     }
 }
 
-impl<J: Job, I: Iterator<Item = J> + Unpin> FusedStream for SubmitAll<J, I> {
+impl<J: Job, I: Iterator<Item: Into<SubmitJob<J>>> + Unpin> FusedStream for SubmitAll<J, I> {
     fn is_terminated(&self) -> bool {
         self.jobs.is_none() && self.submitted.is_empty()
     }

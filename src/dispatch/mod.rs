@@ -4,7 +4,7 @@
 //! a worker has answered, time has passed – and its [`next`](Dispatch::next) order says what to do. Carrying it out is the
 //! collector's part. One file per gate; a gate that is off is an `Option` that is `None`.
 //!
-//! The gates act on the first ready batch, in this order: nobody can work and nobody waits for that, paused, a retry too late,
+//! The gates act on the first ready batch, in this order: nobody can work and nobody waits for that, paused, a deadline that has passed, a retry too late,
 //! a circuit breaker that rejects, `max_in_flight`, a free worker, abandoned callers, a circuit breaker that holds, rate limit.
 //! After an answer: the breaker counts it, then retry, then split, then the jobs are settled.
 //!
@@ -15,7 +15,8 @@
 //! - Waiting – for a back-off, the breaker, the rate – holds no worker.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     mem,
     sync::Arc,
     time::Duration,
@@ -26,13 +27,14 @@ use tokio::time::Instant;
 use crate::{
     ConfigError, JobError,
     batch::{Batch, Heartbeat, Replies, Trigger, Verdict},
-    job::Job,
+    job::{Job, Priority},
 };
 
 mod breaker;
 #[cfg(test)]
 mod model_tests;
 mod rate_limit;
+mod ready;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ mod tests;
 pub use breaker::{Breaker, BreakerState};
 use breaker::{Circuit, Permit, Probe};
 pub use rate_limit::RateLimit;
+use ready::ReadyQueue;
 pub use retry::Retry;
 
 /// After a time-out a worker is told to stop; one that has not obeyed after this long is given up, with its thread.
@@ -68,6 +71,10 @@ pub(crate) struct Rules<E> {
     pub(crate) max_in_flight: Option<usize>,
     /// Jobs that fail are wanted back, whatever their worker does: they go to the dead letters.
     pub(crate) keeps_failed: bool,
+    /// By how much longer a batch waits than one of the next higher priority before it goes first.
+    pub(crate) ageing: Duration,
+    /// Whether jobs are left out whose callers have gone.
+    pub(crate) skip_abandoned: bool,
 }
 
 impl<E> Default for Rules<E> {
@@ -80,16 +87,22 @@ impl<E> Default for Rules<E> {
             rate_limit: None,
             max_in_flight: None,
             keeps_failed: false,
+            ageing: Duration::from_secs(1),
+            skip_abandoned: true,
         }
     }
 }
 
 impl<E> Rules<E> {
     const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+    const LONGEST_AGEING: Duration = Duration::from_secs(24 * 60 * 60);
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if let Some(limit) = self.timeout.filter(|limit| *limit < MILLISECOND || *limit > Self::LONGEST_TIMEOUT) {
             return Err(ConfigError::new("timeout", format_args!("{limit:?}"), "1 ms to 24 hours"));
+        }
+        if self.ageing > Self::LONGEST_AGEING {
+            return Err(ConfigError::new("ageing", format_args!("{:?}", self.ageing), "0 to 24 hours"));
         }
         self.retry.as_ref().map_or(Ok(()), Retry::check)?;
         self.breaker.as_ref().map_or(Ok(()), Breaker::check)?;
@@ -108,6 +121,7 @@ pub(crate) struct Sealed<J: Job> {
     pub(crate) replies: Replies<J>,
     pub(crate) trigger: Trigger,
     pub(crate) opened_at: Instant,
+    pub(crate) priority: Priority,
 }
 
 /// A batch that waits: for its turn, or for its next attempt.
@@ -206,11 +220,13 @@ pub(crate) enum Order<J: Job> {
 pub(crate) struct Dispatch<J: Job> {
     rules: Rules<J::Error>,
     circuit: Option<Circuit>,
-    ready: VecDeque<Ready<J>>,
+    ready: ReadyQueue<J>,
     /// By the end of the delay; of equal ends, in the order of their failures.
     backing_off: BTreeMap<(Instant, u64), Ready<J>>,
     free: VecDeque<WorkerId>,
     flights: Vec<Flight<J>>,
+    /// When deadlines of waiting jobs pass: of each batch the earliest, or earlier ones that have lost their meaning.
+    deadlines: BinaryHeap<Reverse<Instant>>,
     /// Workers that were told to stop, and until when they may.
     stopping: Vec<(WorkerId, Instant)>,
     orders: VecDeque<Order<J>>,
@@ -228,11 +244,12 @@ impl<J: Job> Dispatch<J> {
     pub(crate) fn new(rules: Rules<J::Error>) -> Self {
         Self {
             circuit: rules.breaker.clone().map(Circuit::new),
+            ready: ReadyQueue::new(rules.ageing),
             rules,
-            ready: VecDeque::new(),
             backing_off: BTreeMap::new(),
             free: VecDeque::new(),
             flights: Vec::new(),
+            deadlines: BinaryHeap::new(),
             stopping: Vec::new(),
             orders: VecDeque::new(),
             held_until: None,
@@ -246,18 +263,19 @@ impl<J: Job> Dispatch<J> {
 
     /// A batch has left the intake. Returns its number.
     pub(crate) fn batch_ready(&mut self, sealed: Sealed<J>) -> u64 {
-        let Sealed { jobs, replies, trigger, opened_at } = sealed;
+        let Sealed { jobs, replies, trigger, opened_at, priority } = sealed;
         debug_assert_eq!(jobs.len(), replies.len());
-        let batch = self.new_batch(jobs, trigger, 1);
+        self.note_deadline(&replies);
+        let batch = self.new_batch(jobs, trigger, 1, priority);
         let id = batch.id();
         self.ready.push_back(Ready { batch, replies, opened_at, last: None, attempts: 0 });
         id
     }
 
-    fn new_batch(&mut self, jobs: Vec<J>, trigger: Trigger, attempt: u32) -> Batch<J> {
+    fn new_batch(&mut self, jobs: Vec<J>, trigger: Trigger, attempt: u32, priority: Priority) -> Batch<J> {
         let id = self.batches;
         self.batches += 1;
-        Batch::new(jobs, id, trigger, attempt)
+        Batch::new(jobs, id, trigger, attempt, priority)
     }
 
     /// A worker can take a batch.
@@ -349,14 +367,19 @@ impl<J: Job> Dispatch<J> {
         let back_off = self.backing_off.first_key_value().map(|((at, _), _)| *at);
         let deadlines = self.flights.iter().filter_map(|flight| self.deadline(flight));
         let stopping = self.stopping.iter().map(|(_, until)| *until);
+        let deadline = self.deadlines.peek().filter(|_| self.ready() > 0).map(|Reverse(deadline)| *deadline);
         let too_late = self.ready.front().filter(|_| !self.paused).and_then(|ready| self.last_chance(ready));
         let too_late = too_late.and_then(|at| at.checked_add(MILLISECOND));
-        deadlines.chain(stopping).chain(back_off).chain(self.held_until).chain(too_late).min()
+        let due = deadlines.chain(stopping).chain(back_off).chain(deadline);
+        due.chain(self.held_until).chain(too_late).min()
     }
 
     fn look_at_the_time(&mut self, now: Instant) {
         if self.backing_off.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
             self.end_back_offs(now);
+        }
+        if self.deadlines.peek().is_some_and(|Reverse(deadline)| *deadline <= now) {
+            self.expire(now);
         }
         if self.rules.timeout.is_some() {
             self.time_out(now);
@@ -365,6 +388,64 @@ impl<J: Job> Dispatch<J> {
             let (worker, _) = self.stopping.swap_remove(late);
             self.orders.push_back(Order::GiveUp { worker });
         }
+    }
+
+    fn note_deadline(&mut self, replies: &Replies<J>) {
+        if let Some(deadline) = replies.deadline() {
+            self.deadlines.push(Reverse(deadline));
+        }
+    }
+
+    /// Settles the waiting jobs whose deadlines have passed.
+    fn expire(&mut self, now: Instant) {
+        self.deadlines.clear();
+        for ready in self.ready.take() {
+            if let Some(ready) = self.without_late(ready, now) {
+                self.ready.push_back(ready);
+            }
+        }
+        for (at, ready) in mem::take(&mut self.backing_off) {
+            if let Some(ready) = self.without_late(ready, now) {
+                self.backing_off.insert(at, ready);
+            }
+        }
+    }
+
+    /// What is left of a waiting batch. The late ones of a retry are told what the attempt before said.
+    fn without_late(&mut self, ready: Ready<J>, now: Instant) -> Option<Ready<J>> {
+        let left = match ready.replies.late(now) {
+            None => Some(ready),
+            Some(late) => self
+                .take_out(ready, &late, |last, jobs| last.unwrap_or_else(|| Verdict::whole(JobError::Expired, jobs))),
+        };
+        if let Some(left) = &left {
+            self.note_deadline(&left.replies);
+        }
+        left
+    }
+
+    /// Settles the marked jobs of a waiting batch, and returns what is left of it. `verdict` is told what the attempt before said,
+    /// if there was one, and how many jobs they are.
+    fn take_out(
+        &mut self,
+        ready: Ready<J>,
+        marked: &[bool],
+        verdict: impl FnOnce(Option<Verdict<J>>, usize) -> Verdict<J>,
+    ) -> Option<Ready<J>> {
+        let Ready { batch, replies, opened_at, last, attempts } = ready;
+        let (id, trigger, attempt, priority) = (batch.id(), batch.trigger(), batch.attempt(), batch.priority());
+        let (out, kept) = Part { jobs: batch.into_jobs(), replies }.part(marked);
+        let (out_last, kept_last) = last.map(|last| part(last, marked)).unzip();
+        // As verdicts both can be dropped whatever the errors in them do.
+        let (out_last, last) = (out_last.map(Verdict::results), kept_last.map(Verdict::results));
+        let verdict = verdict(out_last, out.jobs.len());
+        let past = Past { batch: id, attempts, accepted_at: opened_at };
+        self.orders.push_back(Order::Settle { replies: out.replies, verdict, jobs: out.jobs, past });
+        if kept.jobs.is_empty() {
+            return None;
+        }
+        let batch = Batch::new(kept.jobs, id, trigger, attempt, priority);
+        Some(Ready { batch, replies: kept.replies, opened_at, last, attempts })
     }
 
     /// Moves the first ready batch one step; `false`: it has to wait, or there is none.
@@ -465,7 +546,7 @@ impl<J: Job> Dispatch<J> {
         let id = FlightId(self.handed_out);
         let heartbeat = self.rules.timeout.map(|_| Arc::new(Heartbeat::new(now)));
         batch.set_heartbeat(heartbeat.clone());
-        batch.set_origins(replies.origins());
+        batch.set_spans(replies.spans());
         let probe = self.circuit.as_mut().and_then(Circuit::sent);
         self.flights.push(Flight {
             id,
@@ -499,25 +580,14 @@ impl<J: Job> Dispatch<J> {
 
     /// Takes the jobs whose callers have gone out of the first ready batch. Returns whether there were any.
     fn skip_abandoned(&mut self) -> bool {
-        let Some(abandoned) = self.ready.front().and_then(|ready| ready.replies.abandoned()) else { return false };
-        let Some(Ready { batch, replies, opened_at, last, attempts }) = self.ready.pop_front() else { return false };
-        let (trigger, attempt) = (batch.trigger(), batch.attempt());
-        let (id, whole) = (batch.id(), Part { jobs: batch.into_jobs(), replies });
-        let (gone, kept) = whole.part(&abandoned);
-        if !kept.jobs.is_empty() {
-            let batch = Batch::new(kept.jobs, id, trigger, attempt);
-            let last = last.map(|last| {
-                let (gone, kept) = part(last, &abandoned);
-                // A verdict can be dropped whatever the errors in it do.
-                drop(Verdict::<J>::results(gone));
-                Verdict::results(kept)
-            });
-            self.ready.push_front(Ready { batch, replies: kept.replies, opened_at, last, attempts });
+        if !self.rules.skip_abandoned {
+            return false;
         }
-        let verdict = Verdict::whole(JobError::Abandoned, gone.jobs.len());
-        let Part { jobs, replies } = gone;
-        let past = Past { batch: id, attempts, accepted_at: opened_at };
-        self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
+        let Some(abandoned) = self.ready.front().and_then(|ready| ready.replies.abandoned()) else { return false };
+        let Some(ready) = self.ready.pop_front() else { return false };
+        if let Some(kept) = self.take_out(ready, &abandoned, |_, jobs| Verdict::whole(JobError::Abandoned, jobs)) {
+            self.ready.push_front(kept);
+        }
         true
     }
 
@@ -602,12 +672,13 @@ impl<J: Job> Dispatch<J> {
 
     fn halve(&mut self, sent: Ready<J>, attempt: u32) {
         let Ready { batch, replies, opened_at, attempts, .. } = sent;
-        let (id, jobs) = (batch.id(), batch.len());
+        let (id, jobs, priority) = (batch.id(), batch.len(), batch.priority());
         let sizes = [jobs.div_ceil(2), jobs / 2];
         let first: Vec<bool> = (0..jobs).map(|position| position < sizes[0]).collect();
         let (left, right) = Part { jobs: batch.into_jobs(), replies }.part(&first);
         let [right, left] = [right, left].map(|Part { jobs, replies }| {
-            let batch = self.new_batch(jobs, Trigger::Split, attempt);
+            self.note_deadline(&replies);
+            let batch = self.new_batch(jobs, Trigger::Split, attempt, priority);
             let id = batch.id();
             self.ready.push_front(Ready { batch, replies, opened_at, last: None, attempts });
             id
@@ -617,8 +688,9 @@ impl<J: Job> Dispatch<J> {
 
     fn back_off(&mut self, sent: Ready<J>, at: Instant) {
         let Ready { batch, replies, opened_at, last, attempts } = sent;
-        let (from, jobs, attempt) = (batch.id(), batch.len(), batch.attempt() + 1);
-        let batch = self.new_batch(batch.into_jobs(), Trigger::Retry, attempt);
+        let (from, jobs, attempt, priority) = (batch.id(), batch.len(), batch.attempt() + 1, batch.priority());
+        self.note_deadline(&replies);
+        let batch = self.new_batch(batch.into_jobs(), Trigger::Retry, attempt, priority);
         let id = batch.id();
         self.backing_off.insert((at, id), Ready { batch, replies, opened_at, last, attempts });
         self.orders.push_back(Order::Retrying { from, batch: id, jobs, attempt, at });
@@ -634,7 +706,7 @@ impl<J: Job> Dispatch<J> {
             return self.settle(sent, Verdict::results(results));
         }
         let Ready { batch, replies, opened_at, attempts, .. } = sent;
-        let (id, trigger, attempt) = (batch.id(), batch.trigger(), batch.attempt());
+        let (id, trigger, attempt, priority) = (batch.id(), batch.trigger(), batch.attempt(), batch.priority());
         let (retried, done) = Part { jobs: batch.into_jobs(), replies }.part(&again);
         let (failed, results) = part(results, &again);
         if !done.jobs.is_empty() {
@@ -643,7 +715,7 @@ impl<J: Job> Dispatch<J> {
             let verdict = Verdict::results(results);
             self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
         }
-        let batch = Batch::new(retried.jobs, id, trigger, attempt);
+        let batch = Batch::new(retried.jobs, id, trigger, attempt, priority);
         let last = Some(Verdict::results(failed));
         self.back_off(Ready { batch, replies: retried.replies, opened_at, last, attempts }, at);
     }
@@ -664,6 +736,7 @@ impl<J: Job> Dispatch<J> {
         if let Some(circuit) = &mut self.circuit {
             circuit.unsent(probe);
         }
+        self.note_deadline(&replies);
         self.ready.push_front(Ready { batch, replies, opened_at, last, attempts });
     }
 
@@ -710,7 +783,7 @@ impl<J: Job> Dispatch<J> {
     ) -> usize {
         let mut jobs = 0;
         let backing_off = mem::take(&mut self.backing_off).into_values();
-        for ready in mem::take(&mut self.ready).into_iter().chain(backing_off) {
+        for ready in self.ready.take().into_iter().chain(backing_off) {
             jobs += ready.replies.len();
             self.settle_whole(ready, waiting.clone());
         }

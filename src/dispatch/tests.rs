@@ -48,7 +48,13 @@ impl Bench {
             self.slots.push(SlotRef::new(block, at));
         }
         let jobs = (first..first + jobs as u64).map(Number).collect();
-        self.dispatch.batch_ready(Sealed { jobs, replies, trigger: Trigger::Size, opened_at: self.now });
+        self.dispatch.batch_ready(Sealed {
+            jobs,
+            replies,
+            trigger: Trigger::Size,
+            opened_at: self.now,
+            priority: Priority::Normal,
+        });
     }
 
     /// Everything that is to be done now, in words.

@@ -103,7 +103,20 @@ impl Gauge {
 
     /// The batch has its first job, and stays.
     pub(crate) fn opened(&mut self, clock: impl FnOnce() -> Instant) {
-        self.open.opened_at = Some(self.open.last_at.unwrap_or_else(clock));
+        let last_at = self.open.last_at;
+        self.open.opened_at.get_or_insert_with(|| last_at.unwrap_or_else(clock));
+    }
+
+    /// The job that is about to join has waited since then.
+    pub(crate) fn waits_since(&mut self, accepted_at: Instant) {
+        let opened_at = self.open.opened_at.map_or(accepted_at, |opened_at| opened_at.min(accepted_at));
+        self.open.opened_at = Some(opened_at);
+    }
+
+    /// Another open batch is in hand. Whether a worker is free is the same for all.
+    pub(crate) fn exchange(&mut self, other: &mut OpenBatch) {
+        other.idle = self.open.idle;
+        std::mem::swap(&mut self.open, other);
     }
 
     /// The batch leaves: the next one is open, and empty. Returns when this one was opened, if that is known.

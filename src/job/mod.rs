@@ -6,11 +6,15 @@ use crate::JobError;
 
 mod event;
 mod ids;
+mod key;
+mod priority;
 pub(crate) mod state;
 mod submit;
 
 pub use event::JobEvent;
 pub use ids::JobIds;
+pub(crate) use key::{Key, KeyFn};
+pub use priority::Priority;
 pub use state::JobState;
 pub(crate) use submit::Line;
 pub use submit::Submit;

@@ -13,7 +13,7 @@ use crate::JobError;
 /// ```text
 /// Waiting ─▶ Buffered ─▶ Ready ─▶ Processing ─▶ Succeeded | Failed
 ///                          ▲          │
-///                          └ Retrying ◀┘      from each of them: Failed | Abandoned | ShutDown
+///                          └ Retrying ◀┘      from each of them: Failed | Expired | Abandoned | ShutDown
 /// ```
 ///
 /// Accepting a job and putting it in the open batch are one step, so `Buffered` is the first state of an accepted job.
@@ -34,6 +34,8 @@ pub enum JobState {
     Succeeded,
     /// Its reply was an error.
     Failed,
+    /// Its deadline passed before it could be sent.
+    Expired,
     /// Its caller had gone before a processor saw it.
     Abandoned,
     /// A shutdown ended it.
@@ -51,20 +53,25 @@ impl JobState {
             Self::Retrying => "retrying",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
+            Self::Expired => "expired",
             Self::Abandoned => "abandoned",
             Self::ShutDown => "shut_down",
         }
     }
 
+    /// What a job can end as.
+    pub(crate) const ENDS: [Self; 5] = [Self::Succeeded, Self::Failed, Self::Expired, Self::Abandoned, Self::ShutDown];
+
     /// Whether the job has got its reply: nothing comes after this.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Abandoned | Self::ShutDown)
+        Self::ENDS.contains(&self)
     }
 
     /// The end that this reply is.
     pub(crate) fn of_reply<T, E>(reply: &Result<T, JobError<E>>) -> Self {
         match reply {
             Ok(_) => Self::Succeeded,
+            Err(JobError::Expired) => Self::Expired,
             Err(JobError::Abandoned) => Self::Abandoned,
             Err(JobError::ShutDown) => Self::ShutDown,
             Err(_) => Self::Failed,

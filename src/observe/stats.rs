@@ -36,6 +36,10 @@ pub struct Stats {
     pub stray: u64,
     /// Jobs that a batcher left out of its batches; they came in a last one.
     pub left_out: u64,
+    /// Jobs that rode on another with the same key, and got a copy of its reply. They count as accepted, and as it ended.
+    pub coalesced: u64,
+    /// Jobs that got the outcome of an earlier one with the same key. They count nowhere else.
+    pub replayed: u64,
     /// Answers that came after their time-out, or after a shutdown had settled the batch: they reached nobody.
     pub late: u64,
     /// [`JobEvent`](crate::JobEvent)s that a subscriber's full mailbox did not take.
@@ -81,6 +85,8 @@ impl Stats {
         since.stray = self.stray.saturating_sub(earlier.stray);
         since.lost_events = self.lost_events.saturating_sub(earlier.lost_events);
         since.left_out = self.left_out.saturating_sub(earlier.left_out);
+        since.coalesced = self.coalesced.saturating_sub(earlier.coalesced);
+        since.replayed = self.replayed.saturating_sub(earlier.replayed);
         since.late = self.late.saturating_sub(earlier.late);
         since.restarts = self.restarts.saturating_sub(earlier.restarts);
         for (trigger, batches) in &mut since.batches {
@@ -131,6 +137,8 @@ pub struct Failures {
     pub too_large: u64,
     /// [`JobError::Lost`].
     pub lost: u64,
+    /// [`JobError::Expired`].
+    pub expired: u64,
     /// [`JobError::Abandoned`].
     pub abandoned: u64,
     /// [`JobError::NoWorkers`].
@@ -162,10 +170,11 @@ impl Failures {
             JobError::CircuitOpen { .. } => &mut self.circuit_open,
             JobError::TooLarge => &mut self.too_large,
             JobError::Lost => &mut self.lost,
+            JobError::Expired => &mut self.expired,
             JobError::Abandoned => &mut self.abandoned,
             JobError::NoWorkers => &mut self.no_workers,
-            // An accepted job is never told `Overloaded`.
-            JobError::ShutDown | JobError::Overloaded => &mut self.shut_down,
+            // An accepted job is never told the other two.
+            JobError::ShutDown | JobError::Overloaded | JobError::KeyConflict => &mut self.shut_down,
         } += 1;
     }
 
@@ -177,7 +186,7 @@ impl Failures {
         since
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut u64); 12] {
+    fn fields(&mut self) -> [(&'static str, &mut u64); 13] {
         [
             ("failed", &mut self.failed),
             ("mismatch", &mut self.mismatch),
@@ -188,6 +197,7 @@ impl Failures {
             ("circuit_open", &mut self.circuit_open),
             ("too_large", &mut self.too_large),
             ("lost", &mut self.lost),
+            ("expired", &mut self.expired),
             ("abandoned", &mut self.abandoned),
             ("no_workers", &mut self.no_workers),
             ("shut_down", &mut self.shut_down),
@@ -284,6 +294,10 @@ pub struct Levels {
     pub accepted: u64,
     /// Jobs refused since the start.
     pub rejected: u64,
+    /// Jobs that rode on another since the start.
+    pub coalesced: u64,
+    /// Jobs that got the outcome of an earlier one since the start.
+    pub replayed: u64,
     /// Jobs accepted and not yet settled.
     pub pending: usize,
     /// Submitters that wait in line for room.
@@ -345,6 +359,8 @@ impl Recorder {
             unburied: self.unburied,
             stray: self.stray,
             left_out: self.left_out,
+            coalesced: levels.coalesced,
+            replayed: levels.replayed,
             late: self.late,
             lost_events: self.lost_events,
             batches: self.batch_size.iter().map(|(trigger, sizes)| (*trigger, sizes.count())).collect(),

@@ -119,7 +119,7 @@ impl Tracker {
         for (job, end) in jobs.iter().zip(ends()) {
             self.remember(job, end);
         }
-        for state in [JobState::Succeeded, JobState::Failed, JobState::Abandoned, JobState::ShutDown] {
+        for state in JobState::ENDS {
             let jobs: JobIds = jobs.iter().zip(ends()).filter(|(_, end)| *end == state).map(|(job, _)| job).collect();
             if !jobs.is_empty() {
                 self.publish(batch, attempt, state, &jobs);

@@ -9,7 +9,7 @@ use crate::{
 
 /// What a [`Ledger`](super::Ledger) has recorded, each job once.
 ///
-/// `submitted` is the sum of `succeeded`, `failed`, `overloaded`, `handed_back`, `undelivered`, `gone`, `forgotten` and
+/// `submitted` is the sum of `succeeded`, `failed`, `overloaded`, `key_conflict`, `handed_back`, `undelivered`, `gone`, `forgotten` and
 /// `outstanding`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -22,6 +22,8 @@ pub struct Balance {
     pub failed: Failures,
     /// Replies that were [`JobError::Overloaded`]: the job was not accepted.
     pub overloaded: u64,
+    /// Replies that were [`JobError::KeyConflict`]: the job was not accepted.
+    pub key_conflict: u64,
     /// Jobs that `try_submit` handed back.
     pub handed_back: u64,
     /// Messages that reached no collector: the mailbox was closed, or ended with the message in it.
@@ -43,8 +45,14 @@ impl Balance {
         match reply {
             Ok(_) => self.succeeded += 1,
             Err(JobError::Overloaded) => self.overloaded += 1,
+            Err(JobError::KeyConflict) => self.key_conflict += 1,
             Err(error) => self.failed.count(error),
         }
+    }
+
+    /// Replies that say that the job was not accepted, and nothing else.
+    fn refused(&self) -> u64 {
+        self.overloaded + self.key_conflict + self.handed_back
     }
 
     /// Jobs of which nobody saw what became of them.
@@ -79,6 +87,7 @@ impl std::error::Error for Imbalance {}
 pub(super) struct Counted {
     pub(super) accepted: u64,
     pub(super) rejected: u64,
+    pub(super) replayed: u64,
     pub(super) pending: usize,
     pub(super) waiting: usize,
     pub(super) max_pending: usize,
@@ -117,10 +126,10 @@ impl Audit {
             self.note(format!("{} jobs were held, `max_pending` is {}", balance.most_pending, counted.max_pending));
         }
         // Whoever goes while it waits in line is neither accepted nor rejected, nor is a message that was never read.
-        let known = counted.accepted + counted.rejected;
+        let known = counted.accepted + counted.rejected + counted.replayed;
         self.explained("submitted", balance.submitted, known, balance.unseen() + balance.undelivered);
-        let refused = balance.overloaded + balance.handed_back;
-        self.explained("rejected", counted.rejected, refused, balance.failed.shut_down + balance.unseen());
+        let may_be_refused = balance.failed.shut_down + balance.failed.expired;
+        self.explained("rejected", counted.rejected, balance.refused(), may_be_refused + balance.unseen());
     }
 
     /// What the collector says of itself, held against what callers saw.
@@ -130,10 +139,14 @@ impl Audit {
         self.equal("the statistics show jobs pending", stats.pending as u64, 0);
         self.equal("batches still wait for a worker", stats.ready as u64, 0);
         self.equal("batches are still with a worker", stats.in_flight as u64, 0);
-        self.explained("succeeded", stats.succeeded, balance.succeeded, balance.unseen());
+        // Whoever got the outcome of an earlier job, or was refused, saw a reply that no accepted job had.
+        let refused = stats.rejected.saturating_sub(balance.refused());
+        let explained = |seen: u64, counted: u64, elsewhere: u64| seen - seen.saturating_sub(counted).min(elsewhere);
+        let succeeded = explained(balance.succeeded, stats.succeeded, stats.replayed);
+        self.explained("succeeded", stats.succeeded, succeeded, balance.unseen());
         for ((cause, counted), (_, seen)) in stats.failed.iter().zip(balance.failed.iter()) {
-            let seen =
-                if cause == "shut_down" { seen.saturating_sub(refused_at_the_end(balance, stats)) } else { seen };
+            let refused = if matches!(cause, "shut_down" | "expired") { refused } else { 0 };
+            let seen = explained(seen, counted, stats.replayed + refused);
             self.explained(cause, counted, seen, balance.unseen());
         }
     }
@@ -141,9 +154,4 @@ impl Audit {
     pub(super) fn verdict(self, balance: Balance) -> Result<Balance, Imbalance> {
         if self.wrong.is_empty() { Ok(balance) } else { Err(Imbalance { wrong: self.wrong }) }
     }
-}
-
-/// Jobs that were refused after the shutdown: they get the same reply as those that were accepted and cut off.
-fn refused_at_the_end(balance: &Balance, stats: &Stats) -> u64 {
-    stats.rejected.saturating_sub(balance.overloaded + balance.handed_back)
 }

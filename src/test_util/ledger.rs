@@ -68,9 +68,10 @@ impl<J: Job> Ledger<J> {
     }
 
     /// Submits a job as [`Collector::submit`] does.
-    pub fn submit(&self, job: J) -> Recorded<JobResult<J>> {
+    pub fn submit(&self, job: impl Into<SubmitJob<J>>) -> Recorded<JobResult<J>> {
         let ticket = self.ticket();
-        let submit = self.intake.submit(job);
+        let (job, terms) = job.into().into_parts();
+        let submit = self.intake.submit(job, terms);
         self.look();
         Recorded::new(submit.id(), ticket, submit, Ticket::reply)
     }
@@ -80,9 +81,10 @@ impl<J: Job> Ledger<J> {
     /// # Errors
     ///
     /// [`Rejected`] hands the job back: the collector is full, or has been shut down.
-    pub fn try_submit(&self, job: J) -> Result<Recorded<JobResult<J>>, Rejected<J>> {
+    pub fn try_submit(&self, job: impl Into<SubmitJob<J>>) -> Result<Recorded<JobResult<J>>, Rejected<J>> {
         let mut ticket = self.ticket();
-        let submit = self.intake.try_submit(job);
+        let (job, terms) = job.into().into_parts();
+        let submit = self.intake.try_submit(job, terms);
         self.look();
         match submit {
             Ok(submit) => Ok(Recorded::new(submit.id(), ticket, submit, Ticket::reply)),
@@ -94,9 +96,13 @@ impl<J: Job> Ledger<J> {
     }
 
     /// Submits a job as a message, to a recipient of this ledger's collector.
-    pub fn send(&self, recipient: &Recipient<SubmitJob<J>>, job: J) -> Recorded<Result<JobResult<J>, MailboxError>> {
+    pub fn send(
+        &self,
+        recipient: &Recipient<SubmitJob<J>>,
+        job: impl Into<SubmitJob<J>>,
+    ) -> Recorded<Result<JobResult<J>, MailboxError>> {
         let ticket = self.ticket();
-        let request = recipient.send(SubmitJob::new(job));
+        let request = recipient.send(job.into());
         Recorded::new(None, ticket, request, |ticket, reply| match reply {
             Ok(reply) => ticket.reply(reply),
             Err(_) => ticket.close(|balance| balance.undelivered += 1),
@@ -104,9 +110,9 @@ impl<J: Job> Ledger<J> {
     }
 
     /// Submits a job as a message and forgets the reply.
-    pub fn do_send(&self, recipient: &Recipient<SubmitJob<J>>, job: J) {
+    pub fn do_send(&self, recipient: &Recipient<SubmitJob<J>>, job: impl Into<SubmitJob<J>>) {
         self.ticket().close(|balance| balance.forgotten += 1);
-        recipient.do_send(SubmitJob::new(job));
+        recipient.do_send(job.into());
     }
 
     /// What has been recorded so far.
@@ -163,6 +169,7 @@ impl<J: Job> Ledger<J> {
         let counted = Counted {
             accepted: view.accepted,
             rejected: view.rejected,
+            replayed: view.replayed,
             pending: view.pending,
             waiting: view.waiting,
             max_pending,

@@ -99,6 +99,7 @@ impl Settings {
             rate_limit,
             max_in_flight: self.max_in_flight,
             keeps_failed: self.keeps_failed,
+            ..Rules::default()
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
     told::Told,
 };
 use crate::{
-    JobError, Outcomes,
+    JobError, Outcomes, Priority,
     batch::{Batch, Blocks, Deliveries, Replies, SlotRef, Tally, Trigger, Verdict},
     dispatch::{BreakerState, Dispatch, Fate, FlightId, GRACE, Order, Past, Sealed, WorkerId},
 };
@@ -157,7 +157,13 @@ impl<'a> World<'a> {
             });
         }
         let jobs = (first..first + jobs).map(Numbered).collect();
-        self.dispatch.batch_ready(Sealed { jobs, replies, trigger: Trigger::Size, opened_at: now });
+        self.dispatch.batch_ready(Sealed {
+            jobs,
+            replies,
+            trigger: Trigger::Size,
+            opened_at: now,
+            priority: Priority::Normal,
+        });
     }
 
     fn wait(&self, time: Duration) {

@@ -1,0 +1,115 @@
+//! Who waits for room: first come, first served.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    batch::{Block, Replies, Terms},
+    job::{Job, JobId},
+};
+
+/// A job whose submitter waits for room.
+pub(super) struct Waiting<J: Job> {
+    pub(super) id: JobId,
+    pub(super) job: J,
+    pub(super) weight: u64,
+    pub(super) terms: Option<Box<Terms>>,
+    pub(super) block: Arc<Block<J>>,
+    pub(super) at: u32,
+}
+
+impl<J: Job> Waiting<J> {
+    /// The job, and its reply.
+    pub(super) fn turned_away(self) -> (J, Replies<J>) {
+        let mut replies = Replies::default();
+        replies.push_slot(&self.block, self.at);
+        if let Some(terms) = self.terms {
+            replies.push_terms(self.id, terms);
+        }
+        (self.job, replies)
+    }
+}
+
+pub(super) struct Line<J: Job> {
+    /// `None`: the submitter has gone.
+    places: VecDeque<(JobId, Option<Waiting<J>>)>,
+    gone: usize,
+    deadlines: BTreeSet<(Instant, JobId)>,
+}
+
+impl<J: Job> Default for Line<J> {
+    fn default() -> Self {
+        Self { places: VecDeque::new(), gone: 0, deadlines: BTreeSet::new() }
+    }
+}
+
+impl<J: Job> Line<J> {
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.gone
+    }
+
+    pub(super) fn join(&mut self, waiting: Waiting<J>) {
+        if let Some(deadline) = deadline(&waiting) {
+            self.deadlines.insert((deadline, waiting.id));
+        }
+        self.places.push_back((waiting.id, Some(waiting)));
+    }
+
+    /// The first in line.
+    pub(super) fn next(&mut self) -> Option<Waiting<J>> {
+        while let Some((_, waiting)) = self.places.pop_front() {
+            match waiting {
+                Some(waiting) => return Some(self.without_deadline(waiting)),
+                None => self.gone -= 1,
+            }
+        }
+        None
+    }
+
+    /// Takes one out, wherever it is.
+    pub(super) fn leave(&mut self, id: JobId) -> Option<Waiting<J>> {
+        let place = self.places.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        let waiting = self.places[place].1.take()?;
+        self.gone += 1;
+        // Gaps are closed when they are half of the line, so leaving is cheap and nothing piles up.
+        if self.gone * 2 > self.places.len() {
+            self.places.retain(|(_, waiting)| waiting.is_some());
+            self.gone = 0;
+        }
+        Some(self.without_deadline(waiting))
+    }
+
+    fn without_deadline(&mut self, waiting: Waiting<J>) -> Waiting<J> {
+        if let Some(deadline) = deadline(&waiting) {
+            self.deadlines.remove(&(deadline, waiting.id));
+        }
+        waiting
+    }
+
+    pub(super) fn contains(&self, id: JobId) -> bool {
+        let place = self.places.binary_search_by_key(&id, |(id, _)| *id);
+        place.is_ok_and(|place| self.places[place].1.is_some())
+    }
+
+    /// When the first deadline of those in line passes.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Takes out those whose deadline has passed.
+    pub(super) fn late(&mut self, now: Instant) -> Vec<Waiting<J>> {
+        let mut late = Vec::new();
+        while let Some((_, id)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
+            late.extend(self.leave(id));
+        }
+        late
+    }
+}
+
+fn deadline<J: Job>(waiting: &Waiting<J>) -> Option<Instant> {
+    waiting.terms.as_ref()?.deadline
+}

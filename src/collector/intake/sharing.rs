@@ -1,0 +1,151 @@
+//! Jobs that share one reply, because they have the same key: those that come while the first is on its way ride on it, and,
+//! where outcomes are remembered, those that come later are told the same.
+//!
+//! Invariants:
+//! - A key stands for at most one job on its way, or for one outcome.
+//! - Whoever rides is here, under the number of the job that he rides on, until that job is settled.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::{
+    batch::{Replies, SharedKey},
+    job::{Job, JobId, JobResult, Key},
+};
+
+/// How long outcomes are remembered, and how many.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Memory {
+    pub(super) time_to_live: Duration,
+    pub(super) most: usize,
+}
+
+/// A reply that several callers get. Outputs need not be `Sync`, so one at a time copies it.
+pub(super) type Shared<J> = Arc<Mutex<JobResult<J>>>;
+
+/// What is known under a job's key.
+pub(super) enum Known<J: Job> {
+    /// Nothing: it goes its way.
+    Nothing,
+    /// This job is on its way, and its reply will serve.
+    OnItsWay(JobId),
+    /// The reply.
+    Reply(Shared<J>),
+    /// The key stands for a job that holds something else.
+    Conflict,
+}
+
+pub(super) struct Sharing<J: Job> {
+    /// What to remember of outcomes; `None`: nothing.
+    memory: Option<Memory>,
+    on_their_way: HashMap<Key, (JobId, Option<u128>)>,
+    /// By the job that they ride on.
+    riders: HashMap<JobId, Party<J>>,
+    outcomes: HashMap<Key, Outcome<J>>,
+    oldest: VecDeque<(Instant, Key)>,
+}
+
+struct Party<J: Job> {
+    key: SharedKey,
+    riders: Replies<J>,
+}
+
+struct Outcome<J: Job> {
+    fingerprint: Option<u128>,
+    reply: Shared<J>,
+    until: Instant,
+}
+
+impl<J: Job> Sharing<J> {
+    pub(super) fn new(memory: Option<Memory>) -> Self {
+        Self {
+            memory,
+            on_their_way: HashMap::new(),
+            riders: HashMap::new(),
+            outcomes: HashMap::new(),
+            oldest: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn ask(&mut self, shared: &SharedKey, now: Instant) -> Known<J> {
+        self.forget(now);
+        if let Some((job, fingerprint)) = self.on_their_way.get(&shared.key) {
+            return if *fingerprint == shared.fingerprint { Known::OnItsWay(*job) } else { Known::Conflict };
+        }
+        match self.outcomes.get(&shared.key) {
+            None => Known::Nothing,
+            Some(outcome) if outcome.fingerprint == shared.fingerprint => Known::Reply(Arc::clone(&outcome.reply)),
+            Some(_) => Known::Conflict,
+        }
+    }
+
+    /// The job goes its way; others may ride on it.
+    pub(super) fn lead(&mut self, job: JobId, key: SharedKey) {
+        self.on_their_way.insert(key.key.clone(), (job, key.fingerprint));
+        self.riders.insert(job, Party { key, riders: Replies::default() });
+    }
+
+    /// Who rides on this job: the next one is added there.
+    pub(super) fn riders(&mut self, job: JobId) -> Option<&mut Replies<J>> {
+        self.riders.get_mut(&job).map(|party| &mut party.riders)
+    }
+
+    /// Whether this job rides on another.
+    pub(super) fn carries(&self, job: JobId) -> bool {
+        self.riders.values().any(|party| party.riders.ids().contains(job))
+    }
+
+    /// Whether others may ride on it.
+    pub(super) fn leads(&self, job: JobId) -> bool {
+        self.riders.contains_key(&job)
+    }
+
+    /// Whether its outcome is remembered.
+    pub(super) fn remembers(&self, reply: &JobResult<J>) -> bool {
+        self.memory.is_some() && is_an_outcome::<J>(reply)
+    }
+
+    /// The job has been settled, with a reply that is to be remembered if it is given. Returns who rode on it.
+    pub(super) fn settled(&mut self, job: JobId, reply: Option<Shared<J>>, now: Instant) -> Option<Replies<J>> {
+        let Party { key, riders } = self.riders.remove(&job)?;
+        self.on_their_way.remove(&key.key);
+        if let (Some(reply), Some(memory)) = (reply, self.memory) {
+            // Rounds of centuries aside.
+            let until = now.checked_add(memory.time_to_live).unwrap_or(now);
+            if self.oldest.len() >= memory.most {
+                self.forget_oldest();
+            }
+            self.oldest.push_back((until, key.key.clone()));
+            self.outcomes.insert(key.key, Outcome { fingerprint: key.fingerprint, reply, until });
+        }
+        Some(riders)
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while self.oldest.front().is_some_and(|(until, _)| *until <= now) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((until, key)) = self.oldest.pop_front() else { return };
+        if self.outcomes.get(&key).is_some_and(|outcome| outcome.until == until) {
+            self.outcomes.remove(&key);
+        }
+    }
+}
+
+/// Whether a processor may have seen the job: what was never sent may be submitted again under the same key.
+fn is_an_outcome<J: Job>(reply: &JobResult<J>) -> bool {
+    use crate::JobError::{Abandoned, CircuitOpen, Expired, KeyConflict, NoWorkers, Overloaded, ShutDown, TooLarge};
+    !matches!(
+        reply,
+        Err(Abandoned | CircuitOpen { .. } | Expired | KeyConflict | NoWorkers | Overloaded | ShutDown | TooLarge)
+    )
+}

@@ -1,0 +1,537 @@
+//! What submitters and the actor share, all of it under one lock.
+//!
+//! Invariants, whenever the lock is free:
+//! - `jobs` and `replies` of each open batch are of one length, in the order of acceptance.
+//! - `pending` = jobs accepted and not settled ≤ `max_pending`. Nobody waits in line while there is room.
+//! - Filling a batch and queueing it are one step, so batches keep their order.
+//! - After `close` nothing is accepted.
+//! - The open batch in hand is the common one; the others are put aside in `lanes`.
+
+use std::{mem, sync::Arc};
+
+use tokio::time::Instant;
+
+use super::{
+    Buffers, News, View,
+    lanes::{Lane, Lanes, Open},
+    line::{Line, Waiting},
+    sequences::{Joining, Sequences},
+    sharing::{Known, Shared, Sharing},
+};
+use crate::{
+    batch::{Block, Blocks, Replies, Requester, Terms, Trigger},
+    dispatch::Sealed,
+    error::Reason,
+    flush::{Decision, Gauge},
+    job::{Job, JobId, JobIds, JobState, Key},
+};
+
+pub(super) struct State<J: Job> {
+    /// The open batch in hand.
+    open: Open<J>,
+    pub(super) gauge: Gauge,
+    /// The other open batches.
+    lanes: Lanes<J>,
+    max_partitions: usize,
+    sequences: Option<Box<Sequences<J>>>,
+    pub(super) sharing: Option<Box<Sharing<J>>>,
+    /// Batches that have left, for the actor to take.
+    pub(super) sealed: Vec<Sealed<J>>,
+    /// Emptied buffers, to be filled again.
+    spare: Vec<Buffers<J>>,
+
+    /// Slots for the jobs to come.
+    blocks: Blocks<J>,
+
+    // Admission.
+    pub(super) max_pending: usize,
+    pending: usize,
+    pub(super) line: Line<J>,
+    pub(super) closed: bool,
+    accepted: u64,
+    pub(super) rejected: u64,
+    coalesced: u64,
+    replayed: u64,
+
+    /// When the actor will look at the time by itself.
+    pub(super) alarm: Option<Instant>,
+}
+
+/// A job that brings something along, with its one reply.
+pub(super) struct Comer<J: Job> {
+    pub(super) id: JobId,
+    pub(super) job: J,
+    pub(super) weight: u64,
+    pub(super) terms: Box<Terms>,
+    pub(super) replies: Replies<J>,
+}
+
+/// What becomes of it.
+pub(super) enum Entry<J: Job> {
+    Accepted(News),
+    /// It is accepted and rides on another: the job itself is not needed.
+    Rides(J, News),
+    /// There is no room.
+    Full(Comer<J>),
+    Refused(Comer<J>, Reason),
+    /// Its reply is known already.
+    Answered(Comer<J>, Shared<J>),
+}
+
+/// What has become of those in line, when there was room.
+pub(super) struct Admitted<J: Job> {
+    pub(super) jobs: Vec<JobId>,
+    /// Jobs that nobody needs, because they ride on others.
+    pub(super) riding: Vec<J>,
+    pub(super) answered: Vec<(Comer<J>, Shared<J>)>,
+    pub(super) refused: Vec<(Comer<J>, Reason)>,
+}
+
+impl<J: Job> Default for Admitted<J> {
+    fn default() -> Self {
+        Self { jobs: Vec::new(), riding: Vec::new(), answered: Vec::new(), refused: Vec::new() }
+    }
+}
+
+/// How jobs are gathered beyond size and time.
+pub(super) struct Gathering<J: Job> {
+    pub(super) max_partitions: usize,
+    pub(super) sequences: Option<Box<Sequences<J>>>,
+    pub(super) sharing: Option<Box<Sharing<J>>>,
+}
+
+impl<J: Job> State<J> {
+    /// Buffers kept for reuse.
+    const SPARE: usize = 16;
+
+    pub(super) fn new(max_pending: usize, gauge: Gauge, gathering: Gathering<J>) -> Self {
+        let Gathering { max_partitions, sequences, sharing } = gathering;
+        Self {
+            open: Open::default(),
+            gauge,
+            lanes: Lanes::default(),
+            max_partitions,
+            sequences,
+            sharing,
+            sealed: Vec::new(),
+            spare: Vec::new(),
+            blocks: Blocks::default(),
+            max_pending,
+            pending: 0,
+            line: Line::default(),
+            closed: false,
+            accepted: 0,
+            rejected: 0,
+            coalesced: 0,
+            replayed: 0,
+            alarm: None,
+        }
+    }
+
+    pub(super) fn refusal(&mut self) -> Option<Reason> {
+        let reason = if self.closed {
+            Reason::ShutDown
+        } else if self.is_full() {
+            Reason::Overloaded
+        } else {
+            return None;
+        };
+        self.rejected += 1;
+        Some(reason)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.pending >= self.max_pending
+    }
+
+    #[inline]
+    pub(super) fn take_slot(&mut self) -> (Arc<Block<J>>, u32) {
+        let (block, at) = self.blocks.take_slot();
+        (Arc::clone(block), at)
+    }
+
+    /// A job is accepted whose reply waits in a slot.
+    #[inline]
+    pub(super) fn accept_slot(&mut self, job: J, weight: u64, block: &Arc<Block<J>>, at: u32) -> News {
+        let decision = self.decide(weight);
+        self.open.replies.push_slot(block, at);
+        self.count();
+        self.join(job, decision)
+    }
+
+    /// A job is accepted that somebody requested.
+    #[inline]
+    pub(super) fn accept_request(&mut self, job: J, weight: u64, requester: Requester<J>) -> (JobId, News) {
+        let (block, at) = self.blocks.take_slot();
+        let id = block.id(at);
+        let decision = self.decide(weight);
+        self.open.replies.push_requester(id, requester);
+        self.count();
+        (id, self.join(job, decision))
+    }
+
+    /// One more job is accepted.
+    #[inline]
+    fn count(&mut self) {
+        self.pending += 1;
+        self.accepted += 1;
+    }
+
+    /// The policy decides about a job of this weight. The open batch may leave before it.
+    #[inline]
+    fn decide(&mut self, weight: u64) -> Decision {
+        match self.gauge.on_job(weight, Instant::now) {
+            Decision::SendThenAdd(trigger) => self.send_first(trigger),
+            decision => decision,
+        }
+    }
+
+    #[cold]
+    fn send_first(&mut self, trigger: Trigger) -> Decision {
+        if self.gauge.is_empty() {
+            return Decision::Add;
+        }
+        self.seal(trigger);
+        self.gauge.on_same_job()
+    }
+
+    /// The job joins the open batch, where its reply waits already. The batch may leave with it.
+    #[inline]
+    fn join(&mut self, job: J, decision: Decision) -> News {
+        self.open.jobs.push(job);
+        if self.gauge.joined(decision) && !self.is_full() { News::None } else { self.turn(decision) }
+    }
+
+    /// The open batch leaves or begins.
+    #[cold]
+    fn turn(&mut self, decision: Decision) -> News {
+        let left = self.gauge.leaves(decision);
+        match left {
+            Some(trigger) => self.seal(trigger),
+            None => self.gauge.opened(Instant::now),
+        }
+        if self.is_full() {
+            self.seal_all(Trigger::Full);
+        }
+        // What has left before it is news, too.
+        if self.sealed.is_empty() { self.opened() } else { News::Some }
+    }
+
+    /// The open batch has its first job: the actor must look in time, or now if a worker is waiting for it.
+    fn opened(&mut self) -> News {
+        if self.gauge.leaves_when_free() {
+            return News::Some;
+        }
+        self.due().map_or(News::None, |due| self.news_at(due))
+    }
+
+    /// Whether the actor would look too late.
+    fn news_at(&self, due: Instant) -> News {
+        if self.alarm.is_some_and(|alarm| alarm <= due) { News::None } else { News::Some }
+    }
+
+    /// When the open batch in hand leaves by time.
+    fn due(&mut self) -> Option<Instant> {
+        [self.gauge.due(), self.open.leave_at].into_iter().flatten().min()
+    }
+
+    fn seal(&mut self, trigger: Trigger) {
+        if self.open.jobs.is_empty() {
+            return;
+        }
+        let (jobs, requesters) = self.spare.pop().map_or_else(Default::default, |spare| (spare.jobs, spare.requesters));
+        let jobs = mem::replace(&mut self.open.jobs, jobs);
+        let replies = mem::replace(&mut self.open.replies, Replies::with_buffer(requesters));
+        let opened_at = self.gauge.left().unwrap_or_else(Instant::now);
+        self.open.leave_at = None;
+        self.sealed.push(Sealed { jobs, replies, trigger, opened_at, priority: self.open.lane.priority });
+    }
+
+    /// Every open batch leaves, the most urgent first.
+    fn seal_all(&mut self, trigger: Trigger) {
+        while let Some(lane) = self.lanes.most_urgent().filter(|lane| lane.priority > self.open.lane.priority) {
+            self.seal_lane(lane, trigger);
+        }
+        self.seal(trigger);
+        while let Some(lane) = self.lanes.most_urgent() {
+            self.seal_lane(lane, trigger);
+        }
+    }
+
+    fn seal_lane(&mut self, lane: Lane, trigger: Trigger) {
+        self.in_lane(lane, |state| state.seal(trigger));
+    }
+
+    /// Takes another open batch in hand, does something to it, and puts it aside again.
+    fn in_lane<R>(&mut self, lane: Lane, act: impl FnOnce(&mut Self) -> R) -> R {
+        let mut aside = self.lanes.take(lane);
+        mem::swap(&mut self.open, &mut aside.open);
+        self.gauge.exchange(&mut aside.seen);
+        let result = act(self);
+        let due = self.due();
+        mem::swap(&mut self.open, &mut aside.open);
+        self.gauge.exchange(&mut aside.seen);
+        if aside.open.jobs.is_empty() {
+            let Open { jobs, mut replies, .. } = aside.open;
+            self.reuse(Buffers { jobs, requesters: replies.take_buffer() });
+        } else {
+            aside.due = due;
+            self.lanes.put(aside);
+        }
+        result
+    }
+
+    /// There is no room for a job that brings something along.
+    pub(super) fn wait_in_line(&mut self, waiting: Waiting<J>) -> News {
+        self.line.join(waiting);
+        self.line.due().map_or(News::None, |due| self.news_at(due))
+    }
+
+    /// A job that brings something along.
+    #[cold]
+    pub(super) fn enter(&mut self, comer: Comer<J>, now: Instant) -> Entry<J> {
+        if self.closed {
+            return Entry::Refused(comer, Reason::ShutDown);
+        }
+        match self.known(&comer, now) {
+            Known::Conflict => Entry::Refused(comer, Reason::KeyConflict),
+            Known::Reply(reply) => {
+                self.replayed += 1;
+                Entry::Answered(comer, reply)
+            }
+            Known::Nothing | Known::OnItsWay(_) if self.is_full() => Entry::Full(comer),
+            Known::OnItsWay(job) => self.ride(comer, job),
+            Known::Nothing => Entry::Accepted(self.accept(comer, now)),
+        }
+    }
+
+    fn known(&mut self, comer: &Comer<J>, now: Instant) -> Known<J> {
+        match (&mut self.sharing, &comer.terms.keys.shared) {
+            (Some(sharing), Some(shared)) => sharing.ask(shared, now),
+            _ => Known::Nothing,
+        }
+    }
+
+    fn ride(&mut self, comer: Comer<J>, on: JobId) -> Entry<J> {
+        let Some(riders) = self.sharing.as_mut().and_then(|sharing| sharing.riders(on)) else {
+            return Entry::Full(comer);
+        };
+        riders.append(comer.replies);
+        self.coalesced += 1;
+        self.count();
+        Entry::Rides(comer.job, self.after_special(News::None))
+    }
+
+    fn accept(&mut self, comer: Comer<J>, now: Instant) -> News {
+        let Comer { id, job, weight, mut terms, mut replies } = comer;
+        let (lane, keys) = (Lane::of(&terms), mem::take(&mut terms.keys));
+        replies.push_terms(id, terms);
+        if let (Some(sharing), Some(shared)) = (&mut self.sharing, keys.shared) {
+            sharing.lead(id, shared);
+        }
+        self.count();
+        let joining = Joining { job, weight, lane, accepted_at: now, replies };
+        let in_turn = keys.sequence.is_none_or(|key| self.is_in_turn(id, key, &joining.lane));
+        let news = if in_turn { self.add(joining, now) } else { self.hold(id, joining) };
+        self.after_special(news)
+    }
+
+    /// Whether nobody of its sequence is before the job – or all of them are in the open batch that it joins, which is then of
+    /// this sequence alone.
+    fn is_in_turn(&mut self, id: JobId, key: Key, lane: &Lane) -> bool {
+        let (lanes, same) = (&self.lanes, lane.partition.as_ref() == Some(&key));
+        let together = |first| same && lanes.has(lane, first);
+        self.sequences.as_mut().is_none_or(|sequences| sequences.accepted(id, key, together))
+    }
+
+    /// The job waits for those before it.
+    fn hold(&mut self, id: JobId, job: Joining<J>) -> News {
+        let Some(sequences) = &mut self.sequences else { return News::None };
+        sequences.hold(id, job);
+        sequences.due().map_or(News::None, |due| self.news_at(due))
+    }
+
+    /// A full collector sends what it has, whatever a job did to it. What has left is news.
+    fn after_special(&mut self, news: News) -> News {
+        if self.is_full() {
+            self.seal_all(Trigger::Full);
+        }
+        if self.sealed.is_empty() { news } else { News::Some }
+    }
+
+    /// An accepted job joins its open batch.
+    fn add(&mut self, joining: Joining<J>, now: Instant) -> News {
+        if joining.lane.is_common() {
+            return self.add_here(joining, now);
+        }
+        if !self.lanes.is_open(&joining.lane) && self.lanes.len() >= self.max_partitions {
+            self.lanes.least_recently_used().into_iter().for_each(|lane| self.seal_lane(lane, Trigger::Full));
+        }
+        self.in_lane(joining.lane.clone(), |state| state.add_here(joining, now))
+    }
+
+    fn add_here(&mut self, joining: Joining<J>, now: Instant) -> News {
+        let Joining { job, weight, accepted_at, replies, .. } = joining;
+        let decision = self.decide(weight);
+        if let Some(deadline) = replies.deadline() {
+            self.open.leave_before(deadline, now);
+        }
+        self.open.replies.append(replies);
+        self.gauge.waits_since(accepted_at);
+        let news = self.join(job, decision);
+        match self.open.leave_at {
+            Some(leave_at) if news == News::None => self.news_at(leave_at),
+            _ => news,
+        }
+    }
+
+    /// So many jobs have been settled, these: others may have their turn, and those in line have room.
+    pub(super) fn settled(&mut self, jobs: usize, ids: Option<&JobIds>) -> Admitted<J> {
+        self.pending -= jobs;
+        if let (Some(ids), Some(sequences)) = (ids, &mut self.sequences) {
+            let next = sequences.settled(ids);
+            self.add_all(next);
+        }
+        let mut admitted = Admitted::default();
+        self.admit(&mut admitted);
+        admitted
+    }
+
+    #[cold]
+    fn add_all(&mut self, jobs: Vec<Joining<J>>) {
+        let now = Instant::now();
+        for job in jobs {
+            self.add(job, now);
+        }
+    }
+
+    /// Gives room to those in line, first come, first served.
+    fn admit(&mut self, admitted: &mut Admitted<J>) {
+        while !self.is_full() {
+            let Some(Waiting { id, job, weight, terms, block, at }) = self.line.next() else { return };
+            let Some(terms) = terms else {
+                self.accept_slot(job, weight, &block, at);
+                admitted.jobs.push(id);
+                continue;
+            };
+            let replies = Replies::of_slot(&block, at);
+            match self.enter(Comer { id, job, weight, terms, replies }, Instant::now()) {
+                Entry::Accepted(_) => admitted.jobs.push(id),
+                Entry::Rides(job, _) => {
+                    admitted.jobs.push(id);
+                    admitted.riding.push(job);
+                }
+                Entry::Answered(comer, reply) => admitted.answered.push((comer, reply)),
+                Entry::Full(comer) => admitted.refused.push((comer, Reason::Overloaded)),
+                Entry::Refused(comer, reason) => admitted.refused.push((comer, reason)),
+            }
+        }
+    }
+
+    /// Sends what is due, or what a free worker may take; and lets go of whoever has waited beyond his deadline.
+    pub(super) fn look(&mut self, now: Instant, idle: bool) -> Vec<Waiting<J>> {
+        // What has left already will take the free worker.
+        self.gauge.set_idle(idle && self.sealed.is_empty());
+        self.seal_if_due(now);
+        while let Some((_, lane)) = self.lanes.next_due().filter(|(due, _)| *due <= now) {
+            self.in_lane(lane, |state| state.seal_if_due(now));
+        }
+        self.seal_for_free_worker();
+        self.let_go_late(now);
+        let late = self.line.late(now);
+        self.rejected += late.len() as u64;
+        late
+    }
+
+    fn seal_if_due(&mut self, now: Instant) {
+        if self.gauge.due().is_some_and(|due| due <= now) {
+            self.seal(Trigger::Interval);
+        } else if self.open.leave_at.is_some_and(|leave_at| leave_at <= now) {
+            self.seal(Trigger::Deadline);
+        }
+    }
+
+    /// The most urgent open batch leaves if a worker is free and the policy wants that.
+    fn seal_for_free_worker(&mut self) {
+        let common = self.open.lane.priority;
+        let urgent = self.lanes.most_urgent().filter(|lane| lane.priority > common || self.gauge.is_empty());
+        match urgent {
+            Some(lane) => self.in_lane(lane, Self::seal_if_wanted),
+            None => self.seal_if_wanted(),
+        }
+    }
+
+    fn seal_if_wanted(&mut self) {
+        if self.gauge.leaves_when_free() {
+            self.seal(Trigger::Idle);
+        }
+    }
+
+    /// Jobs whose turn comes too late go to dispatch, which settles them.
+    fn let_go_late(&mut self, now: Instant) {
+        let late = self.sequences.as_mut().map_or_else(Vec::new, |sequences| sequences.late(now));
+        self.let_go(late, Trigger::Deadline);
+    }
+
+    /// Nobody waits for his turn any more: everything is about to be settled.
+    pub(super) fn give_up_sequences(&mut self) {
+        let held = self.sequences.as_mut().map_or_else(Vec::new, |sequences| sequences.give_up());
+        self.let_go(held, Trigger::Drain);
+    }
+
+    fn let_go(&mut self, jobs: Vec<Joining<J>>, trigger: Trigger) {
+        self.sealed.extend(jobs.into_iter().map(|Joining { job, lane, accepted_at, replies, .. }| Sealed {
+            jobs: vec![job],
+            replies,
+            trigger,
+            opened_at: accepted_at,
+            priority: lane.priority,
+        }));
+    }
+
+    /// When the actor must look again.
+    pub(super) fn next_look(&mut self) -> Option<Instant> {
+        let lanes = self.lanes.next_due().map(|(due, _)| due);
+        let sequences = self.sequences.as_ref().and_then(|sequences| sequences.due());
+        [self.due(), lanes, sequences, self.line.due()].into_iter().flatten().min()
+    }
+
+    /// Sends every open batch. Returns how many jobs they had.
+    pub(super) fn flush(&mut self, trigger: Trigger) -> usize {
+        let jobs = self.open.jobs.len() + self.lanes.iter().map(|open| open.jobs.len()).sum::<usize>();
+        self.seal_all(trigger);
+        jobs
+    }
+
+    /// Emptied buffers, for a batch to come.
+    pub(super) fn reuse(&mut self, buffers: Buffers<J>) {
+        debug_assert!(buffers.jobs.is_empty() && buffers.requesters.is_empty());
+        if self.spare.len() < Self::SPARE {
+            self.spare.push(buffers);
+        }
+    }
+
+    /// Where a job is that the actor has not taken yet.
+    pub(super) fn find(&self, job: JobId) -> Option<JobState> {
+        let open = self.lanes.iter().chain([&self.open]).map(|open| &open.replies);
+        let left = self.sealed.iter().map(|sealed| &sealed.replies);
+        let held = || self.sequences.as_ref().is_some_and(|sequences| sequences.holds(job));
+        let rides = || self.sharing.as_ref().is_some_and(|sharing| sharing.carries(job));
+        if open.chain(left).any(|replies| replies.ids().contains(job)) || held() || rides() {
+            return Some(JobState::Buffered);
+        }
+        self.line.contains(job).then_some(JobState::Waiting)
+    }
+
+    pub(super) fn view(&self, due: Option<Instant>) -> View {
+        View {
+            due,
+            pending: self.pending,
+            waiting: self.line.len(),
+            accepted: self.accepted,
+            rejected: self.rejected,
+            coalesced: self.coalesced,
+            replayed: self.replayed,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Batches that wait for their turn: by priority, and by age.
+//!
+//! Each priority has a queue of its own. Of the first ones of each, that goes next whose first job was accepted earliest – a lower
+//! priority counting as accepted later, by `ageing` for each step below the highest. So whatever is accepted
+//! more than that after a batch cannot overtake it.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+use super::Ready;
+use crate::job::{Job, Priority};
+
+pub(super) struct ReadyQueue<J: Job> {
+    /// The highest priority first.
+    queues: [VecDeque<Ready<J>>; Priority::ALL.len()],
+    ageing: Duration,
+}
+
+impl<J: Job> ReadyQueue<J> {
+    pub(super) fn new(ageing: Duration) -> Self {
+        Self { queues: [VecDeque::new(), VecDeque::new(), VecDeque::new()], ageing }
+    }
+
+    fn of(&mut self, ready: &Ready<J>) -> &mut VecDeque<Ready<J>> {
+        &mut self.queues[ready.batch.priority().rank() as usize]
+    }
+
+    /// It waits behind those of its priority.
+    pub(super) fn push_back(&mut self, ready: Ready<J>) {
+        self.of(&ready).push_back(ready);
+    }
+
+    /// It is the next of its priority.
+    pub(super) fn push_front(&mut self, ready: Ready<J>) {
+        self.of(&ready).push_front(ready);
+    }
+
+    pub(super) fn front(&self) -> Option<&Ready<J>> {
+        self.queues.iter().filter_map(VecDeque::front).min_by_key(|ready| self.turn(ready))
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<Ready<J>> {
+        let queue = self.front()?.batch.priority().rank();
+        self.queues[queue as usize].pop_front()
+    }
+
+    /// The earlier, the sooner.
+    fn turn(&self, ready: &Ready<J>) -> Instant {
+        ready.opened_at + self.ageing * ready.batch.priority().rank()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queues.iter().map(VecDeque::len).sum()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.iter().all(VecDeque::is_empty)
+    }
+
+    /// All of them, the next ones first within each priority.
+    pub(super) fn take(&mut self) -> Vec<Ready<J>> {
+        self.queues.iter_mut().flat_map(std::mem::take).collect()
+    }
+}

@@ -1,0 +1,126 @@
+//! A job's key, of whatever type the user chose.
+//!
+//! Keys are made before any lock is taken and compared under it. A panic of the user's code ends here: a job whose key cannot be
+//! told has one that no other job has, and two keys that cannot be compared are different.
+
+use std::{
+    any::Any,
+    fmt,
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+/// A key whose type is forgotten.
+#[derive(Clone)]
+pub(crate) struct Key {
+    hash: u64,
+    value: Arc<dyn Same>,
+}
+
+/// Says of each job which key it has.
+pub(crate) type KeyFn<J> = Box<dyn Fn(&J) -> Key + Send + Sync>;
+
+impl Key {
+    /// The user's closure, as one that never panics.
+    pub(crate) fn by<J, K>(key: impl Fn(&J) -> K + Send + Sync + 'static) -> KeyFn<J>
+    where
+        K: Eq + Hash + Send + Sync + 'static,
+    {
+        let state = RandomState::new();
+        Box::new(move |job| {
+            catch_unwind(AssertUnwindSafe(|| Self::of(key(job), &state))).unwrap_or_else(|_| Self::unique())
+        })
+    }
+
+    fn of<K: Eq + Hash + Send + Sync + 'static>(key: K, state: &RandomState) -> Self {
+        Self { hash: state.hash_one(&key), value: Arc::new(Value(key)) }
+    }
+
+    /// A key that no other job has.
+    fn unique() -> Self {
+        Self { hash: 0, value: Arc::new(Unique) }
+    }
+}
+
+trait Same: Any + Send + Sync {
+    fn same(&self, other: &dyn Any) -> bool;
+}
+
+struct Value<K>(K);
+
+impl<K: Eq + Send + Sync + 'static> Same for Value<K> {
+    fn same(&self, other: &dyn Any) -> bool {
+        let equal = |other: &Self| catch_unwind(AssertUnwindSafe(|| self.0 == other.0)).unwrap_or(false);
+        other.downcast_ref().is_some_and(equal)
+    }
+}
+
+/// It has a size, so that each has an address of its own.
+struct Unique;
+
+impl Same for Unique {
+    fn same(&self, _: &dyn Any) -> bool {
+        false
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        if Arc::ptr_eq(&self.value, &other.value) {
+            return true;
+        }
+        let other_value: &dyn Any = &*other.value;
+        self.hash == other.hash && self.value.same(other_value)
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_equal_when_their_values_are() {
+        let by_length = Key::by(|word: &&str| word.len());
+        assert_eq!(by_length(&"on"), by_length(&"of"));
+        assert_ne!(by_length(&"on"), by_length(&"off"));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_told_is_equal_to_none_but_itself() {
+        let key = Key::by(|_: &u8| -> u8 { panic!("no key") });
+        let (first, second) = (key(&1), key(&1));
+        assert_ne!(first, second);
+        assert_eq!(first, first.clone());
+    }
+
+    #[test]
+    fn keys_that_cannot_be_compared_are_different() {
+        struct Hostile;
+        impl PartialEq for Hostile {
+            fn eq(&self, _: &Self) -> bool {
+                panic!("not comparable")
+            }
+        }
+        impl Eq for Hostile {}
+        impl Hash for Hostile {
+            fn hash<H: Hasher>(&self, _: &mut H) {}
+        }
+        let key = Key::by(|_: &u8| Hostile);
+        assert_ne!(key(&1), key(&1));
+    }
+}
