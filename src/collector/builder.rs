@@ -490,7 +490,7 @@ impl<P: BatchProcessor> Builder<P> {
     /// reply of its own, a copy. Default: every job goes its own way.
     ///
     /// Such a job is processed even if the caller who came first has gone, for others may ride on it. A job with a
-    /// [deadline](SubmitJob::deadline) of its own neither rides nor is ridden on. The key is told on the submitter's thread;
+    /// [deadline](crate::SubmitJob::deadline) of its own neither rides nor is ridden on. The key is told on the submitter's thread;
     /// a job of which it panics goes its own way.
     ///
     /// ```
