@@ -25,7 +25,7 @@ use crate::{
     error::{Reason, Rejected},
     flush::{FlushPolicy, Gauge, Strategy, Timing},
     job::{Job, JobId, JobIds, JobResult, JobState, Submit},
-    observe::Observers,
+    observe::{Observers, Rejections},
 };
 
 mod keys;
@@ -95,7 +95,7 @@ pub(crate) struct View {
     pub(crate) pending: usize,
     pub(crate) waiting: usize,
     pub(crate) accepted: u64,
-    pub(crate) rejected: u64,
+    pub(crate) rejected: Rejections,
     pub(crate) coalesced: u64,
     pub(crate) replayed: u64,
 }
@@ -130,7 +130,7 @@ impl<J: Job> Intake<J> {
         let weight = self.weigh(&job);
         let mut state = self.state.lock();
         if state.closed {
-            state.rejected += 1;
+            state.rejected.count(Reason::ShutDown, 1);
             drop(state);
             return self.refused(Reason::ShutDown);
         }
@@ -265,7 +265,7 @@ impl<J: Job> Intake<J> {
     }
 
     fn turned_down(&self, comer: Comer<J>, reason: Reason) -> Rejected<J> {
-        self.state.lock().rejected += 1;
+        self.state.lock().rejected.count(reason, 1);
         reply(comer.replies, Err(reason.into()));
         self.rejected(comer.job, reason)
     }
@@ -468,7 +468,7 @@ impl<J: Job> Intake<J> {
         state.flush(Trigger::Drain);
         let mut line = Vec::new();
         while let Some(waiting) = state.line.next() {
-            state.rejected += 1;
+            state.rejected.count(Reason::ShutDown, 1);
             line.push(waiting);
         }
         drop(state);
