@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use actix_batch::{BreakerState, prelude::*};
+use actix_batch::{BreakerState, Strategy, prelude::*};
 use futures_util::future::join_all;
 use tokio::time::{Instant, advance, pause, sleep, timeout};
 
@@ -576,4 +576,161 @@ async fn adaptive_workers_follow_the_load_between_their_bounds() {
     let stats = settled(&asks).await;
     assert_eq!((stats.workers.total, stats.workers.able, stats.restarts), (1, 1, 0));
     assert!(asks.submit(Ask(0)).await.is_ok());
+}
+
+/// Keeps the number, the error and the attempts of each letter.
+type Letters = Arc<Mutex<Vec<(u64, String, u32)>>>;
+
+fn letters() -> (Letters, impl FnMut(DeadLetter<Ask>) + Send + 'static) {
+    let letters = Letters::default();
+    let buried = Arc::clone(&letters);
+    let bury = move |letter: DeadLetter<Ask>| {
+        buried.lock().unwrap().push((letter.job.0, letter.error.to_string(), letter.attempts));
+    };
+    (letters, bury)
+}
+
+#[actix_rt::test]
+async fn what_timed_out_for_good_goes_to_the_dead_letters_too() {
+    pause();
+    let (builder, _) = builder(|_| Err(Trouble::Hang));
+    let (letters, bury) = letters();
+    let asks = builder.max_size(2).timeout(MS * 50).dead_letters(bury).start().unwrap();
+    let start = Instant::now();
+    let replies = join_all(submit(&asks, 0..2)).await;
+    assert!(replies.iter().all(|reply| matches!(reply, Err(JobError::TimedOut))), "{replies:?}");
+    assert!(start.elapsed() < MS * 60, "the worker stops at once: {:?}", start.elapsed());
+    let said = JobError::<String>::TimedOut.to_string();
+    assert_eq!(*letters.lock().unwrap(), [(0, said.clone(), 1), (1, said, 1)]);
+    let stats = settled(&asks).await;
+    assert_eq!((stats.unburied, stats.late, stats.processing.count()), (0, 0, 1));
+}
+
+#[actix_rt::test]
+async fn jobs_that_a_thread_keeps_for_ever_are_in_no_dead_letter_but_counted() {
+    let (open, gate) = std::sync::mpsc::channel();
+    let gates = Arc::new(Mutex::new(HashMap::from([(0, gate)])));
+    let (letters, bury) = letters();
+    let asks = Collector::builder(move || Blocking(Arc::clone(&gates)))
+        .max_size(1)
+        .workers(Workers::threads(1))
+        .timeout(MS * 20)
+        .dead_letters(bury)
+        .start()
+        .unwrap();
+    let stuck = timeout(S * 20, asks.submit(Ask(0))).await.unwrap();
+    assert!(matches!(stuck, Err(JobError::TimedOut)), "{stuck:?}");
+    assert!(letters.lock().unwrap().is_empty());
+    assert_eq!(settled(&asks).await.unburied, 1);
+    open.send(()).unwrap();
+}
+
+type Litter = Box<dyn FnOnce() + Send>;
+
+/// Answers, and leaves a task behind: the first one blocks the thread.
+struct Litters {
+    litter: Arc<Mutex<Option<Litter>>>,
+    calls: Arc<Mutex<Vec<u64>>>,
+}
+
+impl BatchProcessor for Litters {
+    type Job = Ask;
+
+    async fn process(&mut self, batch: &Batch<Ask>) -> Result<Outcomes<Ask>, String> {
+        self.calls.lock().unwrap().push(batch[0].0);
+        if let Some(litter) = self.litter.lock().unwrap().take() {
+            actix_rt::spawn(async move { litter() });
+        }
+        Ok(Outcomes::all(batch.attempt()))
+    }
+}
+
+#[actix_rt::test]
+async fn a_batch_whose_time_is_over_before_its_thread_is_free_does_not_run() {
+    let (open, gate) = std::sync::mpsc::channel();
+    let (blocks, blocked) = tokio::sync::oneshot::channel();
+    let calls = Arc::<Mutex<Vec<u64>>>::default();
+    let block = move || {
+        let _ = blocks.send(());
+        let _ = gate.recv();
+    };
+    let litter: Arc<Mutex<Option<Litter>>> = Arc::new(Mutex::new(Some(Box::new(block))));
+    let seen = Arc::clone(&calls);
+    let asks = Collector::builder(move || Litters { litter: Arc::clone(&litter), calls: Arc::clone(&calls) })
+        .max_size(1)
+        .workers(Workers::threads(1))
+        .timeout(MS * 300)
+        .start()
+        .unwrap();
+    let guard = S * 20;
+    assert!(timeout(guard, asks.submit(Ask(0))).await.unwrap().is_ok());
+    timeout(guard, blocked).await.unwrap().unwrap();
+    let late = timeout(guard, asks.submit(Ask(1))).await.unwrap();
+    assert!(matches!(late, Err(JobError::TimedOut)), "{late:?}");
+    open.send(()).unwrap();
+    assert!(timeout(guard, asks.submit(Ask(2))).await.unwrap().is_ok());
+    assert_eq!(*seen.lock().unwrap(), [0, 2]);
+}
+
+#[actix_rt::test]
+async fn when_no_thread_returns_and_no_more_are_started_jobs_fail_where_the_builder_says_so() {
+    let (gates, open): (HashMap<_, _>, Vec<_>) = (0..2)
+        .map(|job| {
+            let (open, gate) = std::sync::mpsc::channel::<()>();
+            ((job, gate), open)
+        })
+        .unzip();
+    let gates = Arc::new(Mutex::new(gates));
+    let asks = Collector::builder(move || Blocking(Arc::clone(&gates)))
+        .max_size(1)
+        .workers(Workers::threads(1))
+        .timeout(MS * 10)
+        .no_workers(NoWorkers::Fail)
+        .start()
+        .unwrap();
+    let guard = S * 20;
+    for job in 0..2 {
+        let stuck = timeout(guard, asks.submit(Ask(job))).await.unwrap();
+        assert!(matches!(stuck, Err(JobError::TimedOut)), "{stuck:?}");
+    }
+    let refused = timeout(guard, asks.submit(Ask(2))).await.unwrap();
+    assert!(matches!(refused, Err(JobError::NoWorkers)), "{refused:?}");
+    assert_eq!(asks.stats().await.unwrap().workers.resting, 1);
+    drop(open);
+}
+
+#[actix_rt::test]
+async fn while_a_gate_holds_batches_go_on_growing_for_a_worker_that_is_free() {
+    pause();
+    let (builder, calls) = builder(fine);
+    let asks =
+        builder.max_size(100).strategy(Strategy::Idle).rate_limit(RateLimit::batches_per_second(10.0)).start().unwrap();
+    let mut replies = Vec::new();
+    for job in 0..30 {
+        replies.push(asks.submit(Ask(job)));
+        sleep(MS * 10).await;
+    }
+    assert!(join_all(replies).await.iter().all(Result::is_ok));
+    let sizes: Vec<_> = calls.lock().unwrap().iter().map(|call| call.jobs.len()).collect();
+    assert!(sizes.len() <= 5 && sizes[1] >= 9, "one batch each 100 ms takes what has gathered: {sizes:?}");
+}
+
+#[actix_rt::test]
+async fn an_answer_that_comes_in_the_grace_after_its_time_out_is_counted_as_late() {
+    let (open, gate) = std::sync::mpsc::channel();
+    let gates = Arc::new(Mutex::new(HashMap::from([(0, gate)])));
+    let asks = Collector::builder(move || Blocking(Arc::clone(&gates)))
+        .max_size(1)
+        .workers(Workers::threads(1))
+        .timeout(MS * 20)
+        .retry(Retry::fixed(MS).timeouts())
+        .start()
+        .unwrap();
+    let reply = asks.submit(Ask(0));
+    while asks.stats().await.unwrap().processing.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    open.send(()).unwrap();
+    assert!(matches!(timeout(S * 20, reply).await.unwrap(), Ok(2)));
+    assert_eq!(settled(&asks).await.late, 1);
 }

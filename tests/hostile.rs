@@ -10,10 +10,15 @@ use std::{
 };
 
 use actix_batch::{
+    flush::{Arrival, Decision, FlushPolicy, OpenBatch},
+    observe::Settled,
     prelude::*,
     test_util::{Ledger, Script},
 };
-use futures_util::{FutureExt, future::join_all};
+use futures_util::{
+    FutureExt,
+    future::{join, join_all},
+};
 
 use self::support::{
     Broken, Desk, Tenfold, balanced, balanced_at_the_end, guarded, ms, paused, paused_system, quiet, tenfold,
@@ -172,12 +177,110 @@ fn outputs_that_come_too_late_and_whose_drop_panics_harm_nobody() {
         let ledger = Ledger::new(&jobs);
         let replies: Vec<_> = (0..3).map(|_| ledger.submit(Arm)).collect();
         let held = desk.next().await;
-        jobs.shutdown(Shutdown::now()).await.unwrap();
+        // The collector settles first; the worker finds its answer before it finds that it should stop.
+        let shutdown = jobs.shutdown(Shutdown::now());
+        let answer = async { held.answer(|batch| Ok(Outcomes::in_order(batch.iter().map(|_| Bomb)))) };
+        join(shutdown, answer).await.0.unwrap();
         assert!(join_all(replies).await.iter().all(|reply| matches!(reply, Err(JobError::ShutDown))));
-        held.answer(|batch| Ok(Outcomes::in_order(batch.iter().map(|_| Bomb))));
         quiet().await;
         balanced(&ledger, &jobs).await;
         assert_eq!(jobs.stats().await.unwrap().late, 1);
+    });
+}
+
+/// A job whose error is a bomb.
+struct Lit;
+
+impl Job for Lit {
+    type Output = ();
+    type Error = Bomb;
+}
+
+impl fmt::Display for Bomb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a bomb")
+    }
+}
+
+/// Fails each batch with a bomb; the first attempt of every other one each job by itself.
+struct Lighter(u32);
+
+impl BatchProcessor for Lighter {
+    type Job = Lit;
+
+    async fn process(&mut self, batch: &Batch<Lit>) -> Result<Outcomes<Lit>, Bomb> {
+        self.0 += 1;
+        if self.0.is_multiple_of(2) { Err(Bomb) } else { Ok(Outcomes::each(batch.iter().map(|_| Err(Bomb)))) }
+    }
+}
+
+#[test]
+fn errors_whose_drop_panics_harm_nobody_tried_again_or_forgotten() {
+    paused(async || {
+        let builder = Collector::builder(|| Lighter(0)).workers(Workers::local(1)).interval(ms(5));
+        let jobs = builder.retry(Retry::fixed(ms(1)).attempts(4)).split_poison().start().unwrap();
+        quiet().await;
+        let (ledger, door) = (Ledger::new(&jobs), jobs.recipient());
+        for _ in 0..3 {
+            (0..4).for_each(|_| ledger.do_send(&door, Lit));
+            let gone: Vec<_> = (0..4).map(|_| ledger.submit(Lit)).collect();
+            tokio::time::sleep(ms(6)).await;
+            drop(gone);
+            tokio::time::sleep(ms(20)).await;
+        }
+        let balance = balanced(&ledger, &jobs).await;
+        assert_eq!((balance.forgotten, balance.gone), (12, 12));
+        let failed = jobs.stats().await.unwrap().failed;
+        assert!(failed.abandoned > 0 && failed.failed + failed.abandoned == 24, "{failed:?}");
+    });
+}
+
+/// What a panic carries may be a bomb, too.
+fn explode() -> ! {
+    std::panic::panic_any(Bomb)
+}
+
+/// A policy, an observer and a grave-digger of the same kind.
+struct Bomber;
+
+impl FlushPolicy for Bomber {
+    fn on_job(&mut self, _: &OpenBatch, _: &Arrival) -> Decision {
+        explode()
+    }
+
+    fn due(&self, _: &OpenBatch) -> Option<tokio::time::Instant> {
+        explode()
+    }
+}
+
+impl Observer for Bomber {
+    fn settled(&self, _: &str, _: &Settled) {
+        explode()
+    }
+}
+
+#[test]
+fn a_panic_that_carries_something_whose_drop_panics_ends_where_it_began() {
+    paused(async || {
+        let script = Script::new(tenfold).fail_at(1, Broken("once")).fail_at(2, Broken("twice")).panic_at(3);
+        let jobs = Collector::builder(script.factory())
+            .workers(Workers::local(1))
+            .policy(Bomber)
+            .observer(Bomber)
+            .weigh(|_| explode())
+            .batch_with(|_| explode())
+            .retry(Retry::fixed(ms(1)).when(|_| explode()))
+            .dead_letters(|_| explode())
+            .start()
+            .unwrap();
+        let ledger = Ledger::new(&jobs);
+        for _ in 0..2 {
+            assert!(matches!(ledger.submit(Tenfold(1)).await, Err(JobError::Failed(_))));
+        }
+        assert!(matches!(ledger.submit(Tenfold(1)).await, Err(JobError::Panicked)));
+        assert_eq!(ledger.submit(Tenfold(1)).await.unwrap(), 10);
+        balanced(&ledger, &jobs).await;
+        assert_eq!(jobs.stats().await.unwrap().unburied, 3);
     });
 }
 

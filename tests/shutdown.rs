@@ -209,6 +209,23 @@ fn a_limit_settles_what_a_blocked_thread_keeps_and_its_late_answer_is_nobodys() 
 }
 
 #[test]
+fn what_is_to_be_cut_off_at_once_is_not_sent_before_whatever_else_is_asked() {
+    paused(async || {
+        let (jobs, mut desk, ledger) = desk();
+        quiet().await;
+        jobs.pause().await.unwrap();
+        let replies = submit(&ledger, 0..4);
+        let (report, _) = join(jobs.shutdown(Shutdown::now()), jobs.stats()).await;
+        assert_eq!(report.unwrap().shut_down, 4);
+        assert!(told(replies).iter().flatten().all(is_shut_down));
+        quiet().await;
+        assert!(desk.try_next().is_none());
+        assert_eq!(jobs.stats().await.unwrap().wait.count(), 0, "nothing was sent");
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
 fn of_two_limits_the_tighter_holds() {
     for (first, second) in [(Some(50), Some(20)), (Some(20), Some(50)), (None, Some(20)), (Some(20), None)] {
         paused(async move || {

@@ -16,7 +16,7 @@ mod terms;
 pub(crate) use heartbeat::Heartbeat;
 pub use outcomes::Outcomes;
 pub(crate) use outcomes::{Stray, Verdict};
-pub(crate) use replies::{Block, Blocks, Deliveries, Replies, Requester, SlotRef, Tally, contain, drop_each};
+pub(crate) use replies::{Block, Blocks, Deliveries, Replies, Requester, SlotRef, Tally, contain, discard, drop_each};
 pub(crate) use terms::{Keys, SharedKey, Terms, TermsOf};
 
 /// Why a batch left.

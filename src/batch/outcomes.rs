@@ -251,7 +251,11 @@ impl<J: Job> Iterator for Verdict<J> {
 impl<J: Job> Drop for Verdict<J> {
     /// What nobody has taken is dropped one by one: a panic in one `Drop` stays there.
     fn drop(&mut self) {
-        if let Self::Whole(..) | Self::TooLarge(_) = self {
+        if let Self::Whole(error, _) = self {
+            let error = mem::replace(error, JobError::Lost);
+            return contain(|| drop(error));
+        }
+        if let Self::TooLarge(_) = self {
             return;
         }
         for result in self.by_ref() {

@@ -7,6 +7,7 @@
 //! - No code of the user's runs under a block's lock: wakers, senders and results leave it first, as [`Deliveries`].
 
 use std::{
+    any::Any,
     collections::VecDeque,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -525,7 +526,15 @@ fn answer<J: Job>(requester: Requester<J>, reply: JobResult<J>) {
 
 /// Runs `f`; a panic in it ends here.
 pub(crate) fn contain(f: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(f));
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(discard);
+}
+
+/// Drops what a panic carries. That is the user's too, and may panic in its own `Drop`; then it is leaked.
+#[cold]
+pub(crate) fn discard(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        mem::forget(again);
+    }
 }
 
 /// Drops every item by itself, so that a panic in one `Drop` stays there: of two in one `Vec` the second aborts the process.

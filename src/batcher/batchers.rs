@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{Batcher, Item, batcher_fn, group_by, group_by_ref, order_by};
+use crate::batch::discard;
 
 /// Batchers, one after the other, from left to right. The builder of a collector has the same methods; this one is for tests
 /// of a batcher, and for jobs that are at hand.
@@ -96,7 +97,10 @@ impl Plan {
         let items = self.batches.iter().map(|batch| batch.iter().map(item).collect()).collect();
         match catch_unwind(AssertUnwindSafe(|| batcher.batch(items))) {
             Ok(made) => self.conserved(made, jobs.len()),
-            Err(_) => Self { panics: self.panics + 1, ..self },
+            Err(panic) => {
+                discard(panic);
+                Self { panics: self.panics + 1, ..self }
+            }
         }
     }
 

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     JobError,
-    batch::{Batch, Deliveries, Replies, Tally, Trigger, Verdict, drop_each},
+    batch::{Batch, Deliveries, Replies, Tally, Trigger, Verdict, discard, drop_each},
     config::NoWorkers,
     dispatch::{Dispatch, Fate, FlightId, Landed, Order, Past, Sealed, WorkerId},
     flush::Timing,
@@ -141,9 +141,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.answer_requests(now);
         self.pool.rebuild(now);
         self.dispatch.refuse(self.no_workers == NoWorkers::Fail && self.pool.all_rest());
-        if self.ending.as_ref().and_then(Ending::due).is_some_and(|limit| limit <= now) {
-            self.cut_off(now);
-        }
+        self.cut_off_if_due(now);
         let mut view = self.carry_out(now);
         if self.is_deserted(ctx) {
             self.begin_ending(now);
@@ -160,7 +158,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
 
     /// As many workers as the load asks for.
     fn scale(&mut self, now: Instant) {
-        let load = Load { waiting: self.dispatch.wants_workers(), idle: self.dispatch.is_idle() };
+        let load = Load { waiting: self.dispatch.wants_workers(now), idle: self.dispatch.is_idle() };
         if self.pool.scale(load, now) == Some(Scale::Shrink)
             && let Some(worker) = self.dispatch.let_go()
         {
@@ -178,7 +176,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         loop {
             let alarm = self.alarm.map(|(at, _)| at);
             let mut sealed = mem::take(&mut self.sealed);
-            let idle = self.dispatch.is_idle();
+            let idle = self.dispatch.is_open(now);
             let view = self.shared.intake.look(now, alarm, idle, &mut sealed);
             let nothing_new = sealed.is_empty();
             for batch in sealed.drain(..) {
@@ -187,7 +185,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
             self.sealed = sealed;
             // Settling frees room, and those who waited for it may fill a batch; a worker that is still free may want the
             // open one: look again.
-            if !self.dispatch_all(now) && nothing_new && self.dispatch.is_idle() == idle {
+            if !self.dispatch_all(now) && nothing_new && self.dispatch.is_open(now) == idle {
                 return view;
             }
         }
@@ -262,6 +260,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 self.restarted(worker, away, now);
             }
             Order::TimedOut { batch, jobs, attempt, waited, took } => {
+                self.recorder.processed(took);
                 let outcome = Outcome { batch, jobs, attempt, ended: Ended::TimedOut, waited, took };
                 self.tell(|observer, collector| observer.outcome(collector, &outcome));
             }
@@ -389,12 +388,12 @@ impl<P: BatchProcessor> CollectorActor<P> {
         let (jobs, answered) =
             (batch.len(), matches!(&fate, Fate::Answered(verdict) if verdict.whole_failure().is_none()));
         let (id, attempt, ended) = (batch.id(), batch.attempt(), ended(&fate));
-        let Some(Landed { waited, took, overdue }) = self.dispatch.landed(flight, fate, batch, now) else {
-            self.recorder.late += 1;
-            return;
-        };
-        self.recorder.processed(took);
+        let is_answer = matches!(fate, Fate::Answered(_));
+        let landed = self.dispatch.landed(flight, fate, batch, now);
+        self.recorder.late += u64::from(is_answer && landed.as_ref().is_none_or(|landed| landed.overdue));
+        let Some(Landed { waited, took, overdue }) = landed else { return };
         if !overdue {
+            self.recorder.processed(took);
             let outcome = Outcome { batch: id, jobs, attempt, ended, waited, took };
             self.tell(|observer, collector| observer.outcome(collector, &outcome));
         }
@@ -541,6 +540,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 Request::GetStats(sender) => {
                     let view = self.carry_out(now);
                     self.recorder.lost_events = self.tracker.as_ref().map_or(0, |tracker| tracker.lost);
+                    self.recorder.unburied = self.morgue.as_ref().map_or(0, |morgue| morgue.unburied);
                     let stats = self.recorder.snapshot(&self.shared.name, self.levels(&view));
                     answer(sender, stats);
                 }
@@ -579,6 +579,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         if let Some(ending) = &mut self.ending {
             ending.join(shutdown, sender, now);
         }
+        self.cut_off_if_due(now);
     }
 
     /// Refuse, hand back the line, flush; what is outstanding is then awaited. Done once.
@@ -603,7 +604,10 @@ impl<P: BatchProcessor> CollectorActor<P> {
     }
 
     /// The limit has come: what is left is settled, whatever its worker does.
-    fn cut_off(&mut self, now: Instant) {
+    fn cut_off_if_due(&mut self, now: Instant) {
+        if self.ending.as_ref().and_then(Ending::due).is_none_or(|limit| limit > now) {
+            return;
+        }
         self.take_rest(now);
         let jobs = self.dispatch.abort(&JobError::ShutDown, &JobError::ShutDown, now);
         if let Some(ending) = &mut self.ending {
@@ -647,8 +651,13 @@ struct Shown<E>(E);
 
 impl<E: fmt::Debug> fmt::Debug for Shown<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = catch_unwind(AssertUnwindSafe(|| format!("{:?}", self.0)));
-        f.write_str(text.as_deref().unwrap_or("(its Debug panicked)"))
+        match catch_unwind(AssertUnwindSafe(|| format!("{:?}", self.0))) {
+            Ok(text) => f.write_str(&text),
+            Err(panic) => {
+                discard(panic);
+                f.write_str("(its Debug panicked)")
+            }
+        }
     }
 }
 

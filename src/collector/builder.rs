@@ -193,7 +193,8 @@ impl<P: BatchProcessor> Builder<P> {
     ///
     /// The jobs are settled as [`JobError::TimedOut`](crate::JobError::TimedOut) (or tried again where [`Retry::timeouts`] says
     /// so), the processor's future is dropped, and the worker built anew. A worker on a thread that does not return within a
-    /// second is given up with its thread, its jobs are settled, and another takes its place. A *local* processor that blocks its
+    /// second is given up with its thread, its jobs are settled, and another takes its place. Where jobs are tried again, split
+    /// or kept as dead letters after a time-out, that second is waited for them. A *local* processor that blocks its
     /// thread blocks the collector too, time-out and all: use [`Workers::threads`] for those.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.rules.timeout = Some(limit);
@@ -284,6 +285,7 @@ impl<P: BatchProcessor> Builder<P> {
     /// Where jobs go that failed for good: a closure, or a file. Default: nowhere. See [`DeadLetters`].
     pub fn dead_letters(mut self, letters: impl DeadLetters<P::Job>) -> Self {
         self.dead_letters = Some(Box::new(letters));
+        self.rules.keeps_failed = true;
         self
     }
 

@@ -11,7 +11,7 @@ use tracing::{error, warn};
 
 use crate::{
     JobError,
-    batch::Verdict,
+    batch::{Verdict, discard},
     dead_letters::{DeadLetter, DeadLetters},
     dispatch::Past,
     job::{Job, JobResult},
@@ -20,11 +20,13 @@ use crate::{
 pub(super) struct Morgue<J: Job> {
     collector: Arc<str>,
     letters: Box<dyn DeadLetters<J>>,
+    /// Failed jobs that the dead letters did not get.
+    pub(super) unburied: u64,
 }
 
 impl<J: Job> Morgue<J> {
     pub(super) fn new(collector: Arc<str>, letters: Box<dyn DeadLetters<J>>) -> Self {
-        Self { collector, letters }
+        Self { collector, letters, unburied: 0 }
     }
 
     /// Buries the jobs that failed; hands back the verdict, and what is left of the jobs.
@@ -38,6 +40,7 @@ impl<J: Job> Morgue<J> {
         let results: Vec<_> = verdict.collect();
         let failed = results.iter().filter(|result| failure::<J>(result).is_some()).count();
         if failed > 0 && jobs.is_empty() {
+            self.unburied += failed as u64;
             warn!(collector = &*self.collector, failed, "failed for good, while a worker has them: no dead letters");
         }
         let failed_at = SystemTime::now();
@@ -56,8 +59,9 @@ impl<J: Job> Morgue<J> {
     }
 
     fn bury(&mut self, letter: DeadLetter<J>) {
-        let buried = catch_unwind(AssertUnwindSafe(|| self.letters.bury(letter)));
-        if buried.is_err() {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.letters.bury(letter))) {
+            discard(panic);
+            self.unburied += 1;
             error!(collector = &*self.collector, "the dead letters panicked: one is lost");
         }
     }

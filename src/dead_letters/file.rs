@@ -22,7 +22,7 @@ pub struct DeadRecord<J> {
     pub job: J,
     /// What its caller was told.
     pub error: String,
-    /// How often it was sent; 0 if it never was.
+    /// As which attempt it was sent last; 0 if it never was.
     pub attempts: u32,
     /// When the first job of its batch was accepted, in milliseconds since 1970.
     pub accepted_at: u64,
@@ -32,8 +32,9 @@ pub struct DeadRecord<J> {
 
 /// Appends each dead letter to a file as one line of JSON (feature `dead-letters`).
 ///
-/// Each line is written with one call and not synced: it survives the process, not the machine. A line that was torn by a kill
-/// is cut off when the file is opened again, and is never read as a record.
+/// Each line is appended with one call and not synced: it survives the process, not the machine. A line that was torn – by a
+/// kill, by a disk that was full – is cut off before the next one is written, and is never read as a record. A letter that could
+/// not be written is lost, and logged as an error.
 ///
 /// ```
 /// use actix_batch::{DeadLetterFile, prelude::*};
@@ -64,6 +65,8 @@ pub struct DeadRecord<J> {
 pub struct DeadLetterFile<J> {
     file: File,
     path: PathBuf,
+    /// The last line was not written to its end.
+    torn: bool,
     jobs: PhantomData<fn(J)>,
 }
 
@@ -75,11 +78,19 @@ impl<J> DeadLetterFile<J> {
     /// What the file system says.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref().to_owned();
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
-        let whole = whole_lines(&mut file)?;
-        file.set_len(whole)?;
-        file.seek(SeekFrom::End(0))?;
-        Ok(Self { file, path, jobs: PhantomData })
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
+        cut_torn_line(&mut file)?;
+        Ok(Self { file, path, torn: false, jobs: PhantomData })
+    }
+
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.torn {
+            cut_torn_line(&mut self.file)?;
+        }
+        self.torn = true;
+        self.file.write_all(line)?;
+        self.torn = false;
+        Ok(())
     }
 
     /// Reads every whole line of the file.
@@ -101,6 +112,11 @@ impl<J> DeadLetterFile<J> {
         }
         Ok(records)
     }
+}
+
+fn cut_torn_line(file: &mut File) -> io::Result<()> {
+    let whole = whole_lines(file)?;
+    file.set_len(whole)
 }
 
 /// Where the last whole line ends.
@@ -130,7 +146,7 @@ impl<J: Job + Serialize> DeadLetters<J> for DeadLetterFile<J> {
         };
         let written = serde_json::to_vec(&record).map_err(io::Error::from).and_then(|mut line| {
             line.push(b'\n');
-            self.file.write_all(&line)
+            self.append(&line)
         });
         if let Err(error) = written {
             error!(path = %self.path.display(), %error, "a dead letter could not be written");
@@ -193,6 +209,44 @@ mod tests {
             DeadLetterFile::open(&path).unwrap().bury(letter(1000));
             assert_eq!(numbers(&path), [before, vec![1000]].concat(), "{torn} bytes torn off");
         }
+    }
+
+    /// Runs the test of this name once more, where files have no more than a few KiB.
+    #[cfg(unix)]
+    fn on_a_small_disk(test: &str, path: &Path) {
+        let script = r#"trap "" XFSZ; ulimit -f 8; exec "$@""#;
+        let this = std::env::current_exe().unwrap();
+        let mut again = std::process::Command::new("sh");
+        again.args(["-c", script, "sh"]).arg(this).args(["--exact", test]).env("SMALL_DISK", path);
+        let ended = again.output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_disk_that_is_full_loses_a_letter_and_spoils_no_other() {
+        if let Some(path) = std::env::var_os("SMALL_DISK") {
+            let mut file = DeadLetterFile::open(&path).unwrap();
+            file.bury(letter(1));
+            file.bury(DeadLetter { error: JobError::Failed(Arc::new("long".repeat(10_000))), ..letter(2) });
+            return file.bury(letter(3));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dead.jsonl");
+        let test = "dead_letters::file::tests::a_disk_that_is_full_loses_a_letter_and_spoils_no_other";
+        on_a_small_disk(test, &path);
+        assert_eq!(numbers(&path), [1, 3]);
+    }
+
+    #[test]
+    fn several_writers_of_one_file_do_not_write_over_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dead.jsonl");
+        let mut files = [(); 2].map(|()| DeadLetterFile::open(&path).unwrap());
+        for number in 0..4 {
+            files[number % 2].bury(letter(number as u64));
+        }
+        assert_eq!(numbers(&path), [0, 1, 2, 3]);
     }
 
     #[test]

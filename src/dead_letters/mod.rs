@@ -18,7 +18,7 @@ pub struct DeadLetter<J: Job> {
     pub job: J,
     /// What its caller was told.
     pub error: JobError<J::Error>,
-    /// How often it was sent; 0 if it never was.
+    /// As which attempt it was sent last; 0 if it never was.
     pub attempts: u32,
     /// When the first job of its batch was accepted.
     pub accepted_at: SystemTime,
@@ -30,7 +30,8 @@ pub struct DeadLetter<J: Job> {
 ///
 /// It is called on the collector's thread, before the caller is told, so it should be quick. If it panics, that letter is lost
 /// and logged, and nothing else happens. It gets every job whose reply is an error, but for those that were abandoned by their
-/// callers, and those that a worker still has when it is given up: these are logged and counted.
+/// callers, and those that a worker still has when they are settled: these are logged, and counted in
+/// [`Stats::unburied`](crate::Stats::unburied). A job that timed out is first awaited from its worker, for a second at the most.
 ///
 /// ```
 /// use std::sync::mpsc;

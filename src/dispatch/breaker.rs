@@ -73,7 +73,7 @@ impl Breaker {
     }
 
     /// Opens when this share (above 0, up to 1) of the calls within the window (up to 24 hours) failed, once
-    /// there were at least `least`.
+    /// there were at least `least`. The window slides in steps of a thousandth.
     pub fn failure_rate(share: f64, window: Duration, least: usize) -> Self {
         Self::defaults().rate(share, window, least)
     }
@@ -158,9 +158,23 @@ pub(super) struct Circuit {
     /// How often it has been half-open.
     rounds: u32,
     in_a_row: u32,
-    /// Calls within the window, and whether they failed.
-    calls: VecDeque<(Instant, bool)>,
+    /// Calls within the window, in order.
+    recent: VecDeque<Calls>,
+    calls: usize,
     failed_calls: usize,
+}
+
+/// Calls that are close together in time: they enter and leave the window as one, so that it has a bounded number of entries.
+#[derive(Debug, Clone, Copy)]
+struct Calls {
+    since: Instant,
+    all: usize,
+    failed: usize,
+}
+
+impl Calls {
+    /// Closer together than this share of the window.
+    const SHARE: u32 = 1024;
 }
 
 #[derive(Debug)]
@@ -177,7 +191,7 @@ pub(super) struct Probe(u32);
 
 impl Circuit {
     pub(super) fn new(rules: Breaker) -> Self {
-        Self { rules, phase: Phase::Closed, rounds: 0, in_a_row: 0, calls: VecDeque::new(), failed_calls: 0 }
+        Self { rules, phase: Phase::Closed, rounds: 0, in_a_row: 0, recent: VecDeque::new(), calls: 0, failed_calls: 0 }
     }
 
     pub(super) fn state(&self) -> BreakerState {
@@ -190,14 +204,17 @@ impl Circuit {
 
     /// Whether a batch may be sent now.
     pub(super) fn permit(&mut self, now: Instant) -> Permit {
-        if let Phase::Open { until } = self.phase {
-            if now < until {
-                return self.deny(Some(until), now);
-            }
+        if matches!(self.phase, Phase::Open { until } if until <= now) {
             self.phase = Phase::HalfOpen { sent: 0, succeeded: 0 };
             self.rounds = self.rounds.wrapping_add(1);
         }
+        self.outlook(now)
+    }
+
+    /// What a batch would be told now.
+    pub(super) fn outlook(&self, now: Instant) -> Permit {
         match self.phase {
+            Phase::Open { until } if now < until => self.deny(Some(until), now),
             Phase::HalfOpen { sent, .. } if sent >= self.rules.probes => self.deny(None, now),
             _ => Permit::Go,
         }
@@ -253,12 +270,20 @@ impl Circuit {
     fn count(&mut self, failed: bool, now: Instant) {
         self.in_a_row = if failed { self.in_a_row.saturating_add(1) } else { 0 };
         let Some(Rate { window, .. }) = self.rules.rate else { return };
-        self.calls.push_back((now, failed));
-        self.failed_calls += usize::from(failed);
-        while let Some((at, failed)) = self.calls.front().copied().filter(|(at, _)| *at + window <= now) {
-            debug_assert!(at <= now);
-            self.calls.pop_front();
-            self.failed_calls -= usize::from(failed);
+        let failed = usize::from(failed);
+        match self.recent.back_mut().filter(|last| now < last.since + window / Calls::SHARE) {
+            Some(last) => {
+                last.all += 1;
+                last.failed += failed;
+            }
+            None => self.recent.push_back(Calls { since: now, all: 1, failed }),
+        }
+        self.calls += 1;
+        self.failed_calls += failed;
+        while let Some(gone) = self.recent.front().copied().filter(|first| first.since + window <= now) {
+            self.recent.pop_front();
+            self.calls -= gone.all;
+            self.failed_calls -= gone.failed;
         }
     }
 
@@ -266,7 +291,7 @@ impl Circuit {
     fn is_too_much(&self) -> bool {
         let in_a_row = self.rules.consecutive.is_some_and(|limit| self.in_a_row >= limit);
         let by_rate = self.rules.rate.is_some_and(|Rate { share, least, .. }| {
-            self.calls.len() >= least && self.failed_calls as f64 >= share * self.calls.len() as f64
+            self.calls >= least && self.failed_calls as f64 >= share * self.calls as f64
         });
         in_a_row || by_rate
     }
@@ -279,8 +304,8 @@ impl Circuit {
     fn close(&mut self) {
         self.phase = Phase::Closed;
         self.in_a_row = 0;
-        self.calls.clear();
-        self.failed_calls = 0;
+        self.recent.clear();
+        (self.calls, self.failed_calls) = (0, 0);
     }
 }
 
@@ -318,6 +343,18 @@ mod tests {
         assert_eq!(circuit.state(), BreakerState::Closed, "the first three have left the window");
         fail(&mut circuit, 1, start + S * 12);
         assert_eq!(circuit.state(), BreakerState::Open);
+    }
+
+    #[test]
+    fn a_long_window_with_many_calls_keeps_a_bounded_number_of_entries() {
+        let (start, hour) = (Instant::now(), S * 3600);
+        let mut circuit = Circuit::new(Breaker::failure_rate(0.5, hour, 10));
+        for second in 0..7200 {
+            (0..10).for_each(|call| circuit.answered(call >= 6, FAST, None, start + S * second));
+        }
+        assert!(circuit.recent.len() <= 1030, "{} entries", circuit.recent.len());
+        assert!((35_900..=36_000).contains(&circuit.calls), "an hour of calls: {}", circuit.calls);
+        assert_eq!((circuit.failed_calls * 10 / circuit.calls, circuit.state()), (4, BreakerState::Closed));
     }
 
     #[test]

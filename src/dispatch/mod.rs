@@ -16,7 +16,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     mem,
     sync::Arc,
     time::Duration,
@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use crate::{
     ConfigError, JobError,
     batch::{Batch, Heartbeat, Replies, Trigger, Verdict},
-    job::{Job, JobResult, Priority},
+    job::{Job, Priority},
 };
 
 mod breaker;
@@ -69,6 +69,8 @@ pub(crate) struct Rules<E> {
     pub(crate) breaker: Option<Breaker>,
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) max_in_flight: Option<usize>,
+    /// Jobs that fail are wanted back, whatever their worker does: they go to the dead letters.
+    pub(crate) keeps_failed: bool,
     /// By how much longer a batch waits than one of the next higher priority before it goes first.
     pub(crate) ageing: Duration,
     /// Whether jobs are left out whose callers have gone.
@@ -84,6 +86,7 @@ impl<E> Default for Rules<E> {
             breaker: None,
             rate_limit: None,
             max_in_flight: None,
+            keeps_failed: false,
             ageing: Duration::from_secs(1),
             skip_abandoned: true,
         }
@@ -105,6 +108,11 @@ impl<E> Rules<E> {
         self.breaker.as_ref().map_or(Ok(()), Breaker::check)?;
         self.rate_limit.as_ref().map_or(Ok(()), RateLimit::check)
     }
+
+    /// Whether somebody has a use for the jobs of a batch that timed out.
+    fn wants_overdue(&self) -> bool {
+        self.split_poison || self.keeps_failed || self.retry.as_ref().is_some_and(Retry::wants_timeouts)
+    }
 }
 
 /// A batch as the intake hands it over.
@@ -124,6 +132,8 @@ struct Ready<J: Job> {
     opened_at: Instant,
     /// What the attempt before said, where this is a retry: if it comes too late, that is the reply.
     last: Option<Verdict<J>>,
+    /// As which attempt these jobs were sent last; 0: they never were.
+    attempts: u32,
 }
 
 /// What stays here while the jobs are with a worker.
@@ -135,6 +145,8 @@ struct Flight<J: Job> {
     replies: Replies<J>,
     opened_at: Instant,
     last: Option<Verdict<J>>,
+    /// As which attempt they were sent before this.
+    attempts: u32,
     sent_at: Instant,
     probe: Option<Probe>,
     heartbeat: Option<Arc<Heartbeat>>,
@@ -159,7 +171,7 @@ pub(crate) enum Fate<J: Job> {
 pub(crate) struct Past {
     /// Their batch.
     pub(crate) batch: u64,
-    /// How often they were sent.
+    /// As which attempt they were sent last; 0: they never were.
     pub(crate) attempts: u32,
     /// When the first job of their batch was accepted.
     pub(crate) accepted_at: Instant,
@@ -173,6 +185,14 @@ pub(crate) struct Landed {
     pub(crate) took: Duration,
     /// It had timed out, and was said to.
     pub(crate) overdue: bool,
+}
+
+/// Whether the breaker and the rate let batches through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// Until then, or until something happens.
+    Held(Option<Instant>),
 }
 
 /// What is to be done next.
@@ -201,7 +221,8 @@ pub(crate) struct Dispatch<J: Job> {
     rules: Rules<J::Error>,
     circuit: Option<Circuit>,
     ready: ReadyQueue<J>,
-    backing_off: Vec<(Instant, Ready<J>)>,
+    /// By the end of the delay; of equal ends, in the order of their failures.
+    backing_off: BTreeMap<(Instant, u64), Ready<J>>,
     free: VecDeque<WorkerId>,
     flights: Vec<Flight<J>>,
     /// When deadlines of waiting jobs pass: of each batch the earliest, or earlier ones that have lost their meaning.
@@ -209,7 +230,7 @@ pub(crate) struct Dispatch<J: Job> {
     /// Workers that were told to stop, and until when they may.
     stopping: Vec<(WorkerId, Instant)>,
     orders: VecDeque<Order<J>>,
-    /// When a gate that holds the first ready batch may open.
+    /// When a gate may open that holds the first ready batch, or the next one to come.
     held_until: Option<Instant>,
     paused: bool,
     draining: bool,
@@ -225,7 +246,7 @@ impl<J: Job> Dispatch<J> {
             circuit: rules.breaker.clone().map(Circuit::new),
             ready: ReadyQueue::new(rules.ageing),
             rules,
-            backing_off: Vec::new(),
+            backing_off: BTreeMap::new(),
             free: VecDeque::new(),
             flights: Vec::new(),
             deadlines: BinaryHeap::new(),
@@ -247,7 +268,7 @@ impl<J: Job> Dispatch<J> {
         self.note_deadline(&replies);
         let batch = self.new_batch(jobs, trigger, 1, priority);
         let id = batch.id();
-        self.ready.push_back(Ready { batch, replies, opened_at, last: None });
+        self.ready.push_back(Ready { batch, replies, opened_at, last: None, attempts: 0 });
         id
     }
 
@@ -274,9 +295,27 @@ impl<J: Job> Dispatch<J> {
         !self.paused && !self.refusing && self.ready.is_empty() && !self.is_busy()
     }
 
+    /// Whether a batch that came now would be gone at once: to a worker, or because nothing waits.
+    pub(crate) fn is_open(&self, now: Instant) -> bool {
+        self.is_idle() && self.gate(now) == Gate::Open
+    }
+
     /// Whether batches wait for nothing but a worker.
-    pub(crate) fn wants_workers(&self) -> bool {
-        !self.paused && !self.ready.is_empty() && self.free.is_empty() && !self.is_at_limit()
+    pub(crate) fn wants_workers(&self, now: Instant) -> bool {
+        let only_workers = !self.paused && !self.ready.is_empty() && self.free.is_empty() && !self.is_at_limit();
+        only_workers && self.gate(now) == Gate::Open
+    }
+
+    /// Whether the breaker and the rate let a batch through.
+    fn gate(&self, now: Instant) -> Gate {
+        match self.circuit.as_ref().map(|circuit| circuit.outlook(now)) {
+            Some(Permit::Hold(until)) => Gate::Held(until),
+            Some(Permit::Reject { .. }) => Gate::Open,
+            Some(Permit::Go) | None => {
+                let later = self.rules.rate_limit.as_ref().and_then(|limit| limit.look(now).err());
+                later.map_or(Gate::Open, |later| Gate::Held(Some(later)))
+            }
+        }
     }
 
     /// Takes a free worker out, to be let go.
@@ -325,17 +364,18 @@ impl<J: Job> Dispatch<J> {
 
     /// When time alone will give something to do.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let back_offs = self.backing_off.iter().map(|(at, _)| *at);
+        let back_off = self.backing_off.first_key_value().map(|((at, _), _)| *at);
         let deadlines = self.flights.iter().filter_map(|flight| self.deadline(flight));
         let stopping = self.stopping.iter().map(|(_, until)| *until);
         let deadline = self.deadlines.peek().filter(|_| self.ready() > 0).map(|Reverse(deadline)| *deadline);
         let too_late = self.ready.front().filter(|_| !self.paused).and_then(|ready| self.last_chance(ready));
-        let too_late = too_late.map(|at| at + MILLISECOND);
-        back_offs.chain(deadlines).chain(stopping).chain(deadline).chain(self.held_until).chain(too_late).min()
+        let too_late = too_late.and_then(|at| at.checked_add(MILLISECOND));
+        let due = deadlines.chain(stopping).chain(back_off).chain(deadline);
+        due.chain(self.held_until).chain(too_late).min()
     }
 
     fn look_at_the_time(&mut self, now: Instant) {
-        if !self.backing_off.is_empty() {
+        if self.backing_off.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
             self.end_back_offs(now);
         }
         if self.deadlines.peek().is_some_and(|Reverse(deadline)| *deadline <= now) {
@@ -366,7 +406,7 @@ impl<J: Job> Dispatch<J> {
         }
         for (at, ready) in mem::take(&mut self.backing_off) {
             if let Some(ready) = self.without_late(ready, now) {
-                self.backing_off.push((at, ready));
+                self.backing_off.insert(at, ready);
             }
         }
     }
@@ -375,9 +415,8 @@ impl<J: Job> Dispatch<J> {
     fn without_late(&mut self, ready: Ready<J>, now: Instant) -> Option<Ready<J>> {
         let left = match ready.replies.late(now) {
             None => Some(ready),
-            Some(late) => self.take_out(ready, &late, |last, jobs| {
-                last.map_or_else(|| Verdict::whole(JobError::Expired, jobs), Verdict::results)
-            }),
+            Some(late) => self
+                .take_out(ready, &late, |last, jobs| last.unwrap_or_else(|| Verdict::whole(JobError::Expired, jobs))),
         };
         if let Some(left) = &left {
             self.note_deadline(&left.replies);
@@ -391,20 +430,22 @@ impl<J: Job> Dispatch<J> {
         &mut self,
         ready: Ready<J>,
         marked: &[bool],
-        verdict: impl FnOnce(Option<Vec<JobResult<J>>>, usize) -> Verdict<J>,
+        verdict: impl FnOnce(Option<Verdict<J>>, usize) -> Verdict<J>,
     ) -> Option<Ready<J>> {
-        let Ready { batch, replies, opened_at, last } = ready;
+        let Ready { batch, replies, opened_at, last, attempts } = ready;
         let (id, trigger, attempt, priority) = (batch.id(), batch.trigger(), batch.attempt(), batch.priority());
         let (out, kept) = Part { jobs: batch.into_jobs(), replies }.part(marked);
         let (out_last, kept_last) = last.map(|last| part(last, marked)).unzip();
-        let (verdict, last) = (verdict(out_last, out.jobs.len()), kept_last.map(Verdict::results));
-        let past = Past { batch: id, attempts: attempt - 1, accepted_at: opened_at };
+        // As verdicts both can be dropped whatever the errors in them do.
+        let (out_last, last) = (out_last.map(Verdict::results), kept_last.map(Verdict::results));
+        let verdict = verdict(out_last, out.jobs.len());
+        let past = Past { batch: id, attempts, accepted_at: opened_at };
         self.orders.push_back(Order::Settle { replies: out.replies, verdict, jobs: out.jobs, past });
         if kept.jobs.is_empty() {
             return None;
         }
         let batch = Batch::new(kept.jobs, id, trigger, attempt, priority);
-        Some(Ready { batch, replies: kept.replies, opened_at, last })
+        Some(Ready { batch, replies: kept.replies, opened_at, last, attempts })
     }
 
     /// Moves the first ready batch one step; `false`: it has to wait, or there is none.
@@ -412,7 +453,11 @@ impl<J: Job> Dispatch<J> {
         if self.refusing {
             return self.settle_first(&JobError::NoWorkers);
         }
-        if self.paused || self.ready.is_empty() {
+        if self.paused {
+            return false;
+        }
+        if self.ready.is_empty() {
+            self.look_ahead(now);
             return false;
         }
         if self.give_up_first(now) {
@@ -432,16 +477,25 @@ impl<J: Job> Dispatch<J> {
         self.take_off(now)
     }
 
+    /// Nothing is ready, but what is open may wait for a gate.
+    fn look_ahead(&mut self, now: Instant) {
+        if !self.is_busy()
+            && let Gate::Held(until) = self.gate(now)
+        {
+            self.held_until = until;
+        }
+    }
+
     /// A retry that would begin too late does not.
     fn give_up_first(&mut self, now: Instant) -> bool {
         let Some(first) = self.ready.front() else { return false };
         if self.last_chance(first).is_none_or(|at| now <= at) {
             return false;
         }
-        let Some(Ready { batch, replies, opened_at, last: Some(verdict) }) = self.ready.pop_front() else {
+        let Some(Ready { batch, replies, opened_at, last: Some(verdict), attempts }) = self.ready.pop_front() else {
             return false;
         };
-        let past = Past { batch: batch.id(), attempts: batch.attempt() - 1, accepted_at: opened_at };
+        let past = Past { batch: batch.id(), attempts, accepted_at: opened_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
         true
     }
@@ -487,7 +541,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn hand_out(&mut self, ready: Ready<J>, worker: WorkerId, now: Instant) {
-        let Ready { mut batch, replies, opened_at, last } = ready;
+        let Ready { mut batch, replies, opened_at, last, attempts } = ready;
         self.handed_out += 1;
         let id = FlightId(self.handed_out);
         let heartbeat = self.rules.timeout.map(|_| Arc::new(Heartbeat::new(now)));
@@ -502,6 +556,7 @@ impl<J: Job> Dispatch<J> {
             replies,
             opened_at,
             last,
+            attempts,
             sent_at: now,
             probe,
             heartbeat,
@@ -512,13 +567,12 @@ impl<J: Job> Dispatch<J> {
 
     fn settle_first(&mut self, error: &JobError<J::Error>) -> bool {
         let Some(ready) = self.ready.pop_front() else { return false };
-        let attempts = ready.batch.attempt() - 1;
-        self.settle_whole(ready, error.clone(), attempts);
+        self.settle_whole(ready, error.clone());
         true
     }
 
-    fn settle_whole(&mut self, batch: Ready<J>, error: JobError<J::Error>, attempts: u32) {
-        let Ready { batch, replies, opened_at: accepted_at, .. } = batch;
+    fn settle_whole(&mut self, batch: Ready<J>, error: JobError<J::Error>) {
+        let Ready { batch, replies, opened_at: accepted_at, attempts, .. } = batch;
         let verdict = Verdict::whole(error, replies.len());
         let past = Past { batch: batch.id(), attempts, accepted_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
@@ -554,7 +608,8 @@ impl<J: Job> Dispatch<J> {
             self.count(verdict.whole_failure().is_some(), took, flight.probe, now);
         }
         let Flight { replies, opened_at, overdue, .. } = flight;
-        self.judge(Ready { batch, replies, opened_at, last: None }, verdict, now);
+        let attempts = batch.attempt();
+        self.judge(Ready { batch, replies, opened_at, last: None, attempts }, verdict, now);
         Some(Landed { waited, took, overdue: overdue.is_some() })
     }
 
@@ -586,7 +641,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn settle(&mut self, sent: Ready<J>, verdict: Verdict<J>) {
-        let past = Past { batch: sent.batch.id(), attempts: sent.batch.attempt(), accepted_at: sent.opened_at };
+        let past = Past { batch: sent.batch.id(), attempts: sent.attempts, accepted_at: sent.opened_at };
         let (replies, jobs) = (sent.replies, sent.batch.into_jobs());
         self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
     }
@@ -603,8 +658,7 @@ impl<J: Job> Dispatch<J> {
             let attempt = sent.batch.attempt() + 1;
             return self.halve(sent, attempt);
         }
-        let attempts = sent.batch.attempt();
-        self.settle_whole(sent, error, attempts);
+        self.settle_whole(sent, error);
     }
 
     /// The processor wants smaller batches. That spends no attempt.
@@ -613,12 +667,11 @@ impl<J: Job> Dispatch<J> {
             let attempt = sent.batch.attempt();
             return self.halve(sent, attempt);
         }
-        let attempts = sent.batch.attempt();
-        self.settle_whole(sent, JobError::TooLarge, attempts);
+        self.settle_whole(sent, JobError::TooLarge);
     }
 
     fn halve(&mut self, sent: Ready<J>, attempt: u32) {
-        let Ready { batch, replies, opened_at, .. } = sent;
+        let Ready { batch, replies, opened_at, attempts, .. } = sent;
         let (id, jobs, priority) = (batch.id(), batch.len(), batch.priority());
         let sizes = [jobs.div_ceil(2), jobs / 2];
         let first: Vec<bool> = (0..jobs).map(|position| position < sizes[0]).collect();
@@ -627,19 +680,19 @@ impl<J: Job> Dispatch<J> {
             self.note_deadline(&replies);
             let batch = self.new_batch(jobs, Trigger::Split, attempt, priority);
             let id = batch.id();
-            self.ready.push_front(Ready { batch, replies, opened_at, last: None });
+            self.ready.push_front(Ready { batch, replies, opened_at, last: None, attempts });
             id
         });
         self.orders.push_back(Order::Split { batch: id, into: [left, right], jobs: sizes, attempt });
     }
 
     fn back_off(&mut self, sent: Ready<J>, at: Instant) {
-        let Ready { batch, replies, opened_at, last } = sent;
+        let Ready { batch, replies, opened_at, last, attempts } = sent;
         let (from, jobs, attempt, priority) = (batch.id(), batch.len(), batch.attempt() + 1, batch.priority());
         self.note_deadline(&replies);
         let batch = self.new_batch(batch.into_jobs(), Trigger::Retry, attempt, priority);
         let id = batch.id();
-        self.backing_off.push((at, Ready { batch, replies, opened_at, last }));
+        self.backing_off.insert((at, id), Ready { batch, replies, opened_at, last, attempts });
         self.orders.push_back(Order::Retrying { from, batch: id, jobs, attempt, at });
     }
 
@@ -652,25 +705,24 @@ impl<J: Job> Dispatch<J> {
         if !again.contains(&true) {
             return self.settle(sent, Verdict::results(results));
         }
-        let Ready { batch, replies, opened_at, .. } = sent;
+        let Ready { batch, replies, opened_at, attempts, .. } = sent;
         let (id, trigger, attempt, priority) = (batch.id(), batch.trigger(), batch.attempt(), batch.priority());
         let (retried, done) = Part { jobs: batch.into_jobs(), replies }.part(&again);
         let (failed, results) = part(results, &again);
         if !done.jobs.is_empty() {
             let Part { jobs, replies } = done;
-            let past = Past { batch: id, attempts: attempt, accepted_at: opened_at };
+            let past = Past { batch: id, attempts, accepted_at: opened_at };
             let verdict = Verdict::results(results);
             self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
         }
         let batch = Batch::new(retried.jobs, id, trigger, attempt, priority);
         let last = Some(Verdict::results(failed));
-        self.back_off(Ready { batch, replies: retried.replies, opened_at, last }, at);
+        self.back_off(Ready { batch, replies: retried.replies, opened_at, last, attempts }, at);
     }
 
     fn end_back_offs(&mut self, now: Instant) {
-        self.backing_off.sort_by_key(|(at, _)| *at);
-        let waiting = self.backing_off.partition_point(|(at, _)| *at <= now);
-        for (_, ready) in self.backing_off.drain(..waiting).rev() {
+        let later = self.backing_off.split_off(&(now, u64::MAX));
+        for ready in mem::replace(&mut self.backing_off, later).into_values().rev() {
             self.orders.push_back(Order::Again { batch: ready.batch.id() });
             self.ready.push_front(ready);
         }
@@ -678,14 +730,14 @@ impl<J: Job> Dispatch<J> {
 
     /// A worker gives a batch back that it has not started: it is the next to leave.
     pub(crate) fn returned(&mut self, id: FlightId, batch: Batch<J>) {
-        let Some(Flight { replies, opened_at, last, probe, .. }) = self.take_flight(id) else {
+        let Some(Flight { replies, opened_at, last, attempts, probe, .. }) = self.take_flight(id) else {
             return;
         };
         if let Some(circuit) = &mut self.circuit {
             circuit.unsent(probe);
         }
         self.note_deadline(&replies);
-        self.ready.push_front(Ready { batch, replies, opened_at, last });
+        self.ready.push_front(Ready { batch, replies, opened_at, last, attempts });
     }
 
     fn deadline(&self, flight: &Flight<J>) -> Option<Instant> {
@@ -696,7 +748,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn time_out(&mut self, now: Instant) {
-        let wants_jobs = self.rules.split_poison || self.rules.retry.as_ref().is_some_and(Retry::wants_timeouts);
+        let wants_jobs = self.rules.wants_overdue();
         while let Some(at) = self.flights.iter().position(|flight| self.deadline(flight).is_some_and(|due| due <= now))
         {
             if self.flights[at].overdue.is_none() {
@@ -730,11 +782,10 @@ impl<J: Job> Dispatch<J> {
         now: Instant,
     ) -> usize {
         let mut jobs = 0;
-        let backing_off = mem::take(&mut self.backing_off).into_iter().map(|(_, ready)| ready);
+        let backing_off = mem::take(&mut self.backing_off).into_values();
         for ready in self.ready.take().into_iter().chain(backing_off) {
             jobs += ready.replies.len();
-            let attempts = ready.batch.attempt() - 1;
-            self.settle_whole(ready, waiting.clone(), attempts);
+            self.settle_whole(ready, waiting.clone());
         }
         for flight in mem::take(&mut self.flights) {
             jobs += flight.replies.len();

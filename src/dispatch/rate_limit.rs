@@ -110,13 +110,14 @@ impl RateLimit {
     #[allow(clippy::cast_precision_loss, reason = "a batch has at most 2³² jobs")]
     pub(super) fn take(&self, jobs: usize, now: Instant) -> Result<(), Instant> {
         let mut bucket = self.bucket.lock();
-        bucket.leak(now);
-        let over = bucket.level - bucket.burst;
-        if over > Bucket::SPILL {
-            return Err(now.checked_add(bucket.time(over)).unwrap_or(now + Bucket::NEVER));
-        }
+        bucket.look(now)?;
         bucket.level += if self.unit == Unit::Jobs { jobs as f64 } else { 1.0 };
         Ok(())
+    }
+
+    /// Whether there is room for a batch, or when.
+    pub(super) fn look(&self, now: Instant) -> Result<(), Instant> {
+        self.bucket.lock().look(now)
     }
 }
 
@@ -125,6 +126,15 @@ impl Bucket {
     const SPILL: f64 = 1e-6;
     /// For this process.
     const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn look(&mut self, now: Instant) -> Result<(), Instant> {
+        self.leak(now);
+        let over = self.level - self.burst;
+        if over > Self::SPILL {
+            return Err(now.checked_add(self.time(over)).unwrap_or(now + Self::NEVER));
+        }
+        Ok(())
+    }
 
     /// Collectors that share it may be a little behind each other: no time counts twice.
     fn leak(&mut self, now: Instant) {

@@ -6,7 +6,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::{ConfigError, JobError};
+use crate::{ConfigError, JobError, batch::discard};
 
 /// Tries again what failed: only the jobs that failed, as a batch of their own, at the front of the ready queue.
 ///
@@ -38,6 +38,9 @@ pub struct Retry<E> {
 type Worth<E> = dyn Fn(&E) -> bool + Send + Sync;
 
 impl<E> Retry<E> {
+    /// After so many there is nothing left to double: a nanosecond has become the longest `Duration`.
+    const DOUBLINGS: u32 = 94;
+
     /// Delays that double, from `first` to 30 s, each with *full jitter*: a random time between 0 and the delay, so that batches
     /// that failed together do not come back together (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
     pub fn exponential(first: Duration) -> Self {
@@ -134,7 +137,10 @@ impl<E> Retry<E> {
         match error {
             JobError::Failed(error) => self.when.as_ref().is_none_or(|worth| {
                 let worth = std::panic::AssertUnwindSafe(|| worth(error));
-                std::panic::catch_unwind(worth).unwrap_or(false)
+                std::panic::catch_unwind(worth).unwrap_or_else(|panic| {
+                    discard(panic);
+                    false
+                })
             }),
             JobError::Panicked => self.panics,
             JobError::TimedOut => self.timeouts,
@@ -148,7 +154,8 @@ impl<E> Retry<E> {
             .with_max_delay(self.longest)
             .with_factor(self.factor)
             .without_max_times();
-        let delay = delays.build().nth(attempt.saturating_sub(1) as usize).unwrap_or(self.longest);
+        let doublings = attempt.saturating_sub(1).min(Self::DOUBLINGS);
+        let delay = delays.build().nth(doublings as usize).unwrap_or(self.longest);
         self.jitter.as_ref().map_or(delay, |random| delay.mul_f64(random.lock().f64()))
     }
 }
@@ -195,6 +202,20 @@ mod tests {
             assert!(drawn.iter().all(|delay| *delay <= bound), "{attempt}: {drawn:?}");
             assert!(drawn.iter().any(|delay| *delay < bound / 4) && drawn.iter().any(|delay| *delay > bound * 3 / 4));
         }
+    }
+
+    #[test]
+    fn a_delay_costs_the_same_at_every_attempt_and_no_size_of_it_is_too_much() {
+        let most =
+            Retry::<String>::exponential(Duration::from_nanos(1)).attempts(u32::MAX).max_delay(Duration::MAX).seed(1);
+        (0..10_000).for_each(|round| assert!(most.delay(u32::MAX - 1 - round) > Duration::from_secs(1 << 30)));
+        let now = Instant::now();
+        let endless: Retry<String> = Retry::fixed(Duration::MAX).attempts(u32::MAX);
+        assert_eq!(endless.next(1, now, now), None, "it would never begin");
+        let patient: Retry<String> = Retry::fixed(MS).give_up_after(Duration::MAX);
+        assert!(patient.next(1, now, now).is_some());
+        let hasty: Retry<String> = Retry::fixed(MS).give_up_after(Duration::ZERO);
+        assert_eq!(hasty.next(1, now, now), None);
     }
 
     #[test]

@@ -259,13 +259,110 @@ fn a_worker_that_does_not_stop_when_told_is_given_up() {
 }
 
 #[test]
+fn halves_of_a_batch_that_was_too_large_have_been_sent() {
+    let mut bench = Bench::new(1);
+    bench.ready(2);
+    bench.orders();
+    bench.ends(|jobs| Fate::Answered(crate::Outcomes::too_large().verdict(jobs)));
+    bench.dispatch.pause(true);
+    assert_eq!(bench.orders(), ["news"]);
+    bench.dispatch.abort(&JobError::ShutDown, &JobError::Lost, bench.now);
+    assert_eq!(bench.orders(), ["1 [0] ShutDown after 1", "1 [1] ShutDown after 1"]);
+}
+
+#[test]
+fn of_retries_that_are_due_at_one_time_the_first_that_failed_goes_first() {
+    let retry = Retry::fixed(MILLISECOND * 10);
+    let mut bench = Bench::with_rules(3, Rules { retry: Some(retry), ..Rules::default() });
+    (0..3).for_each(|_| bench.ready(1));
+    bench.orders();
+    bench.sent.swap(0, 1);
+    let failed = |jobs| Fate::Answered(Verdict::whole(JobError::Failed(Arc::new("down".to_owned())), jobs));
+    (0..2).for_each(|_| bench.ends(failed));
+    bench.now += MILLISECOND;
+    bench.ends(failed);
+    bench.orders();
+    bench.ready(1);
+    bench.now += MILLISECOND * 10;
+    assert_eq!(bench.dispatch.due(), Some(bench.now - MILLISECOND));
+    bench.dispatch.worker_free(worker(9));
+    let sent: Vec<_> = bench.orders().into_iter().filter(|order| order != "news").collect();
+    assert_eq!(sent, ["[1] to 1", "[0] to 0", "[2] to 2", "[3] to 9"]);
+}
+
+#[test]
+fn jobs_that_are_wanted_back_are_awaited_after_their_time_out() {
+    for (keeps_failed, expected) in [(false, "1 [] TimedOut after 1"), (true, "1 [0] TimedOut after 1")] {
+        let rules = Rules { timeout: Some(MILLISECOND), keeps_failed, ..Rules::default() };
+        let mut bench = Bench::with_rules(1, rules);
+        bench.ready(1);
+        bench.orders();
+        bench.now += MILLISECOND;
+        let mut said = bench.orders();
+        let (worker, flight, batch) = bench.sent.remove(0);
+        bench.dispatch.worker_unable(worker);
+        assert_eq!(bench.dispatch.landed(flight, Fate::Cancelled, batch, bench.now).is_some(), keeps_failed);
+        said.extend(bench.orders());
+        assert_eq!(said, ["cancel 0", "news", expected]);
+        assert_eq!(bench.dispatch.due(), None);
+    }
+}
+
+/// Whether a batch would leave at once, and when to look again.
+fn outlook(bench: &mut Bench) -> (bool, Option<Duration>) {
+    bench.orders();
+    (bench.dispatch.is_open(bench.now), bench.dispatch.due().map(|due| due - bench.now))
+}
+
+#[test]
+fn while_a_gate_holds_what_comes_no_batch_is_asked_for() {
+    let second = Duration::from_secs(1);
+    let rate = RateLimit::batches_per_second(10.0);
+    let mut bench = Bench::with_rules(2, Rules { rate_limit: Some(rate), ..Rules::default() });
+    assert_eq!(outlook(&mut bench), (true, None));
+    bench.ready(1);
+    assert_eq!(outlook(&mut bench), (false, Some(second / 10)));
+    bench.now += second / 10;
+    assert_eq!(outlook(&mut bench), (true, None));
+
+    let broken = |breaker: Breaker| {
+        let breaker = Some(breaker.open_for(second));
+        let mut bench = Bench::with_rules(1, Rules { breaker, ..Rules::default() });
+        bench.ready(1);
+        bench.orders();
+        bench.ends(|_| Fate::Panicked);
+        bench
+    };
+    let mut bench = broken(Breaker::consecutive(1));
+    assert_eq!(outlook(&mut bench), (false, Some(second)));
+    bench.now += second;
+    assert_eq!(outlook(&mut bench), (true, None));
+    let mut bench = broken(Breaker::consecutive(1).reject());
+    assert_eq!(outlook(&mut bench), (true, None), "what is rejected need not wait for that");
+}
+
+#[test]
+fn a_gate_that_is_closed_asks_for_no_workers() {
+    let breaker = Breaker::consecutive(1).open_for(Duration::from_secs(1));
+    let mut bench = Bench::with_rules(1, Rules { breaker: Some(breaker), ..Rules::default() });
+    (0..2).for_each(|_| bench.ready(1));
+    bench.orders();
+    assert!(bench.dispatch.wants_workers(bench.now));
+    bench.ends(|_| Fate::Lost);
+    bench.orders();
+    assert!(!bench.dispatch.wants_workers(bench.now));
+    bench.now += Duration::from_secs(1);
+    assert!(bench.dispatch.wants_workers(bench.now));
+}
+
+#[test]
 fn a_ready_batch_and_a_free_worker_are_never_idle_together() {
     let mut bench = Bench::new(0);
-    assert!(!bench.dispatch.is_idle() && !bench.dispatch.wants_workers());
+    assert!(!bench.dispatch.is_idle() && !bench.dispatch.wants_workers(bench.now));
     bench.ready(1);
-    assert!(bench.dispatch.wants_workers());
+    assert!(bench.dispatch.wants_workers(bench.now));
     bench.dispatch.worker_free(worker(0));
-    assert!(!bench.dispatch.is_idle() && !bench.dispatch.wants_workers());
+    assert!(!bench.dispatch.is_idle() && !bench.dispatch.wants_workers(bench.now));
     bench.orders();
     bench.ends(answered);
     bench.orders();

@@ -5,12 +5,15 @@
 //! - `max_size` caps every policy.
 //! - The clock is read once per batch, unless the policy reads it for each job.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use tokio::time::Instant;
 
 use super::{Arrival, Decision, FlushPolicy, OnFree, OpenBatch, Timing};
-use crate::batch::Trigger;
+use crate::batch::{Trigger, discard};
 
 pub(crate) struct Gauge {
     open: OpenBatch,
@@ -36,7 +39,7 @@ impl Gauge {
             max_size,
             reads_clock,
             tells_apart: reads_clock || weighs,
-            panics: u64::from(started.is_err()),
+            panics: started.map_or_else(|panic| (discard(panic), 1).1, |()| 0),
         }
     }
 
@@ -68,7 +71,7 @@ impl Gauge {
     #[inline(always)]
     fn ask(&mut self) -> Decision {
         let answer = catch_unwind(AssertUnwindSafe(|| self.policy.on_job(&self.open, &self.job)));
-        answer.unwrap_or_else(|_| self.panicked(Decision::AddAndSend(Trigger::Size)))
+        answer.unwrap_or_else(|panic| self.panicked(panic, Decision::AddAndSend(Trigger::Size)))
     }
 
     /// The job that came last has joined. Returns whether that was all: the batch neither begins nor leaves with it.
@@ -127,7 +130,7 @@ impl Gauge {
     pub(crate) fn due(&mut self) -> Option<Instant> {
         let opened_at = self.open.opened_at?;
         let answer = catch_unwind(AssertUnwindSafe(|| self.policy.due(&self.open)));
-        answer.unwrap_or_else(|_| self.panicked(Some(opened_at)))
+        answer.unwrap_or_else(|panic| self.panicked(panic, Some(opened_at)))
     }
 
     /// Whether a worker is free, with no batch waiting for it.
@@ -141,12 +144,12 @@ impl Gauge {
             return false;
         }
         let answer = catch_unwind(AssertUnwindSafe(|| self.policy.on_free(&self.open)));
-        answer.unwrap_or_else(|_| self.panicked(OnFree::Send)) == OnFree::Send
+        answer.unwrap_or_else(|panic| self.panicked(panic, OnFree::Send)) == OnFree::Send
     }
 
     pub(crate) fn on_done(&mut self, timing: &Timing) {
         let heard = catch_unwind(AssertUnwindSafe(|| self.policy.on_done(timing)));
-        heard.unwrap_or_else(|_| self.panicked(()));
+        heard.unwrap_or_else(|panic| self.panicked(panic, ()));
     }
 
     /// How often the policy has panicked since this was last asked.
@@ -155,7 +158,8 @@ impl Gauge {
     }
 
     #[cold]
-    fn panicked<T>(&mut self, meaning: T) -> T {
+    fn panicked<T>(&mut self, panic: Box<dyn Any + Send>, meaning: T) -> T {
+        discard(panic);
         self.panics += 1;
         meaning
     }

@@ -14,7 +14,7 @@ pub struct JobEvent {
     pub collector: Arc<str>,
     /// The batch's number. A retry, and each half of a split, is a batch of its own.
     pub batch: u64,
-    /// How often these jobs have been sent, or are about to be, from 1.
+    /// As which attempt these jobs were sent last, or are about to be, from 1; 0 for jobs that ended without having been sent.
     pub attempt: u32,
     /// Where they are now.
     pub state: JobState,

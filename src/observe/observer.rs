@@ -10,7 +10,7 @@ use std::{
 use tracing::warn;
 
 use super::{Failures, Levels};
-use crate::{BreakerState, JobId, Reason, ShutdownReport, Trigger, batch::contain};
+use crate::{BreakerState, JobId, Reason, ShutdownReport, Trigger, batch::discard};
 
 /// Hears what happens in a collector. Every hook does nothing by default: write those that you want.
 ///
@@ -345,8 +345,7 @@ impl Audience {
             let told = catch_unwind(AssertUnwindSafe(|| hook(&**observer, &self.collector)));
             if let Err(panic) = told {
                 warn!(collector = &*self.collector, "an observer panicked");
-                // What a panic carries is the user's too.
-                contain(|| drop(panic));
+                discard(panic);
             }
         }
     }

@@ -29,6 +29,9 @@ pub struct Stats {
     pub failed: Failures,
     /// Those of the failed jobs that nobody waited for: `do_send`s. They are logged too, unless they go to the dead letters.
     pub forgotten: u64,
+    /// Failed jobs that the dead letters did not get: a worker still had them when they were settled, or the dead letters
+    /// panicked. They are logged too.
+    pub unburied: u64,
     /// Results that reached nobody, because no job of their batch had their key or another result had it first.
     pub stray: u64,
     /// Jobs that a batcher left out of its batches; they came in a last one.
@@ -37,7 +40,7 @@ pub struct Stats {
     pub coalesced: u64,
     /// Jobs that got the outcome of an earlier one with the same key. They count nowhere else.
     pub replayed: u64,
-    /// Verdicts on batches that had been settled without them.
+    /// Answers that came after their time-out, or after a shutdown had settled the batch: they reached nobody.
     pub late: u64,
     /// [`JobEvent`](crate::JobEvent)s that a subscriber's full mailbox did not take.
     pub lost_events: u64,
@@ -78,6 +81,7 @@ impl Stats {
         since.succeeded = self.succeeded.saturating_sub(earlier.succeeded);
         since.failed = self.failed.since(&earlier.failed);
         since.forgotten = self.forgotten.saturating_sub(earlier.forgotten);
+        since.unburied = self.unburied.saturating_sub(earlier.unburied);
         since.stray = self.stray.saturating_sub(earlier.stray);
         since.lost_events = self.lost_events.saturating_sub(earlier.lost_events);
         since.left_out = self.left_out.saturating_sub(earlier.left_out);
@@ -107,7 +111,7 @@ pub struct WorkerStats {
     pub total: usize,
     /// Those that can work: prepared, and busy or free.
     pub able: usize,
-    /// Those that rest because they failed too often (more than 5 times in 30 s).
+    /// Those that rest because they failed too often (more than 5 times in 30 s), or because too many threads were lost.
     pub resting: usize,
 }
 
@@ -273,6 +277,7 @@ pub(crate) struct Recorder {
     pub(crate) tally: Tally,
     pub(crate) late: u64,
     pub(crate) lost_events: u64,
+    pub(crate) unburied: u64,
     pub(crate) restarts: u64,
     pub(crate) left_out: u64,
     stray: u64,
@@ -315,6 +320,7 @@ impl Default for Recorder {
             tally: Tally::default(),
             late: 0,
             lost_events: 0,
+            unburied: 0,
             restarts: 0,
             left_out: 0,
             stray: 0,
@@ -350,6 +356,7 @@ impl Recorder {
             succeeded: self.tally.succeeded,
             failed: self.tally.failed,
             forgotten: self.tally.forgotten,
+            unburied: self.unburied,
             stray: self.stray,
             left_out: self.left_out,
             coalesced: levels.coalesced,

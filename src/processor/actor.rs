@@ -17,7 +17,7 @@ use tracing::{Instrument, Span, debug_span};
 use super::{Assignment, BatchProcessor, Factory, Report, Reports};
 use crate::{
     JobError,
-    batch::{Batch, Verdict, contain},
+    batch::{Batch, Verdict, contain, discard},
     dispatch::WorkerId,
 };
 
@@ -82,6 +82,12 @@ impl<P: BatchProcessor> Handler<Assignment<P::Job>> for ProcessorActor<P> {
     fn handle(&mut self, mut assignment: Assignment<P::Job>, ctx: &mut Context<Self>) {
         // Without a processor the assignment is dropped here, and so returned to the collector.
         let Some(processor) = self.processor.take() else { return };
+        if assignment.is_cancelled() {
+            // It waited for this thread until its time was over. Like any other that was told to stop, the worker is built anew.
+            contain(|| drop(processor));
+            assignment.obeyed();
+            return ctx.stop();
+        }
         let Some(batch) = assignment.start() else { return };
         let span = self.batch_span(batch);
         batch.link(&span);
@@ -117,7 +123,11 @@ async fn build<P: BatchProcessor>(factory: Factory<P>) -> Result<Box<P>, String>
         let mut processor = Box::new(factory());
         processor.prepare().await.map(|()| processor).map_err(|error| error.to_string())
     });
-    prepared.catch_unwind().await.unwrap_or_else(|panic| Err(format!("panicked: {}", message(&*panic))))
+    prepared.catch_unwind().await.unwrap_or_else(|panic| {
+        let why = format!("panicked: {}", message(&*panic));
+        discard(panic);
+        Err(why)
+    })
 }
 
 /// Runs one batch. Gives the processor back unless it panicked.
@@ -139,7 +149,7 @@ async fn work<P: BatchProcessor>(mut processor: Box<P>, mut assignment: Assignme
         }
         Some(Err(panic)) => {
             assignment.panicked(message(&*panic).to_owned());
-            contain(|| drop(panic));
+            discard(panic);
         }
         None => assignment.obeyed(),
     }

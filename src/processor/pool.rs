@@ -116,8 +116,9 @@ impl<P: BatchProcessor> Pool<P> {
         let id = self.seats[at].id;
         if self.seats[at].addr.is_none() {
             if self.lost.len() > self.seats.len() {
+                // Until one of these threads returns, this is no back-off: nobody will come.
                 let seat = &mut self.seats[at];
-                seat.state = State::Away(seat.restarts.unprepared(now));
+                seat.state = State::Away(Pause { resting: true, ..seat.restarts.unprepared(now) });
                 return;
             }
             match self.hire(id) {

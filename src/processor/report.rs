@@ -87,6 +87,10 @@ impl Cancel {
         self.flight.store(flight.0, Ordering::Release);
         self.waker.wake();
     }
+
+    fn is(&self, flight: FlightId) -> bool {
+        self.flight.load(Ordering::Acquire) == flight.0
+    }
 }
 
 impl<J: Job> Message for Assignment<J> {
@@ -110,12 +114,17 @@ impl<J: Job> Assignment<J> {
         self.batch.as_ref()
     }
 
+    /// The worker is to stop before it has begun.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.is(self.flight)
+    }
+
     /// Resolves when the worker is to stop. It holds nothing of the assignment.
     pub(crate) fn cancelled(&self) -> impl Future<Output = ()> + use<J> {
         let (cancel, flight) = (Arc::clone(&self.cancel), self.flight);
         poll_fn(move |cx| {
             cancel.waker.register(cx.waker());
-            if cancel.flight.load(Ordering::Acquire) == flight.0 { Poll::Ready(()) } else { Poll::Pending }
+            if cancel.is(flight) { Poll::Ready(()) } else { Poll::Pending }
         })
     }
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::sharing::{Memory, Shared, Sharing};
 use crate::{
     ConfigError, JobError,
-    batch::{Keys, SharedKey, Terms},
+    batch::{Keys, SharedKey, Terms, discard},
     job::{Job, JobResult, KeyFn},
 };
 
@@ -120,7 +120,10 @@ impl<J: Job> Keying<J> {
         match (reply, self.sharing()) {
             (Ok(output), Some(sharing)) => {
                 let copy = catch_unwind(AssertUnwindSafe(|| (sharing.copy)(output)));
-                copy.map_err(|_| JobError::Lost)
+                copy.map_err(|panic| {
+                    discard(panic);
+                    JobError::Lost
+                })
             }
             (Ok(_), None) => Err(JobError::Lost),
             (Err(error), _) => Err(error.clone()),
@@ -141,7 +144,7 @@ impl<J: Job> SharingRules<J> {
             None => Some(SharedKey { key: key(), fingerprint: None }),
             Some(remembered) => {
                 let fingerprint = catch_unwind(AssertUnwindSafe(|| (remembered.fingerprint)(job)));
-                Some(SharedKey { key: key(), fingerprint: fingerprint.ok() })
+                Some(SharedKey { key: key(), fingerprint: fingerprint.map_err(discard).ok() })
             }
         }
     }

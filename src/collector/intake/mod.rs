@@ -18,7 +18,7 @@ use tracing::{debug, level_filters::LevelFilter, warn};
 
 use crate::{
     ConfigError, JobError,
-    batch::{Deliveries, Replies, Requester, SlotRef, Tally, Terms, Trigger, contain},
+    batch::{Deliveries, Replies, Requester, SlotRef, Tally, Terms, Trigger, contain, discard},
     bell::Bell,
     config::CollectorConfig,
     dispatch::Sealed,
@@ -329,7 +329,8 @@ impl<J: Job> Intake<J> {
     /// A panic of the user's code makes the job the heaviest: it goes alone.
     #[inline(never)]
     fn weigh_by(&self, weigher: &Weigher<J>, job: &J) -> u64 {
-        catch_unwind(AssertUnwindSafe(|| weigher(job))).unwrap_or_else(|_| {
+        catch_unwind(AssertUnwindSafe(|| weigher(job))).unwrap_or_else(|panic| {
+            discard(panic);
             warn!(collector = &*self.collector, "weighing a job panicked: it counts as the heaviest");
             u64::MAX
         })

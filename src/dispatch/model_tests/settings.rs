@@ -20,6 +20,7 @@ pub(super) struct Settings {
     pub(super) breaker: Option<BreakerSettings>,
     pub(super) rate: Option<RateSettings>,
     pub(super) max_in_flight: Option<usize>,
+    pub(super) keeps_failed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -97,14 +98,15 @@ impl Settings {
             breaker: self.breaker.as_ref().map(BreakerSettings::rule),
             rate_limit,
             max_in_flight: self.max_in_flight,
+            keeps_failed: self.keeps_failed,
             ..Rules::default()
         }
     }
 
     pub(super) fn any() -> impl Strategy<Value = Self> {
         let gates = (of(1_u32..100), of(breaker()), of(rate()), of(0_usize..4));
-        (1_usize..4, of(retry()), any::<bool>(), gates).prop_map(
-            |(workers, retry, split, (timeout, breaker, rate, max_in_flight))| Self {
+        (1_usize..4, of(retry()), any::<bool>(), any::<bool>(), gates).prop_map(
+            |(workers, retry, split, keeps_failed, (timeout, breaker, rate, max_in_flight))| Self {
                 workers,
                 retry,
                 split,
@@ -112,6 +114,7 @@ impl Settings {
                 breaker,
                 rate,
                 max_in_flight,
+                keeps_failed,
             },
         )
     }

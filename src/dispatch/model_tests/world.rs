@@ -403,9 +403,20 @@ impl<'a> World<'a> {
         };
         assert_eq!(settled.len(), count);
         assert!(heard.iter().all(|(job, _)| settled.contains(job)), "another job was settled");
+        if !jobs.is_empty() {
+            self.check_attempts(&settled, past.attempts);
+        }
         for job in settled {
             let told = heard.iter().find(|(heard, _)| *heard == job).map(|(_, told)| *told);
             self.job_settled(job, told);
+        }
+    }
+
+    /// It is said as which attempt jobs were sent last, and that is none if they never were.
+    fn check_attempts(&self, settled: &[usize], attempts: u32) {
+        for job in settled.iter().map(|job| &self.jobs[*job]) {
+            assert_eq!(attempts == 0, job.sends == 0, "sent {} times", job.sends);
+            assert!(attempts <= job.sends && attempts + job.shrinks >= job.sends, "sent {} times", job.sends);
         }
     }
 
@@ -466,7 +477,8 @@ impl<'a> World<'a> {
 
     /// Whether a flight may be settled without its worker: at once if nobody needs the jobs, after a grace otherwise.
     fn is_overdue(&self, flight: FlightId) -> bool {
-        let needed = self.settings.split || self.settings.retry.as_ref().is_some_and(|retry| retry.timeouts);
+        let retried = self.settings.retry.as_ref().is_some_and(|retry| retry.timeouts);
+        let needed = self.settings.split || self.settings.keeps_failed || retried;
         let grace = if needed { GRACE } else { Duration::ZERO };
         let held = self.held.iter().find(|held| held.flight == flight);
         held.and_then(|held| held.cancelled).is_some_and(|at| at + grace <= Instant::now())
