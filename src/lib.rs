@@ -64,7 +64,7 @@ pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
 pub use error::{Closed, ConfigError, JobError, Reason, Rejected, StartError};
 pub use flush::Strategy;
 pub use job::{Job, JobEvent, JobId, JobIds, JobResult, JobState, Priority, Submit};
-pub use observe::{Distribution, Failures, Observer, Stats, WorkerStats};
+pub use observe::{Distribution, Failures, Observer, Rejections, Stats, WorkerStats};
 pub use processor::{BatchProcessor, ProcessorActor};
 
 /// The code of the README and the guides, compiled and run with the documentation's.

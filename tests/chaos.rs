@@ -18,6 +18,7 @@ use self::support::{balanced, balanced_at_the_end, ms, paused};
 mod support;
 
 /// What is set.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the builder")]
 #[derive(Debug, Clone)]
 struct Settings {
     workers: usize,

@@ -697,7 +697,8 @@ fn jobs_that_share_keys_of_every_kind_at_once_are_answered() {
             .unwrap();
         let ledger = Ledger::new(&jobs);
         let names = ["a", "b", "c"];
-        let replies: Vec<_> = (0..300).map(|n: u64| ledger.submit(Of(names[n as usize % 3], n % 20))).collect();
+        let replies: Vec<_> =
+            (0..300).zip(names.into_iter().cycle()).map(|(n, name)| ledger.submit(Of(name, n % 20))).collect();
         let answers = join_all(replies);
         tokio::pin!(answers);
         let mut in_order: HashMap<u64, u64> = HashMap::new();

@@ -105,6 +105,7 @@ fn collect_flights(database: &Database, options: &Options) -> Result<Collector<I
         .max_size(options.max_size)
         .interval(options.interval)
         .max_pending(options.max_pending)
+        .timeout(options.timeout)
         .workers(Workers::threads(options.workers))
         .start()
 }
@@ -116,6 +117,7 @@ fn collect_lookups(database: &Database, options: &Options) -> Result<Collector<G
         .max_size(options.max_size)
         .interval(options.interval)
         .max_pending(options.max_pending)
+        .timeout(options.timeout)
         .workers(Workers::threads(options.workers))
         .start()
 }

@@ -552,7 +552,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn levels(&self, view: &View) -> Levels {
         Levels {
             accepted: view.accepted,
-            rejected: view.rejected,
+            rejected: view.rejected.total(),
+            rejections: view.rejected,
             coalesced: view.coalesced,
             replayed: view.replayed,
             pending: view.pending,

@@ -11,5 +11,5 @@ pub(crate) use metrics::Metrics;
 pub(crate) use observer::Observers;
 pub use observer::{Dispatched, Ended, Flushed, Halved, Observer, Outcome, Restarted, Retried, Settled};
 pub(crate) use stats::Recorder;
-pub use stats::{Distribution, Failures, Levels, Stats, WorkerStats};
+pub use stats::{Distribution, Failures, Levels, Rejections, Stats, WorkerStats};
 pub(crate) use tracker::Tracker;

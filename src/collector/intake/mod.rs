@@ -25,7 +25,7 @@ use crate::{
     error::{Reason, Rejected},
     flush::{FlushPolicy, Gauge, Strategy, Timing},
     job::{Job, JobId, JobIds, JobResult, JobState, Submit},
-    observe::Observers,
+    observe::{Observers, Rejections},
 };
 
 mod keys;
@@ -95,7 +95,7 @@ pub(crate) struct View {
     pub(crate) pending: usize,
     pub(crate) waiting: usize,
     pub(crate) accepted: u64,
-    pub(crate) rejected: u64,
+    pub(crate) rejected: Rejections,
     pub(crate) coalesced: u64,
     pub(crate) replayed: u64,
 }
@@ -146,7 +146,7 @@ impl<J: Job> Intake<J> {
     )]
     fn not_now(self: &Arc<Self>, mut state: MutexGuard<'_, State<J>>, job: J, weight: u64) -> Box<Submit<J>> {
         if state.closed {
-            state.rejected += 1;
+            state.rejected.count(Reason::ShutDown, 1);
             drop(state);
             return Box::new(self.refused(Reason::ShutDown));
         }
@@ -277,7 +277,7 @@ impl<J: Job> Intake<J> {
     }
 
     fn turned_down(&self, comer: Comer<J>, reason: Reason) -> Rejected<J> {
-        self.state.lock().rejected += 1;
+        self.state.lock().rejected.count(reason, 1);
         reply(comer.replies, Err(reason.into()));
         self.rejected(comer.job, reason)
     }
@@ -480,7 +480,7 @@ impl<J: Job> Intake<J> {
         state.flush(Trigger::Drain);
         let mut line = Vec::new();
         while let Some(waiting) = state.line.next() {
-            state.rejected += 1;
+            state.rejected.count(Reason::ShutDown, 1);
             line.push(waiting);
         }
         drop(state);
