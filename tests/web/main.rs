@@ -191,8 +191,10 @@ fn a_database_that_hangs_and_goes_away_is_a_503_until_it_is_back() {
     std::fs::remove_dir(&path).unwrap();
     std::fs::rename(&aside, &path).unwrap();
     assert_eq!(await_health(&mut client, 200)["flights"]["able"], 1);
-    let stored = client.post("/flights", &flight(2).to_string()).unwrap();
-    assert_eq!(stored.status, 201, "{}", stored.text());
+    // Where the disk is slow a batch may take longer than that; it is stored all the same, and known then.
+    let post = || client.post("/flights", &flight(2).to_string()).unwrap();
+    let stored = std::iter::repeat_with(post).take(20).find(|answer| answer.status != 504).unwrap();
+    assert!([200, 201].contains(&stored.status), "{}", stored.text());
 }
 
 #[test]
