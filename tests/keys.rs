@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     hash::{Hash, Hasher},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -646,6 +649,12 @@ fn settings_of_keys_that_cannot_be_are_refused() {
 /// A key that is equal to none, not even itself, and panics now and then.
 struct Hostile(u64);
 
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking() || self.0 % 5 != 4, "no end");
+    }
+}
+
 static ASKED: AtomicU64 = AtomicU64::new(0);
 
 impl PartialEq for Hostile {
@@ -717,5 +726,169 @@ fn jobs_that_share_keys_of_every_kind_at_once_are_answered() {
         assert!(answers.into_iter().all(|answer| answer.is_ok()));
         assert_eq!(in_order.values().sum::<u64>(), 60, "three names and twenty numbers");
         balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn partitioned_by_the_same_key_the_batches_of_a_key_go_one_after_the_other_however_many_jobs_were_held() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory)
+            .partition_by(|job: &Of| job.0)
+            .in_order_by(|job: &Of| job.0)
+            .interval(ms(5))
+            .start()
+            .unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies: Vec<_> = (1..=10).map(|number| ledger.submit(Of("a", number))).collect();
+        for expected in [vec![1, 2, 3], vec![4, 5, 6], vec![7, 8, 9], vec![10]] {
+            let held = desk.next().await;
+            assert_eq!(said(&held), expected.iter().map(|number| format!("a{number}")).collect::<Vec<_>>());
+            quiet().await;
+            assert!(desk.try_next().is_none(), "a worker is free, and `a` is not");
+            complete(held);
+        }
+        for reply in replies {
+            reply.await.unwrap();
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn a_job_whose_weight_makes_the_batch_of_its_key_leave_before_it_waits_for_that_batch() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory)
+            .partition_by(|job: &Of| job.0)
+            .in_order_by(|job: &Of| job.0)
+            .weigh(|job| job.1)
+            .policy(actix_batch::flush::Weight::new(10).interval(ms(5)))
+            .start()
+            .unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies = [4, 4, 9, 1, 7].map(|weight| ledger.submit(Of("a", weight)));
+        for expected in [vec!["a4", "a4"], vec!["a9", "a1"], vec!["a7"]] {
+            let held = desk.next().await;
+            assert_eq!(said(&held), expected);
+            advance(ms(10)).await;
+            quiet().await;
+            assert!(desk.try_next().is_none(), "a worker is free, and `a` is not");
+            complete(held);
+        }
+        for reply in replies {
+            reply.await.unwrap();
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn a_drain_does_not_wait_for_company_for_those_that_were_held() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).in_order_by(|job: &Of| job.0).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies = [1, 2, 3].map(|number| ledger.submit(Of("a", number)));
+        let report = jobs.shutdown(Shutdown::drain());
+        let (report, ()) = tokio::join!(report, async {
+            for _ in 0..3 {
+                complete(desk.next().await);
+            }
+        });
+        let report = report.unwrap();
+        assert_eq!((report.completed, report.elapsed), (3, ms(0)));
+        for reply in replies {
+            reply.await.unwrap();
+        }
+        balanced_at_the_end(&ledger);
+    });
+}
+
+#[test]
+fn those_who_ride_on_a_job_that_is_cut_off_are_counted_with_it() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).coalesce_by(|job: &Of| job.0).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies = [1, 2, 3].map(|number| ledger.submit(Of("a", number)));
+        let busy = desk.next().await;
+        let report = jobs.shutdown(Shutdown::now()).await.unwrap();
+        assert_eq!((report.completed, report.shut_down), (0, 3));
+        for reply in replies {
+            assert!(matches!(reply.await, Err(JobError::ShutDown)));
+        }
+        drop(busy);
+        balanced_at_the_end(&ledger);
+    });
+}
+
+/// An output that submits another job when it goes.
+#[derive(Clone)]
+struct Farewell(Collector<Asks>, Arc<AtomicU64>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if self.1.fetch_add(1, Ordering::Relaxed) < 100 {
+            drop(self.0.try_submit(Asks(1_000)));
+        }
+    }
+}
+
+#[derive(Hash)]
+struct Asks(u64);
+
+impl Job for Asks {
+    type Output = Farewell;
+    type Error = String;
+}
+
+struct Farewells(Arc<Mutex<Option<Collector<Asks>>>>, Arc<AtomicU64>);
+
+impl BatchProcessor for Farewells {
+    type Job = Asks;
+
+    async fn process(&mut self, _: &Batch<Asks>) -> Result<Outcomes<Asks>, String> {
+        let jobs = self.0.lock().unwrap().clone().unwrap();
+        Ok(Outcomes::all(Farewell(jobs, Arc::clone(&self.1))))
+    }
+}
+
+#[test]
+fn an_outcome_that_is_forgotten_may_do_what_it_likes_when_it_goes() {
+    paused(async || {
+        let (own, gone) = (Arc::default(), Arc::default());
+        let (of_each, counted) = (Arc::clone(&own), Arc::clone(&gone));
+        let jobs = Collector::builder(move || Farewells(Arc::clone(&of_each), Arc::clone(&counted)))
+            .max_size(1)
+            .idempotent_by(|job: &Asks| job.0, DAY)
+            .max_outcomes(1)
+            .start()
+            .unwrap();
+        *own.lock().unwrap() = Some(jobs.clone());
+        for number in 0..20 {
+            jobs.submit(Asks(number)).await.unwrap();
+        }
+        assert!(gone.load(Ordering::Relaxed) >= 20);
+        *own.lock().unwrap() = None;
+    });
+}
+
+#[test]
+fn many_jobs_of_one_key_take_their_turns_without_each_looking_at_all_the_others() {
+    paused(async || {
+        let script = actix_batch::test_util::Script::new(|job: &Of| Ok(done(job)));
+        let build: [fn(Builder<_>) -> Builder<_>; 3] = [
+            |builder| builder.max_size(1).in_order_by(|job: &Of| job.0),
+            |builder| builder.in_order_by(|job: &Of| job.0).partition_by(|job: &Of| job.0),
+            |builder| builder.coalesce_by(|job: &Of| job.0),
+        ];
+        for build in build {
+            let jobs = build(Collector::builder(script.factory()).max_pending(50_000)).start().unwrap();
+            let ledger = Ledger::new(&jobs);
+            let replies = join_all((0..50_000).map(|number| ledger.submit(Of("a", number)))).await;
+            assert!(replies.into_iter().all(|reply| reply.is_ok()));
+            balanced(&ledger, &jobs).await;
+        }
     });
 }

@@ -439,3 +439,51 @@ fn an_ageing_that_cannot_be_is_refused() {
     let refused = Collector::builder(Script::new(tenfold).factory()).ageing(std::time::Duration::MAX).build();
     assert_eq!(refused.err().map(|error| error.key), Some("ageing".to_owned()));
 }
+
+#[test]
+fn a_low_job_leaves_within_the_bound_though_only_a_free_worker_makes_batches_leave() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = pairs(factory).policy(Idle).max_size(100).ageing(ms(100)).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let mut replies = vec![ledger.submit(of(1, Priority::High))];
+        let mut held = desk.next().await;
+        replies.push(ledger.submit(of(0, Priority::Low)));
+        let accepted_at = Instant::now();
+        loop {
+            replies.push(ledger.submit(of(1, Priority::High)));
+            advance(ms(10)).await;
+            held.complete();
+            held = desk.next().await;
+            if held.numbers() == [0] {
+                break;
+            }
+            assert!(accepted_at.elapsed() < ms(1_000), "the low job starved");
+        }
+        assert!(accepted_at.elapsed() >= ms(200) && accepted_at.elapsed() <= ms(220), "{:?}", accepted_at.elapsed());
+        held.complete();
+        desk.next().await.complete();
+        for reply in replies {
+            reply.await.unwrap();
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn a_deadline_in_the_far_future_is_one_like_any_other() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = pairs(factory).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let ages = [u64::MAX, u64::MAX / 2 - 1_000_000_000, u64::MAX / 4, 1 << 40].map(std::time::Duration::from_secs);
+        let replies = ages.map(|age| ledger.submit(SubmitJob::new(Tenfold(1)).within(age)));
+        for _ in 0..2 {
+            desk.next().await.complete();
+        }
+        for reply in replies {
+            reply.await.unwrap();
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}

@@ -219,16 +219,6 @@ impl<J: Job> Replies<J> {
         }
     }
 
-    /// Each by itself.
-    pub(crate) fn each(self) -> impl Iterator<Item = Self> {
-        let mut left = Some(self);
-        std::iter::from_fn(move || {
-            let (first, rest) = left.take().filter(|replies| replies.len > 0)?.partition(|position| position == 0);
-            left = Some(rest);
-            Some(first)
-        })
-    }
-
     /// There will be no replies: somebody else has these slots.
     pub(crate) fn forget(mut self) {
         self.runs.clear();
@@ -348,12 +338,14 @@ impl<J: Job> Replies<J> {
     /// Whose replies they are.
     pub(crate) fn ids(&self) -> JobIds {
         JobIds::of_runs(self.runs.iter().map(|run| {
-            let first = match run {
-                Run::Slots { block, at, .. } => block.id(*at).0,
-                Run::Requesters { first, .. } => *first,
-            };
+            let first = run.first();
             first..first + u64::from(run.len())
         }))
+    }
+
+    /// Whether this job's is among them.
+    pub(crate) fn contains(&self, job: JobId) -> bool {
+        self.runs.iter().any(|run| (run.first()..run.first() + u64::from(run.len())).contains(&job.0))
     }
 
     /// Whether each job's caller has gone, in order; `None` when no caller has.
@@ -439,6 +431,14 @@ impl<J: Job> Run<J> {
     fn len(&self) -> u32 {
         match self {
             Self::Slots { len, .. } | Self::Requesters { len, .. } => *len,
+        }
+    }
+
+    /// The number of its first job.
+    fn first(&self) -> u64 {
+        match self {
+            Self::Slots { block, at, .. } => block.id(*at).0,
+            Self::Requesters { first, .. } => *first,
         }
     }
 

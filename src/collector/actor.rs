@@ -13,6 +13,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
+    time::Duration,
 };
 
 use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Recipient, SpawnHandle, Supervised};
@@ -76,6 +77,9 @@ impl<P: BatchProcessor> CollectorActor<P> {
     /// After so many messages the context yields, batch or no batch.
     const MESSAGES_PER_TURN: u32 = 256;
 
+    /// Timers cannot be set for the end of all days. After so long the actor looks, and sets its alarm again.
+    const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
     pub(super) fn new(mut builder: Builder<P>) -> Self {
         #[cfg(feature = "metrics")]
         if builder.metrics {
@@ -83,6 +87,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         }
         // Whoever came first may have gone: others may ride on the job.
         builder.rules.skip_abandoned &= !builder.keying.shares();
+        builder.flushing.ageing = builder.rules.ageing;
         let shared = Arc::new(Shared::new(&builder.config, builder.flushing, builder.keying, builder.observers));
         if let Some(limit) = &builder.rules.rate_limit {
             limit.subscribe(&shared.bell);
@@ -467,9 +472,9 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn share(&mut self, replies: &Replies<P::Job>, verdict: Verdict<P::Job>, past: Past) -> (Verdict<P::Job>, usize) {
         let results: Vec<_> = verdict.collect();
         let riders = self.shared.intake.share(&replies.ids(), &results);
-        let count = riders.len();
-        for (replies, result) in riders {
-            self.fill(replies, Verdict::results(vec![result]), past);
+        let count = riders.iter().map(|(riders, _)| riders.len()).sum();
+        for (replies, copies) in riders {
+            self.fill(replies, Verdict::results(copies), past);
         }
         (Verdict::results(results), count)
     }
@@ -610,10 +615,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
             return;
         }
         self.take_rest(now);
-        let jobs = self.dispatch.abort(&JobError::ShutDown, &JobError::ShutDown, now);
-        if let Some(ending) = &mut self.ending {
-            ending.cut_off(jobs);
-        }
+        self.dispatch.abort(&JobError::ShutDown, &JobError::ShutDown, now);
     }
 
     fn finish_ending(&mut self, view: &View, now: Instant) {
@@ -621,7 +623,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         if ending.is_done() || view.pending > 0 {
             return;
         }
-        let report = ending.done(now);
+        let report = ending.done(self.recorder.tally.failed.shut_down, now);
         info!(collector = &*self.shared.name, completed = report.completed, shut_down = report.shut_down, "drained");
         self.shared.reported(report.clone());
         self.tell(|observer, collector| observer.drained(collector, &report));
@@ -639,7 +641,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
             }
             ctx.cancel_future(handle);
         }
-        let handle = ctx.run_later(due.saturating_duration_since(Instant::now()), |actor, ctx| {
+        let wait = due.saturating_duration_since(Instant::now()).min(Self::LONGEST_WAIT);
+        let handle = ctx.run_later(wait, |actor, ctx| {
             actor.alarm = None;
             actor.pump(ctx);
         });

@@ -54,7 +54,7 @@ type OutputOf<P> = <<P as BatchProcessor>::Job as Job>::Output;
 
 impl<P: BatchProcessor> Builder<P> {
     pub(super) fn new(factory: impl Fn() -> P + Send + Sync + 'static) -> Self {
-        let flushing = Flushing { policy: None, weigher: None };
+        let flushing = Flushing { policy: None, weigher: None, ageing: Duration::ZERO };
         let rules = Rules::default();
         Self {
             config: CollectorConfig::default(),

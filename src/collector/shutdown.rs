@@ -24,14 +24,13 @@ pub(super) struct Ending {
     since: Instant,
     limit: Option<Instant>,
     outstanding: usize,
-    cut_off: usize,
     waiting: Vec<OneshotSender<ShutdownReport>>,
     report: Option<ShutdownReport>,
 }
 
 impl Ending {
     pub(super) fn new(now: Instant, outstanding: usize) -> Self {
-        Self { since: now, limit: None, outstanding, cut_off: 0, waiting: Vec::new(), report: None }
+        Self { since: now, limit: None, outstanding, waiting: Vec::new(), report: None }
     }
 
     /// Somebody wants to hear of the end; the tightest limit holds.
@@ -50,19 +49,15 @@ impl Ending {
         if self.report.is_some() { None } else { self.limit }
     }
 
-    pub(super) fn cut_off(&mut self, jobs: usize) {
-        self.cut_off += jobs;
-    }
-
     pub(super) fn is_done(&self) -> bool {
         self.report.is_some()
     }
 
-    /// The last reply is out: everybody hears of it.
-    pub(super) fn done(&mut self, now: Instant) -> ShutdownReport {
+    /// The last reply is out: everybody hears of it. So many jobs were cut off.
+    pub(super) fn done(&mut self, shut_down: u64, now: Instant) -> ShutdownReport {
         let report = ShutdownReport {
-            completed: self.outstanding.saturating_sub(self.cut_off) as u64,
-            shut_down: self.cut_off as u64,
+            completed: (self.outstanding as u64).saturating_sub(shut_down),
+            shut_down,
             elapsed: now.saturating_duration_since(self.since),
         };
         self.report = Some(report.clone());

@@ -241,6 +241,9 @@ pub(crate) struct Dispatch<J: Job> {
 }
 
 impl<J: Job> Dispatch<J> {
+    /// So many deadlines may have lost their meaning before they are looked through.
+    const SPARE_DEADLINES: usize = 64;
+
     pub(crate) fn new(rules: Rules<J::Error>) -> Self {
         Self {
             circuit: rules.breaker.clone().map(Circuit::new),
@@ -391,14 +394,22 @@ impl<J: Job> Dispatch<J> {
     }
 
     fn note_deadline(&mut self, replies: &Replies<J>) {
-        if let Some(deadline) = replies.deadline() {
-            self.deadlines.push(Reverse(deadline));
+        let Some(deadline) = replies.deadline() else { return };
+        // Those of batches that have gone since must not pile up.
+        if self.deadlines.len() > 2 * self.ready() + Self::SPARE_DEADLINES {
+            self.gather_deadlines();
         }
+        self.deadlines.push(Reverse(deadline));
+    }
+
+    /// Those of the batches that wait, and no others.
+    fn gather_deadlines(&mut self) {
+        let waiting = self.ready.iter().chain(self.backing_off.values());
+        self.deadlines = waiting.filter_map(|ready| ready.replies.deadline()).map(Reverse).collect();
     }
 
     /// Settles the waiting jobs whose deadlines have passed.
     fn expire(&mut self, now: Instant) {
-        self.deadlines.clear();
         for ready in self.ready.take() {
             if let Some(ready) = self.without_late(ready, now) {
                 self.ready.push_back(ready);
@@ -409,19 +420,13 @@ impl<J: Job> Dispatch<J> {
                 self.backing_off.insert(at, ready);
             }
         }
+        self.gather_deadlines();
     }
 
     /// What is left of a waiting batch. The late ones of a retry are told what the attempt before said.
     fn without_late(&mut self, ready: Ready<J>, now: Instant) -> Option<Ready<J>> {
-        let left = match ready.replies.late(now) {
-            None => Some(ready),
-            Some(late) => self
-                .take_out(ready, &late, |last, jobs| last.unwrap_or_else(|| Verdict::whole(JobError::Expired, jobs))),
-        };
-        if let Some(left) = &left {
-            self.note_deadline(&left.replies);
-        }
-        left
+        let Some(late) = ready.replies.late(now) else { return Some(ready) };
+        self.take_out(ready, &late, |last, jobs| last.unwrap_or_else(|| Verdict::whole(JobError::Expired, jobs)))
     }
 
     /// Settles the marked jobs of a waiting batch, and returns what is left of it. `verdict` is told what the attempt before said,

@@ -47,11 +47,16 @@ impl<J: Job> ReadyQueue<J> {
 
     /// The earlier, the sooner.
     fn turn(&self, ready: &Ready<J>) -> Instant {
-        ready.opened_at + self.ageing * ready.batch.priority().rank()
+        ready.batch.priority().turn(ready.opened_at, self.ageing)
     }
 
     pub(super) fn len(&self) -> usize {
         self.queues.iter().map(VecDeque::len).sum()
+    }
+
+    /// All of them, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Ready<J>> {
+        self.queues.iter().flatten()
     }
 
     pub(super) fn is_empty(&self) -> bool {

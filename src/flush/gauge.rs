@@ -113,6 +113,11 @@ impl Gauge {
         self.open.opened_at = Some(opened_at);
     }
 
+    /// Since when the batch has been open, if it is not empty.
+    pub(crate) fn opened_at(&self) -> Option<Instant> {
+        self.open.opened_at
+    }
+
     /// Another open batch is in hand. Whether a worker is free is the same for all.
     pub(crate) fn exchange(&mut self, other: &mut OpenBatch) {
         other.idle = self.open.idle;
@@ -136,6 +141,11 @@ impl Gauge {
     /// Whether a worker is free, with no batch waiting for it.
     pub(crate) fn set_idle(&mut self, idle: bool) {
         self.open.idle = idle;
+    }
+
+    /// Whether one is.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.idle
     }
 
     /// Whether the batch leaves because a worker is free.

@@ -11,6 +11,8 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+use crate::batch::{contain, discard};
+
 /// Keys of one value have one hash, whichever closure told them; which one, nobody outside can know.
 static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
@@ -30,16 +32,22 @@ impl Key {
     where
         K: Eq + Hash + Send + Sync + 'static,
     {
-        Box::new(move |job| catch_unwind(AssertUnwindSafe(|| Self::of(key(job)))).unwrap_or_else(|_| Self::unique()))
+        Box::new(move |job| {
+            catch_unwind(AssertUnwindSafe(|| Self::of(key(job)))).unwrap_or_else(|panic| {
+                discard(panic);
+                Self::unique()
+            })
+        })
     }
 
     fn of<K: Eq + Hash + Send + Sync + 'static>(key: K) -> Self {
-        Self { hash: HASHES.hash_one(&key), value: Arc::new(Value(key)) }
+        Self { hash: HASHES.hash_one(&key), value: Arc::new(Value(Some(key))) }
     }
 
     /// A key that no other job has.
     fn unique() -> Self {
-        Self { hash: 0, value: Arc::new(Unique) }
+        let value = Arc::new(Unique);
+        Self { hash: HASHES.hash_one(Arc::as_ptr(&value)), value }
     }
 }
 
@@ -47,11 +55,24 @@ trait Same: Any + Send + Sync {
     fn same(&self, other: &dyn Any) -> bool;
 }
 
-struct Value<K>(K);
+/// There as long as it lives.
+struct Value<K>(Option<K>);
+
+impl<K> Drop for Value<K> {
+    fn drop(&mut self) {
+        let key = self.0.take();
+        contain(|| drop(key));
+    }
+}
 
 impl<K: Eq + Send + Sync + 'static> Same for Value<K> {
     fn same(&self, other: &dyn Any) -> bool {
-        let equal = |other: &Self| catch_unwind(AssertUnwindSafe(|| self.0 == other.0)).unwrap_or(false);
+        let equal = |other: &Self| {
+            catch_unwind(AssertUnwindSafe(|| self.0 == other.0)).unwrap_or_else(|panic| {
+                discard(panic);
+                false
+            })
+        };
         other.downcast_ref().is_some_and(equal)
     }
 }

@@ -1,8 +1,9 @@
 //! Which jobs go first.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 /// How urgent a job is. Jobs of different priorities do not share a batch; of the batches that wait for a worker, the higher go
 /// first – until a lower one has waited longer by [`Builder::ageing`](crate::Builder::ageing) for each step between them.
@@ -36,6 +37,11 @@ impl Priority {
             Self::Normal => 1,
             Self::Low => 2,
         }
+    }
+
+    /// Of those that wait the earlier goes first: a lower priority counts as waiting since later.
+    pub(crate) fn turn(self, since: Instant, ageing: Duration) -> Instant {
+        since + ageing * self.rank()
     }
 
     /// Its name in logs and configuration.

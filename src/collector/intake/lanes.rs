@@ -5,6 +5,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -31,7 +32,15 @@ impl Lane {
     pub(super) fn is_common(&self) -> bool {
         self.priority == Priority::Normal && self.partition.is_none()
     }
+
+    /// When it is its turn, if its open batch has been there since then.
+    pub(super) fn urgency(&self, opened_at: Instant, ageing: Duration) -> Urgency {
+        (self.priority.turn(opened_at, ageing), Reverse(self.priority))
+    }
 }
+
+/// The least goes first.
+pub(super) type Urgency = (Instant, Reverse<Priority>);
 
 /// A batch that gathers.
 pub(super) struct Open<J: Job> {
@@ -56,7 +65,7 @@ impl<J: Job> Open<J> {
     /// Brings its leaving forward: a job of it is worthless after `deadline`. A quarter of the time is left for the way to a
     /// worker.
     pub(super) fn leave_before(&mut self, deadline: Instant, now: Instant) {
-        let leave_at = now + deadline.saturating_duration_since(now) * 3 / 4;
+        let leave_at = deadline - deadline.saturating_duration_since(now) / 4;
         self.leave_at = Some(self.leave_at.map_or(leave_at, |earlier| earlier.min(leave_at)));
     }
 }
@@ -107,7 +116,7 @@ impl<J: Job> Lanes<J> {
 
     /// Whether this job is in the open batch.
     pub(super) fn has(&self, lane: &Lane, job: JobId) -> bool {
-        self.open.get(lane).is_some_and(|aside| aside.open.replies.ids().contains(job))
+        self.open.get(lane).is_some_and(|aside| aside.open.replies.contains(job))
     }
 
     /// The open batches, in no order.
@@ -152,8 +161,22 @@ impl<J: Job> Lanes<J> {
         self.by_urgency.first_key_value().map(|(_, lane)| lane.clone())
     }
 
-    /// The one that leaves first by time, and when.
-    pub(super) fn next_due(&self) -> Option<(Instant, Lane)> {
-        self.by_due.first_key_value().map(|((due, _), lane)| (*due, lane.clone()))
+    /// When the first one leaves by time.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.by_due.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Those that are due.
+    pub(super) fn due(&self, now: Instant) -> Vec<Lane> {
+        self.by_due.range(..=(now, u64::MAX)).map(|(_, lane)| lane.clone()).collect()
+    }
+
+    /// Whose turn it is when a worker is free: of the first ones of each priority.
+    pub(super) fn next_for_worker(&self, ageing: Duration) -> Option<(Urgency, Lane)> {
+        let first_of = |priority| self.by_urgency.range((Reverse(priority), 0)..=(Reverse(priority), u64::MAX)).next();
+        let firsts = Priority::ALL.into_iter().filter_map(first_of);
+        let turns =
+            firsts.filter_map(|(_, lane)| Some((lane.urgency(self.open.get(lane)?.seen.opened_at?, ageing), lane)));
+        turns.min_by_key(|(turn, _)| *turn).map(|(turn, lane)| (turn, lane.clone()))
     }
 }

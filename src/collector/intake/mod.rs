@@ -10,6 +10,7 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -58,6 +59,8 @@ pub(crate) type Weigher<J> = Box<dyn Fn(&J) -> u64 + Send + Sync>;
 pub(crate) struct Flushing<J> {
     pub(crate) policy: Option<Box<dyn FlushPolicy>>,
     pub(crate) weigher: Option<Weigher<J>>,
+    /// Of the open batches of several priorities, how long a lower one waits for a free worker.
+    pub(crate) ageing: Duration,
 }
 
 impl<J> Flushing<J> {
@@ -113,6 +116,7 @@ impl<J: Job> Intake<J> {
         let gauge = Gauge::new(policy, config.max_size, flushing.weigher.is_some(), Instant::now());
         let gathering = Gathering {
             max_partitions: keying.max_partitions,
+            ageing: flushing.ageing,
             sequences: keying.sequence.as_ref().map(|_| Box::new(Sequences::default())),
             sharing: keying.new_sharing(),
         };
@@ -215,12 +219,12 @@ impl<J: Job> Intake<J> {
             Entry::Full(Comer { job, terms, replies, .. }) => {
                 replies.forget();
                 let news = state.wait_in_line(Waiting { id, job, weight, terms: Some(terms), block, at });
-                drop(state);
+                unlock(state);
                 self.ring(news);
                 Box::new(self.in_line(slot))
             }
             entry => {
-                drop(state);
+                unlock(state);
                 Box::new(match self.entered(id, entry) {
                     Ok(_) => Submit::accepted(slot),
                     Err(Rejected { reason, .. }) => Submit::refused(reason),
@@ -236,7 +240,7 @@ impl<J: Job> Intake<J> {
         let (block, at) = state.take_slot();
         let (id, replies) = (block.id(at), Replies::of_slot(&block, at));
         let entry = state.enter(Comer { id, job, weight, terms, replies }, Instant::now());
-        drop(state);
+        unlock(state);
         self.entered(id, entry).map(|_| Submit::accepted(SlotRef::new(block, at)))
     }
 
@@ -248,7 +252,7 @@ impl<J: Job> Intake<J> {
         let id = block.id(at);
         let replies = Replies::of_requester(id, requester);
         let entry = state.enter(Comer { id, job, weight, terms, replies }, Instant::now());
-        drop(state);
+        unlock(state);
         let entered = self.entered(id, entry);
         let news = *entered.as_ref().unwrap_or(&News::None);
         contain(|| drop(entered));
@@ -268,7 +272,7 @@ impl<J: Job> Intake<J> {
                 Ok(news)
             }
             Entry::Answered(comer, reply) => {
-                self.answer(comer, &reply);
+                self.answer(comer, reply);
                 Ok(News::None)
             }
             Entry::Full(comer) => Err(self.turned_down(comer, Reason::Overloaded)),
@@ -283,9 +287,10 @@ impl<J: Job> Intake<J> {
     }
 
     /// Gives a job the reply that another one has got.
-    fn answer(&self, comer: Comer<J>, shared: &Shared<J>) {
+    fn answer(&self, comer: Comer<J>, shared: Shared<J>) {
         contain(|| drop(comer.job));
         reply(comer.replies, self.copy(&shared.lock()));
+        contain(|| drop(shared));
     }
 
     fn copy(&self, reply: &JobResult<J>) -> JobResult<J> {
@@ -422,7 +427,7 @@ impl<J: Job> Intake<J> {
 
     /// These jobs are about to get these replies. From now on nobody rides on them; who does gets a copy, and what is to be
     /// remembered is.
-    pub(crate) fn share(&self, jobs: &JobIds, results: &[JobResult<J>]) -> Vec<(Replies<J>, JobResult<J>)> {
+    pub(crate) fn share(&self, jobs: &JobIds, results: &[JobResult<J>]) -> Vec<(Replies<J>, Vec<JobResult<J>>)> {
         let Some(keying) = &self.keying else { return Vec::new() };
         let now = Instant::now();
         let mut remembered = Vec::new();
@@ -442,11 +447,12 @@ impl<J: Job> Intake<J> {
         let riders =
             copies.into_iter().filter_map(|(job, result, copy)| Some((sharing.settled(job, copy, now)?, result)));
         let riders: Vec<_> = riders.filter(|(riders, _)| riders.len() > 0).collect();
-        drop(state);
-        riders
-            .into_iter()
-            .flat_map(|(riders, result)| riders.each().map(|reply| (reply, keying.copy(result))))
-            .collect()
+        unlock(state);
+        let copied = riders.into_iter().map(|(riders, result)| {
+            let copies = (0..riders.len()).map(|_| keying.copy(result)).collect();
+            (riders, copies)
+        });
+        copied.collect()
     }
 
     /// So many jobs have been settled: the room is given to those in line. Emptied buffers come with them.
@@ -454,14 +460,14 @@ impl<J: Job> Intake<J> {
         let mut state = self.state.lock();
         state.reuse(buffers);
         let admitted = state.settled(jobs, ids);
-        drop(state);
+        unlock(state);
         if self.observers.listen() {
             for job in admitted.jobs {
                 self.observers.tell(|observer, collector| observer.accepted(collector, job));
             }
         }
         admitted.riding.into_iter().for_each(|job| contain(|| drop(job)));
-        admitted.answered.into_iter().for_each(|(comer, shared)| self.answer(comer, &shared));
+        admitted.answered.into_iter().for_each(|(comer, shared)| self.answer(comer, shared));
         for (comer, reason) in admitted.refused {
             let refused = self.turned_down(comer, reason);
             contain(|| drop(refused));
@@ -493,6 +499,13 @@ impl<J: Job> Intake<J> {
     pub(crate) fn give_up_sequences(&self) {
         self.state.lock().give_up_sequences();
     }
+}
+
+/// Frees the lock, and drops then what was forgotten under it: that is the user's.
+fn unlock<J: Job>(mut state: MutexGuard<'_, State<J>>) {
+    let forgotten = state.take_forgotten();
+    drop(state);
+    forgotten.into_iter().for_each(|outcome| contain(|| drop(outcome)));
 }
 
 /// Gives this one reply, which nobody counts, outside of any lock.

@@ -6,7 +6,7 @@
 //!   more only where they share a partition of the same key, and a batch with it.
 //! - A queue is not empty, and its first job is not held.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry};
 
 use tokio::time::Instant;
 
@@ -18,12 +18,26 @@ use crate::{
 
 /// An accepted job that is about to join an open batch.
 pub(super) struct Joining<J: Job> {
+    pub(super) id: JobId,
     pub(super) job: J,
     pub(super) weight: u64,
     pub(super) lane: Lane,
     pub(super) accepted_at: Instant,
     /// Its one reply.
     pub(super) replies: Replies<J>,
+    /// Those before it in its sequence are in the same open batch: it must not come into a later one before they are settled.
+    pub(super) follows: bool,
+}
+
+/// Whether an accepted job's turn has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nobody is before it.
+    First,
+    /// All of those before it are in the open batch that it is about to join.
+    Follows,
+    /// It has to be held.
+    Later,
 }
 
 pub(super) struct Sequences<J: Job> {
@@ -40,53 +54,66 @@ impl<J: Job> Default for Sequences<J> {
 }
 
 impl<J: Job> Sequences<J> {
-    /// A job has been accepted. Whether its turn has come: nobody is before it, or `together` says that all of these are in
-    /// the open batch that it is about to join.
-    pub(super) fn accepted(&mut self, job: JobId, key: Key, together: impl FnOnce(JobId) -> bool) -> bool {
-        let queue = self.queues.entry(key.clone()).or_default();
-        let held = &self.held;
+    /// A job has been accepted. `together` says whether the first of its sequence is in the open batch that it is about to join.
+    pub(super) fn accepted(&mut self, job: JobId, key: Key, together: impl FnOnce(JobId) -> bool) -> Turn {
+        let entry = self.queues.entry(key);
+        // The very key that the queue is found by, for keys that are equal only now and then.
+        self.keys.insert(job, entry.key().clone());
+        let queue = match entry {
+            Entry::Vacant(vacant) => vacant.insert(VecDeque::new()),
+            Entry::Occupied(occupied) => occupied.into_mut(),
+        };
         let turn = match (queue.front(), queue.back()) {
-            (Some(first), Some(last)) => !held.contains_key(last) && together(*first),
-            _ => true,
+            (Some(first), Some(last)) if !self.held.contains_key(last) && together(*first) => Turn::Follows,
+            (Some(_), _) => Turn::Later,
+            (None, _) => Turn::First,
         };
         queue.push_back(job);
-        self.keys.insert(job, key);
         turn
     }
 
-    pub(super) fn hold(&mut self, job: JobId, held: Joining<J>) {
+    pub(super) fn hold(&mut self, held: Joining<J>) {
         if let Some(deadline) = held.replies.deadline() {
-            self.deadlines.insert((deadline, job));
+            self.deadlines.insert((deadline, held.id));
         }
-        self.held.insert(job, held);
+        self.held.insert(held.id, held);
     }
 
-    /// These jobs have been settled. Returns those whose turn has come with that, in the order of acceptance.
-    pub(super) fn settled(&mut self, jobs: &JobIds) -> Vec<Joining<J>> {
+    /// These jobs have been settled. Returns the keys whose first job is held, and has its turn with that.
+    pub(super) fn settled(&mut self, jobs: &JobIds) -> Vec<Key> {
         let mut next = Vec::new();
         for job in jobs.iter() {
             let Some(key) = self.keys.remove(&job) else { continue };
             let Some(queue) = self.queues.get_mut(&key) else { continue };
-            if let Some(place) = queue.iter().position(|queued| *queued == job) {
+            // Jobs are accepted in the order of their numbers.
+            if let Ok(place) = queue.binary_search(&job) {
                 queue.remove(place);
             }
-            if queue.is_empty() {
-                self.queues.remove(&key);
-                continue;
+            match queue.front() {
+                None => drop(self.queues.remove(&key)),
+                Some(first) if self.held.contains_key(first) => next.push(key),
+                Some(_) => {}
             }
-            next.extend(self.next_of(&key));
         }
         next
     }
 
-    /// The first of a queue, if it is held; and those behind it that may share a batch with it.
-    fn next_of(&mut self, key: &Key) -> Vec<Joining<J>> {
-        let queued = self.queues.get(key).into_iter().flatten().copied();
-        let held: Vec<_> = queued.map_while(|job| Some((job, &self.held.get(&job)?.lane))).collect();
-        let together = |lane: &Lane| lane.partition.as_ref() == Some(key) && *lane == *held[0].1;
-        let others = held.iter().skip(1).take_while(|(_, lane)| together(lane)).count();
-        let next: Vec<_> = held.iter().take(1 + others).map(|(job, _)| *job).collect();
-        next.into_iter().filter_map(|job| self.release(job)).collect()
+    /// Lets the job at this place of a queue go, if it is held: the first one, or one that shares a batch with the first –
+    /// `together` says whether that one is in the open batch of this lane.
+    pub(super) fn next(
+        &mut self,
+        key: &Key,
+        place: usize,
+        together: impl FnOnce(&Lane, JobId) -> bool,
+    ) -> Option<Joining<J>> {
+        let queue = self.queues.get(key)?;
+        let (first, job) = (*queue.front()?, *queue.get(place)?);
+        let lane = &self.held.get(&job)?.lane;
+        let follows = place > 0;
+        if follows && !together(lane, first) {
+            return None;
+        }
+        self.release(job).map(|next| Joining { follows, ..next })
     }
 
     fn release(&mut self, job: JobId) -> Option<Joining<J>> {

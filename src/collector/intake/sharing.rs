@@ -49,6 +49,8 @@ pub(super) struct Sharing<J: Job> {
     riders: HashMap<JobId, Party<J>>,
     outcomes: HashMap<Key, Outcome<J>>,
     oldest: VecDeque<(Instant, Key)>,
+    /// Outcomes that are remembered no longer. They are the user's, and to be dropped when the lock is free.
+    pub(super) forgotten: Vec<Shared<J>>,
 }
 
 struct Party<J: Job> {
@@ -70,12 +72,15 @@ impl<J: Job> Sharing<J> {
             riders: HashMap::new(),
             outcomes: HashMap::new(),
             oldest: VecDeque::new(),
+            forgotten: Vec::new(),
         }
     }
 
     pub(super) fn ask(&mut self, shared: &SharedKey, now: Instant) -> Known<J> {
         self.forget(now);
-        if let Some((job, fingerprint)) = self.on_their_way.get(&shared.key) {
+        // Where keys are equal only now and then, a job may have left its place under another one's.
+        let known = self.on_their_way.get(&shared.key).filter(|(job, _)| self.leads(*job));
+        if let Some((job, fingerprint)) = known {
             return if *fingerprint == shared.fingerprint { Known::OnItsWay(*job) } else { Known::Conflict };
         }
         match self.outcomes.get(&shared.key) {
@@ -136,7 +141,7 @@ impl<J: Job> Sharing<J> {
     fn forget_oldest(&mut self) {
         let Some((until, key)) = self.oldest.pop_front() else { return };
         if self.outcomes.get(&key).is_some_and(|outcome| outcome.until == until) {
-            self.outcomes.remove(&key);
+            self.forgotten.extend(self.outcomes.remove(&key).map(|outcome| outcome.reply));
         }
     }
 }

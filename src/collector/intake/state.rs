@@ -7,7 +7,7 @@
 //! - After `close` nothing is accepted.
 //! - The open batch in hand is the common one; the others are put aside in `lanes`.
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use super::{
     Buffers, News, View,
     lanes::{Lane, Lanes, Open},
     line::{Line, Waiting},
-    sequences::{Joining, Sequences},
+    sequences::{Joining, Sequences, Turn},
     sharing::{Known, Shared, Sharing},
 };
 use crate::{
@@ -34,6 +34,8 @@ pub(super) struct State<J: Job> {
     /// The other open batches.
     lanes: Lanes<J>,
     max_partitions: usize,
+    /// By how much longer an open batch waits for a free worker than one of the next higher priority before it goes first.
+    ageing: Duration,
     sequences: Option<Box<Sequences<J>>>,
     pub(super) sharing: Option<Box<Sharing<J>>>,
     /// Batches that have left, for the actor to take.
@@ -97,6 +99,7 @@ impl<J: Job> Default for Admitted<J> {
 /// How jobs are gathered beyond size and time.
 pub(super) struct Gathering<J: Job> {
     pub(super) max_partitions: usize,
+    pub(super) ageing: Duration,
     pub(super) sequences: Option<Box<Sequences<J>>>,
     pub(super) sharing: Option<Box<Sharing<J>>>,
 }
@@ -106,12 +109,13 @@ impl<J: Job> State<J> {
     const SPARE: usize = 16;
 
     pub(super) fn new(max_pending: usize, gauge: Gauge, gathering: Gathering<J>) -> Self {
-        let Gathering { max_partitions, sequences, sharing } = gathering;
+        let Gathering { max_partitions, ageing, sequences, sharing } = gathering;
         Self {
             open: Open::default(),
             gauge,
             lanes: Lanes::default(),
             max_partitions,
+            ageing,
             sequences,
             sharing,
             sealed: Vec::new(),
@@ -331,24 +335,23 @@ impl<J: Job> State<J> {
             sharing.lead(id, shared);
         }
         self.count();
-        let joining = Joining { job, weight, lane, accepted_at: now, replies };
-        let in_turn = keys.sequence.is_none_or(|key| self.is_in_turn(id, key, &joining.lane));
-        let news = if in_turn { self.add(joining, now) } else { self.hold(id, joining) };
+        let turn = keys.sequence.map_or(Turn::First, |key| self.turn_of(id, key, &lane));
+        let joining = Joining { id, job, weight, lane, accepted_at: now, replies, follows: turn == Turn::Follows };
+        let news = if turn == Turn::Later { self.hold(joining) } else { self.add(joining, now) };
         self.after_special(news)
     }
 
-    /// Whether nobody of its sequence is before the job – or all of them are in the open batch that it joins, which is then of
-    /// this sequence alone.
-    fn is_in_turn(&mut self, id: JobId, key: Key, lane: &Lane) -> bool {
+    /// Whether the job has its turn in its sequence.
+    fn turn_of(&mut self, id: JobId, key: Key, lane: &Lane) -> Turn {
         let (lanes, same) = (&self.lanes, lane.partition.as_ref() == Some(&key));
         let together = |first| same && lanes.has(lane, first);
-        self.sequences.as_mut().is_none_or(|sequences| sequences.accepted(id, key, together))
+        self.sequences.as_mut().map_or(Turn::First, |sequences| sequences.accepted(id, key, together))
     }
 
     /// The job waits for those before it.
-    fn hold(&mut self, id: JobId, job: Joining<J>) -> News {
+    fn hold(&mut self, job: Joining<J>) -> News {
         let Some(sequences) = &mut self.sequences else { return News::None };
-        sequences.hold(id, job);
+        sequences.hold(job);
         sequences.due().map_or(News::None, |due| self.news_at(due))
     }
 
@@ -372,8 +375,16 @@ impl<J: Job> State<J> {
     }
 
     fn add_here(&mut self, joining: Joining<J>, now: Instant) -> News {
-        let Joining { job, weight, accepted_at, replies, .. } = joining;
-        let decision = self.decide(weight);
+        let decision = match self.gauge.on_job(joining.weight, Instant::now) {
+            Decision::SendThenAdd(trigger) if joining.follows => {
+                // Those before it leave without it, and it must not overtake them.
+                self.seal(trigger);
+                return self.hold(joining);
+            }
+            Decision::SendThenAdd(trigger) => self.send_first(trigger),
+            decision => decision,
+        };
+        let Joining { job, accepted_at, replies, .. } = joining;
         if let Some(deadline) = replies.deadline() {
             self.open.leave_before(deadline, now);
         }
@@ -390,19 +401,28 @@ impl<J: Job> State<J> {
     pub(super) fn settled(&mut self, jobs: usize, ids: Option<&JobIds>) -> Admitted<J> {
         self.pending -= jobs;
         if let (Some(ids), Some(sequences)) = (ids, &mut self.sequences) {
-            let next = sequences.settled(ids);
-            self.add_all(next);
+            let keys = sequences.settled(ids);
+            for key in &keys {
+                self.give_turn(key);
+            }
+            if self.closed && !keys.is_empty() {
+                self.seal_all(Trigger::Drain);
+            }
         }
         let mut admitted = Admitted::default();
         self.admit(&mut admitted);
         admitted
     }
 
+    /// The first job of a sequence has its turn; and those behind it, as long as they share its open batch.
     #[cold]
-    fn add_all(&mut self, jobs: Vec<Joining<J>>) {
+    fn give_turn(&mut self, key: &Key) {
         let now = Instant::now();
-        for job in jobs {
-            self.add(job, now);
+        for place in 0.. {
+            let (lanes, Some(sequences)) = (&self.lanes, &mut self.sequences) else { return };
+            let together = |lane: &Lane, first| lane.partition.as_ref() == Some(key) && lanes.has(lane, first);
+            let Some(next) = sequences.next(key, place, together) else { return };
+            self.add(next, now);
         }
     }
 
@@ -434,7 +454,7 @@ impl<J: Job> State<J> {
         // What has left already will take the free worker.
         self.gauge.set_idle(idle && self.sealed.is_empty());
         self.seal_if_due(now);
-        while let Some((_, lane)) = self.lanes.next_due().filter(|(due, _)| *due <= now) {
+        for lane in self.lanes.due(now) {
             self.in_lane(lane, |state| state.seal_if_due(now));
         }
         self.seal_for_free_worker();
@@ -452,12 +472,18 @@ impl<J: Job> State<J> {
         }
     }
 
-    /// The most urgent open batch leaves if a worker is free and the policy wants that.
+    /// The most urgent open batch leaves if a worker is free and the policy wants that. The others get older, and so more urgent.
     fn seal_for_free_worker(&mut self) {
-        let common = self.open.lane.priority;
-        let urgent = self.lanes.most_urgent().filter(|lane| lane.priority > common || self.gauge.is_empty());
-        match urgent {
-            Some(lane) => self.in_lane(lane, Self::seal_if_wanted),
+        if !self.gauge.is_idle() {
+            return;
+        }
+        let common = self.gauge.opened_at().map(|opened_at| self.open.lane.urgency(opened_at, self.ageing));
+        let other = self
+            .lanes
+            .next_for_worker(self.ageing)
+            .filter(|(urgency, _)| common.is_none_or(|common| *urgency < common));
+        match other {
+            Some((_, lane)) => self.in_lane(lane, Self::seal_if_wanted),
             None => self.seal_if_wanted(),
         }
     }
@@ -492,9 +518,8 @@ impl<J: Job> State<J> {
 
     /// When the actor must look again.
     pub(super) fn next_look(&mut self) -> Option<Instant> {
-        let lanes = self.lanes.next_due().map(|(due, _)| due);
         let sequences = self.sequences.as_ref().and_then(|sequences| sequences.due());
-        [self.due(), lanes, sequences, self.line.due()].into_iter().flatten().min()
+        [self.due(), self.lanes.next_due(), sequences, self.line.due()].into_iter().flatten().min()
     }
 
     /// Sends every open batch. Returns how many jobs they had.
@@ -510,6 +535,11 @@ impl<J: Job> State<J> {
         if self.spare.len() < Self::SPARE {
             self.spare.push(buffers);
         }
+    }
+
+    /// Outcomes that nobody remembers any more, to be dropped without the lock.
+    pub(super) fn take_forgotten(&mut self) -> Vec<Shared<J>> {
+        self.sharing.as_mut().map_or_else(Vec::new, |sharing| mem::take(&mut sharing.forgotten))
     }
 
     /// Where a job is that the actor has not taken yet.
