@@ -134,6 +134,8 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub(crate) const ALL: [Self; 4] = [Self::Overloaded, Self::Expired, Self::KeyConflict, Self::ShutDown];
+
     /// The reason's name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -30,7 +30,7 @@
 //! ```
 //!
 //! [`Collector`] is the handle, [`CollectorActor`] the actor behind it, [`BatchProcessor`] what you write. The guides are in
-//! the repository's `docs/`: architecture, embedding, failure, guarantees.
+//! the repository's `docs/`: architecture, batching, embedding, failure, guarantees, observability, performance, tuning.
 
 mod batch;
 pub mod batcher;
@@ -66,7 +66,7 @@ pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
 pub use error::{Closed, ConfigError, JobError, Reason, Rejected, StartError};
 pub use flush::Strategy;
 pub use job::{Job, JobEvent, JobId, JobIds, JobResult, JobState, Priority, Submit};
-pub use observe::{Distribution, Failures, Observer, Stats, WorkerStats};
+pub use observe::{Distribution, Failures, Observer, Rejections, Stats, WorkerStats};
 pub use processor::{BatchProcessor, ProcessorActor};
 
 /// The code of the README and the guides, compiled and run with the documentation's.
@@ -77,6 +77,9 @@ mod guides {
 
     #[doc = include_str!("../docs/architecture.md")]
     struct Architecture;
+
+    #[doc = include_str!("../docs/batching.md")]
+    struct Batching;
 
     #[doc = include_str!("../docs/embedding.md")]
     struct Embedding;

@@ -94,9 +94,10 @@ fn assert_agree(kept: &Kept, stats: &Stats) {
     for (cause, count) in stats.failed.iter() {
         assert_eq!(kept.count(&format!("jobs_failed_total{{collector=tens,cause={cause}}}")), count, "{cause}");
     }
-    let rejected = ["overloaded", "shut_down"]
-        .map(|reason| kept.count(&format!("jobs_rejected_total{{collector=tens,reason={reason}}}")));
-    assert_eq!(rejected.iter().sum::<u64>(), stats.rejected);
+    for (reason, count) in stats.rejections.iter() {
+        assert_eq!(kept.count(&format!("jobs_rejected_total{{collector=tens,reason={}}}", reason.as_str())), count);
+    }
+    assert_eq!(stats.rejections.total(), stats.rejected);
     for (trigger, count) in &stats.batches {
         assert_eq!(kept.count(&format!("batches_total{{collector=tens,trigger={trigger}}}")), *count, "{trigger}");
     }
@@ -163,6 +164,13 @@ fn every_metric_is_documented_with_its_unit() {
         let docs = include_str!("../docs/observability.md");
         let units = kept.units.lock().unwrap();
         assert_eq!(units.len(), 14);
+        let labels = kept.numbers.lock().unwrap();
+        let labels =
+            labels.keys().filter_map(|key| key.trim_end_matches('}').split_once("collector=")?.1.split_once(','));
+        for (_, label) in labels {
+            let (_, value) = label.split_once('=').unwrap();
+            assert!(docs.contains(&format!("`{value}`")), "{label} is not in docs/observability.md");
+        }
         for (name, unit) in &*units {
             let row = docs.lines().find(|line| line.contains(&format!("`{name}`")));
             let row = row.unwrap_or_else(|| panic!("{name} is not in docs/observability.md"));

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, fs, thread, time::Duration};
 
-use actix_batch::prelude::*;
+use actix_batch::{Strategy, prelude::*};
 use rusqlite::Connection;
 
 use crate::report;
@@ -86,6 +86,13 @@ impl Sqlite {
 /// A row.
 pub(crate) struct Insert(pub(crate) u64);
 
+impl Insert {
+    /// From 1 to 9: a request may carry many small ones, or few that are large.
+    fn weight(&self) -> u64 {
+        1 + self.0 % 9
+    }
+}
+
 impl Job for Insert {
     type Output = ();
     type Error = Infallible;
@@ -106,13 +113,13 @@ impl<D: Downstream> BatchProcessor for Requests<D> {
 }
 
 /// Starts a collector with one blocking worker in front of `D`.
-pub(crate) fn collector<D: Downstream>(max_size: usize, interval: Duration) -> Collector<Insert> {
-    Collector::builder(|| Requests { downstream: D::connect() })
-        .max_size(max_size)
-        .interval(interval)
+pub(crate) fn collector<D: Downstream>(config: CollectorConfig) -> Collector<Insert> {
+    let weighs = config.strategy == Strategy::Weight;
+    let collector = Collector::builder(|| Requests { downstream: D::connect() })
+        .config(config)
         // An open loop does not care whether there is room: it sends.
         .max_pending(4_000_000)
-        .workers(Workers::threads(1))
-        .start_on_thread()
-        .expect("the collector starts")
+        .workers(Workers::threads(1));
+    let collector = if weighs { collector.weigh(Insert::weight) } else { collector };
+    collector.start_on_thread().expect("the collector starts")
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_batch::prelude::*;
+use actix_batch::{Strategy, prelude::*};
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
@@ -21,17 +21,43 @@ use crate::{
 };
 
 /// When a batch leaves. Another policy is another line.
+#[derive(Clone, Copy)]
 struct Policy {
     name: &'static str,
+    strategy: Strategy,
     max_size: usize,
     interval: Duration,
 }
 
-const UNBATCHED: Policy = Policy { name: "unbatched", max_size: 1, interval: Duration::from_millis(1) };
+impl Policy {
+    /// Up to 100 jobs; what the interval is to a strategy stands at [`Strategy`].
+    const fn of_100(name: &'static str, strategy: Strategy, interval_ms: u64) -> Self {
+        Self { name, strategy, max_size: 100, interval: Duration::from_millis(interval_ms) }
+    }
 
-const BATCHED: [Policy; 2] = [
-    Policy { name: "100 jobs or 1 ms", max_size: 100, interval: Duration::from_millis(1) },
-    Policy { name: "100 jobs or 5 ms", max_size: 100, interval: Duration::from_millis(5) },
+    /// With 5 on average, 500 are 100 jobs.
+    const MAX_WEIGHT: u64 = 500;
+
+    fn collector<D: Downstream>(&self) -> Collector<Insert> {
+        let Self { strategy, max_size, interval, .. } = *self;
+        let max_weight = Some(Self::MAX_WEIGHT);
+        downstream::collector::<D>(CollectorConfig { strategy, max_size, interval, max_weight, ..Default::default() })
+    }
+}
+
+const UNBATCHED: Policy = Policy { max_size: 1, ..Policy::of_100("unbatched", Strategy::SizeOrInterval, 1) };
+
+/// For capacities: the largest batches that callers who are always ready can fill.
+const FILLED: Policy = Policy::of_100("filled", Strategy::SizeOrInterval, 5);
+
+const BATCHED: [Policy; 7] = [
+    Policy::of_100("100 jobs or 1 ms", Strategy::SizeOrInterval, 1),
+    Policy::of_100("100 jobs or 5 ms", Strategy::SizeOrInterval, 5),
+    Policy::of_100("fixed window, 5 ms", Strategy::FixedWindow, 5),
+    Policy::of_100("session, quiet 1 ms", Strategy::Session, 1),
+    Policy::of_100("idle", Strategy::Idle, 5),
+    Policy::of_100("weight 500 or 5 ms", Strategy::Weight, 5),
+    Policy::of_100("adaptive, 20 ms", Strategy::Adaptive, 5),
 ];
 
 /// How much to run.
@@ -46,9 +72,9 @@ struct Plan {
 
 const PLAN: Plan = Plan {
     sizes: &[1, 3, 10, 30, 100, 300, 1_000],
-    loads: &[10, 25, 50, 75, 90, 100, 110, 120],
+    loads: &[10, 25, 50, 75, 90, 100, 120],
     low_loads: &[10, 50, 90],
-    span: Duration::from_secs(2),
+    span: Duration::from_millis(1_500),
 };
 
 const SMOKE: Plan = Plan { sizes: &[1, 100], loads: &[50], low_loads: &[], span: Duration::from_millis(100) };
@@ -88,7 +114,7 @@ fn share(capacity: f64, percent: u32) -> f64 {
 /// What goes through when callers always have the next batches ready.
 fn capacity<D: Downstream>(max_size: usize, span: Duration) -> Capacity {
     eprintln!("{}: capacity with batches of {max_size}", D::NAME);
-    let collector = Arc::new(downstream::collector::<D>(max_size, Duration::from_millis(5)));
+    let collector = Arc::new(Policy { max_size, ..FILLED }.collector::<D>());
     let callers = 4 * max_size as u64;
     let start = Instant::now();
     let jobs: u64 = Home::CurrentThread.run(async {
@@ -110,7 +136,7 @@ async fn count_until(collector: Arc<Collector<Insert>>, number: u64, end: Instan
 
 fn latency<D: Downstream>(policy: &Policy, capacity: f64, rate: f64, plan: &Plan) -> Latency {
     eprintln!("{}: {}, {rate:.0} jobs per second", D::NAME, policy.name);
-    let collector = downstream::collector::<D>(policy.max_size, policy.interval);
+    let collector = policy.collector::<D>();
     let times = Home::CurrentThread.run(offer(&collector, rate, plan.span));
     let ms = |quantile| rounded(times.value_at_quantile(quantile) as f64 / 1e3, 3);
     Latency {

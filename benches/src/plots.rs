@@ -33,8 +33,11 @@ fn write(name: &str, plot: &Plot) -> io::Result<()> {
 
 fn open_loop(results: &OpenLoop) -> io::Result<()> {
     write("throughput", &throughput(results))?;
-    write("latency-round-trip", &latency(results, RoundTrip::NAME))?;
-    write("latency-sqlite", &latency(results, Sqlite::NAME))
+    for (file, downstream) in [("latency-round-trip", RoundTrip::NAME), ("latency-sqlite", Sqlite::NAME)] {
+        write(file, &latency(results, downstream, "median", |row| row.p50_ms))?;
+        write(&format!("{file}-p99"), &latency(results, downstream, "p99", |row| row.p99_ms))?;
+    }
+    Ok(())
 }
 
 fn throughput(results: &OpenLoop) -> Plot {
@@ -53,32 +56,28 @@ fn throughput(results: &OpenLoop) -> Plot {
     }
 }
 
-fn latency(results: &OpenLoop, downstream: &str) -> Plot {
+fn latency(results: &OpenLoop, downstream: &str, quantile: &str, of: fn(&Latency) -> f64) -> Plot {
     let rows: Vec<&Latency> = results.latency.iter().filter(|row| row.downstream == downstream).collect();
     let mut policies: Vec<&str> = rows.iter().map(|row| row.policy.as_str()).collect();
     policies.dedup();
     Plot {
         title: "Latency against offered load",
         subtitle: format!(
-            "{downstream}, one worker, from the intended send time · actix-batch-bench --open-loop --plots"
+            "{quantile}, {downstream}, one worker, from the intended send time · actix-batch-bench --open-loop --plots"
         ),
         x: "jobs offered per second",
         y: "milliseconds",
         log: (true, true),
-        lines: policies.iter().enumerate().flat_map(|(colour, policy)| quantiles(&rows, colour, policy)).collect(),
+        lines: policies.iter().enumerate().map(|(colour, policy)| latency_of(&rows, colour, policy, of)).collect(),
     }
 }
 
-fn quantiles(rows: &[&Latency], colour: usize, policy: &str) -> [Line; 2] {
-    let mut rows: Vec<_> = rows.iter().filter(|row| row.policy == policy).collect();
-    rows.sort_by(|a, b| a.offered_per_second.total_cmp(&b.offered_per_second));
-    let line = |name: &str, dashed, quantile: fn(&Latency) -> f64| Line {
-        name: format!("{policy}, {name}"),
-        colour,
-        dashed,
-        points: rows.iter().map(|row| (row.offered_per_second, quantile(row))).collect(),
-    };
-    [line("p50", false, |row| row.p50_ms), line("p99", true, |row| row.p99_ms)]
+fn latency_of(rows: &[&Latency], colour: usize, policy: &str, of: fn(&Latency) -> f64) -> Line {
+    let rows = rows.iter().filter(|row| row.policy == policy);
+    let mut points: Vec<_> = rows.map(|row| (row.offered_per_second, of(row))).collect();
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // The one to beat is drawn dashed.
+    Line { name: policy.to_owned(), colour, dashed: policy == "unbatched", points }
 }
 
 fn cost(rows: &[Row]) -> Plot {

@@ -6,19 +6,25 @@ use std::fmt::{Display, Write};
 
 use actix_batch::{BreakerState, Distribution, Stats, Trigger};
 
+/// The upper bounds of the buckets.
+const SIZES: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
+const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+
 /// All collectors, metric by metric.
 pub(crate) fn render(collectors: &[Stats]) -> String {
     let mut page = Page { collectors, text: String::new() };
     page.counter("jobs_submitted_total", |stats| stats.accepted);
     page.counter("jobs_completed_total", |stats| stats.succeeded);
     page.counters("jobs_failed_total", "cause", |stats| stats.failed.iter().collect());
-    page.counter("jobs_rejected_total", |stats| stats.rejected);
+    page.counters("jobs_rejected_total", "reason", |stats| {
+        stats.rejections.iter().map(|(reason, count)| (reason.as_str(), count)).collect()
+    });
     page.counters("batches_total", "trigger", |stats| {
         stats.batches.iter().map(|(trigger, count)| (trigger.as_str(), *count)).collect()
     });
-    page.sizes("batch_size");
-    page.times("queue_wait_seconds", |stats| &stats.wait);
-    page.times("process_seconds", |stats| &stats.processing);
+    page.histogram("batch_size", &SIZES, 1.0, |stats| stats.batch_size.values().collect());
+    page.histogram("queue_wait_seconds", &SECONDS, 1e-6, |stats| vec![&stats.wait]);
+    page.histogram("process_seconds", &SECONDS, 1e-6, |stats| vec![&stats.processing]);
     page.gauge("pending_jobs", |stats| stats.pending);
     page.gauge("in_flight_batches", |stats| stats.in_flight);
     page.counter("retries_total", |stats| stats.batch_size.get(&Trigger::Retry).map_or(0, |sizes| total(sizes) as u64));
@@ -61,26 +67,20 @@ impl Page<'_> {
         }
     }
 
-    /// Of all triggers together.
-    fn sizes(&mut self, name: &str) {
-        self.head(name, "summary");
+    /// Of all these distributions together; `unit` is what their numbers count.
+    fn histogram(&mut self, name: &str, bounds: &[f64], unit: f64, of: impl Fn(&Stats) -> Vec<&Distribution>) {
+        self.head(name, "histogram");
         for stats in self.collectors {
-            self.sample(&format!("{name}_sum"), stats, "", stats.batch_size.values().map(total).sum::<f64>().round());
-            self.sample(&format!("{name}_count"), stats, "", stats.batches.values().sum::<u64>());
-        }
-    }
-
-    /// Seconds, of what was measured in microseconds.
-    fn times(&mut self, name: &str, times: impl Fn(&Stats) -> &Distribution) {
-        self.head(name, "summary");
-        for stats in self.collectors {
-            let times = times(stats);
-            for share in [0.5, 0.9, 0.99] {
-                let quantile = format!(",quantile=\"{share}\"");
-                self.sample(name, stats, &quantile, times.quantile(share) as f64 / 1e6);
+            let all = of(stats);
+            for bound in bounds {
+                let upto = all.iter().map(|values| count_upto(values, bound / unit)).sum::<u64>();
+                self.sample(&format!("{name}_bucket"), stats, &format!(",le=\"{bound}\""), upto);
             }
-            self.sample(&format!("{name}_sum"), stats, "", total(times) / 1e6);
-            self.sample(&format!("{name}_count"), stats, "", times.count());
+            let count = all.iter().map(|values| values.count()).sum::<u64>();
+            self.sample(&format!("{name}_bucket"), stats, ",le=\"+Inf\"", count);
+            let sum = all.iter().map(|values| total(values)).sum::<f64>().round() * unit;
+            self.sample(&format!("{name}_sum"), stats, "", sum);
+            self.sample(&format!("{name}_count"), stats, "", count);
         }
     }
 
@@ -92,6 +92,11 @@ impl Page<'_> {
     fn sample(&mut self, name: &str, stats: &Stats, more: &str, value: impl Display) {
         let _ = writeln!(self.text, "actix_batch_{name}{{collector=\"{}\"{more}}} {value}", stats.collector);
     }
+}
+
+/// How many values are not above the bound.
+fn count_upto(distribution: &Distribution, bound: f64) -> u64 {
+    distribution.iter().take_while(|(value, _)| *value as f64 <= bound).map(|(_, count)| count).sum()
 }
 
 /// The sum of all values, but for the histogram's own rounding.

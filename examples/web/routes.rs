@@ -109,6 +109,7 @@ impl ApiError {
     fn of_collector<E: Display>(error: &JobError<E>) -> Self {
         let status = match error {
             JobError::Overloaded | JobError::NoWorkers | JobError::ShutDown => StatusCode::SERVICE_UNAVAILABLE,
+            JobError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error)

@@ -45,7 +45,7 @@ impl<J: Job> Block<J> {
 
     /// A block whose first slot is that of job `first`.
     pub(crate) fn new(first: u64) -> Arc<Self> {
-        let slots = (0..Self::SLOTS).map(|_| Slot::Open).collect();
+        let slots = (0..Self::SLOTS).map(|_| Slot::open()).collect();
         Arc::new(Self { first, slots: Mutex::new(slots), abandoned: AtomicUsize::new(0) })
     }
 
@@ -53,7 +53,7 @@ impl<J: Job> Block<J> {
         self.first = first;
         // Whoever left the waiting line was never settled, and its slot says still that it has gone.
         if mem::take(self.abandoned.get_mut()) > 0 {
-            self.slots.get_mut().fill_with(|| Slot::Open);
+            self.slots.get_mut().fill_with(Slot::open);
         }
     }
 
@@ -118,6 +118,7 @@ pub(crate) struct SlotRef<J: Job> {
 }
 
 impl<J: Job> SlotRef<J> {
+    #[inline]
     pub(crate) fn new(block: Arc<Block<J>>, at: u32) -> Self {
         Self { block, at }
     }
@@ -126,6 +127,7 @@ impl<J: Job> SlotRef<J> {
         self.block.id(self.at)
     }
 
+    #[inline]
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<JobResult<J>> {
         let mut displaced = None;
         let reply = self.block.slots.lock()[self.at as usize].poll(cx, &mut displaced);
@@ -135,7 +137,7 @@ impl<J: Job> SlotRef<J> {
     /// The caller has gone: whatever comes reaches nobody.
     pub(crate) fn abandon(&self) {
         let previous = self.block.slots.lock()[self.at as usize].abandon();
-        if matches!(previous, Slot::Open | Slot::Polled(_)) {
+        if previous.is_open() {
             self.block.abandoned.fetch_add(1, Ordering::Relaxed);
         }
         drop(previous);
@@ -245,8 +247,13 @@ impl<J: Job> Replies<J> {
             Some(Run::Slots { block: last, at: first, len }) if *first + *len == at && Arc::ptr_eq(last, block) => {
                 *len += 1;
             }
-            _ => self.runs.push(Run::Slots { block: Arc::clone(block), at, len: 1 }),
+            _ => self.begin_run(Run::Slots { block: Arc::clone(block), at, len: 1 }),
         }
+    }
+
+    #[cold]
+    fn begin_run(&mut self, run: Run<J>) {
+        self.runs.push(run);
     }
 
     /// Adds a requester at the end.
@@ -256,7 +263,7 @@ impl<J: Job> Replies<J> {
         self.requesters.push(requester);
         match self.runs.last_mut() {
             Some(Run::Requesters { first, len }) if *first + u64::from(*len) == job.0 => *len += 1,
-            _ => self.runs.push(Run::Requesters { first: job.0, len: 1 }),
+            _ => self.begin_run(Run::Requesters { first: job.0, len: 1 }),
         }
     }
 
@@ -295,6 +302,7 @@ impl<J: Job> Replies<J> {
 
     /// Gives every job its reply. Results that are missing are `Lost`. Requests are answered at once; whom to wake, once the
     /// locks are free, is left in `deliveries`.
+    #[inline]
     pub(crate) fn settle(
         mut self,
         mut results: impl Iterator<Item = JobResult<J>>,
@@ -359,7 +367,7 @@ impl<J: Job> Replies<J> {
                 Run::Slots { block, at, len } => {
                     let slots = block.slots.lock();
                     let slots = &slots[*at as usize..(at + len) as usize];
-                    abandoned.extend(slots.iter().map(|slot| matches!(slot, Slot::Abandoned)));
+                    abandoned.extend(slots.iter().map(Slot::is_abandoned));
                 }
                 Run::Requesters { len, .. } => abandoned.resize(abandoned.len() + *len as usize, false),
             }

@@ -7,11 +7,16 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-pub(crate) enum Slot<T> {
-    /// Nobody has asked yet.
+/// Reply and waker lie side by side, and not in one enum: either is written without moving the other out of its way first.
+pub(crate) struct Slot<T> {
+    state: State<T>,
+    /// Whom the reply wakes; while the slot is open, and only then.
+    waker: Option<Waker>,
+}
+
+enum State<T> {
+    /// No reply yet.
     Open,
-    /// A caller waits.
-    Polled(Waker),
     /// The caller has gone.
     Abandoned,
     /// The reply, not yet fetched. Once it has left, the slot is open again.
@@ -19,43 +24,51 @@ pub(crate) enum Slot<T> {
 }
 
 impl<T> Slot<T> {
+    /// A slot that waits for its reply.
+    pub(crate) const fn open() -> Self {
+        Self { state: State::Open, waker: None }
+    }
+
     /// The caller asks. `Ready(None)`: there is nothing to wait for. A waker that is displaced is to be dropped without the lock.
     #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, displaced: &mut Option<Waker>) -> Poll<Option<T>> {
-        match self {
-            Self::Polled(waker) if waker.will_wake(cx.waker()) => Poll::Pending,
-            Self::Open => {
-                *self = Self::Polled(cx.waker().clone());
-                Poll::Pending
+        if let State::Open = self.state {
+            if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *displaced = self.waker.replace(cx.waker().clone());
             }
-            Self::Polled(waker) => {
-                *displaced = Some(mem::replace(waker, cx.waker().clone()));
-                Poll::Pending
-            }
-            Self::Abandoned | Self::Settled(_) => match mem::replace(self, Self::Open) {
-                Self::Settled(reply) => Poll::Ready(Some(reply)),
-                _ => Poll::Ready(None),
-            },
+            return Poll::Pending;
+        }
+        match mem::replace(&mut self.state, State::Open) {
+            State::Settled(reply) => Poll::Ready(Some(reply)),
+            State::Open | State::Abandoned => Poll::Ready(None),
         }
     }
 
     /// The caller has gone. Hands out what was there.
     pub(crate) fn abandon(&mut self) -> Self {
-        let next = match self {
-            Self::Open | Self::Polled(_) => Self::Abandoned,
-            Self::Abandoned | Self::Settled(_) => Self::Open,
-        };
-        mem::replace(self, next)
+        let state = if let State::Open = self.state { State::Abandoned } else { State::Open };
+        mem::replace(self, Self { state, waker: None })
     }
 
     /// The reply has come. Whom to wake, and a reply that nobody will fetch, are for when the lock is free.
     #[inline]
     pub(crate) fn fill(&mut self, reply: T, wakers: &mut Vec<Waker>, unheeded: &mut Vec<T>) {
-        if let Self::Abandoned = self {
-            *self = Self::Open;
+        if let State::Abandoned = self.state {
+            self.state = State::Open;
             unheeded.push(reply);
-        } else if let Self::Polled(waker) = mem::replace(self, Self::Settled(reply)) {
-            wakers.push(waker);
+            return;
         }
+        self.state = State::Settled(reply);
+        wakers.extend(self.waker.take());
+    }
+
+    /// Whether the reply is still to come, and somebody to fetch it.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    /// Whether the caller has gone before the reply came.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        matches!(self.state, State::Abandoned)
     }
 }

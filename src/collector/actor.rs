@@ -562,7 +562,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn levels(&self, view: &View) -> Levels {
         Levels {
             accepted: view.accepted,
-            rejected: view.rejected,
+            rejected: view.rejected.total(),
+            rejections: view.rejected,
             coalesced: view.coalesced,
             replayed: view.replayed,
             cache_hits: view.cache_hits,

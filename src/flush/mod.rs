@@ -14,8 +14,14 @@
 //! | [`Adaptive`] | by a size and an interval that follow a target latency | `adaptive` |
 //! | [`a.or(b)`](FlushPolicy::or) | whichever comes first | |
 //!
-//! Whatever a policy says: `max_size` caps the batch, a collector that has become full sends what it has, and `Flush` and a
-//! shutdown send it at once. Jobs whose batch has left still wait for a worker, and while the collector is paused.
+//! Whatever a policy says: `max_size` caps the batch, a collector that has become full sends what it has, a job's
+//! [deadline](crate::SubmitJob::deadline) brings the flush forward, and `Flush` and a shutdown send it at once. Jobs whose batch has
+//! left still wait for a worker, and while the collector is paused.
+//!
+//! Jobs of other [priorities](crate::Priority) and [partitions](crate::Builder::partition_by) have open batches of their own. One
+//! policy is asked about each of them, so what belongs to a batch is what [`OpenBatch`] says of it, not what the policy remembers.
+//!
+//! `docs/batching.md` in the repository draws what each of them does; [`replay`] says what it would do with your jobs.
 //!
 //! # One of your own
 //!
@@ -72,6 +78,7 @@ mod fixed_interval;
 mod gauge;
 mod idle;
 mod or;
+pub mod replay;
 mod size_or_interval;
 mod strategy;
 mod weight;
@@ -153,8 +160,8 @@ pub trait FlushPolicy: Send + 'static {
     /// A job is about to join.
     fn on_job(&mut self, open: &OpenBatch, job: &Arrival) -> Decision;
 
-    /// When the open batch leaves even if nothing more joins; `None`: not by time. Asked when the batch opens, and again
-    /// whenever the time it named has come: an answer that has moved on means "look again then". One that has moved closer is
+    /// When the open batch leaves even if nothing more joins; `None`: not by time. Asked when the batch opens, perhaps when others
+    /// join it, and again whenever the time it named has come: an answer that has moved on means "look again then". One that has moved closer is
     /// noticed no earlier than that.
     fn due(&self, open: &OpenBatch) -> Option<Instant>;
 

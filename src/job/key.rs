@@ -8,8 +8,11 @@ use std::{
     fmt,
     hash::{BuildHasher, Hash, Hasher, RandomState},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
+
+/// Keys of one value have one hash, whichever closure told them; which one, nobody outside can know.
+static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// A key whose type is forgotten.
 #[derive(Clone)]
@@ -27,14 +30,11 @@ impl Key {
     where
         K: Eq + Hash + Send + Sync + 'static,
     {
-        let state = RandomState::new();
-        Box::new(move |job| {
-            catch_unwind(AssertUnwindSafe(|| Self::of(key(job), &state))).unwrap_or_else(|_| Self::unique())
-        })
+        Box::new(move |job| catch_unwind(AssertUnwindSafe(|| Self::of(key(job)))).unwrap_or_else(|_| Self::unique()))
     }
 
-    fn of<K: Eq + Hash + Send + Sync + 'static>(key: K, state: &RandomState) -> Self {
-        Self { hash: state.hash_one(&key), value: Arc::new(Value(key)) }
+    fn of<K: Eq + Hash + Send + Sync + 'static>(key: K) -> Self {
+        Self { hash: HASHES.hash_one(&key), value: Arc::new(Value(key)) }
     }
 
     /// A key that no other job has.
@@ -62,7 +62,7 @@ impl<K: Eq + Send + Sync + 'static> Same for Value<K> {
     }
 }
 
-/// It has a size, so that each has an address of its own.
+/// Each is allocated by itself, and so has an address of its own.
 struct Unique;
 
 impl Same for Unique {

@@ -5,10 +5,11 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Weak,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use crate::{
+    JobError,
     batch::SlotRef,
     error::Reason,
     job::{Job, JobId, JobResult},
@@ -28,35 +29,54 @@ pub(crate) trait Line: Send + Sync {
 /// answered, it answers [`JobError::Lost`](crate::JobError::Lost).
 #[must_use = "dropping a `Submit` abandons the job: await it, or use the message door's `do_send` to forget the reply"]
 pub struct Submit<J: Job> {
-    state: State<J>,
-    /// The line that this job joined when it arrived; it may have left it since.
-    line: Option<Weak<dyn Line>>,
+    /// `None` after the reply, and where there is none to wait for.
+    slot: Option<SlotRef<J>>,
+    /// `None` for all those that are accepted at once: they are faster without what the others need.
+    detour: Option<Box<Detour>>,
 }
 
-enum State<J: Job> {
-    Accepted(SlotRef<J>),
+enum Detour {
+    /// The line that this job joined when it arrived; it may have left it since.
+    InLine(Weak<dyn Line>),
     Refused(Reason),
-    Answered,
 }
 
 impl<J: Job> Submit<J> {
+    #[inline]
     pub(crate) fn accepted(slot: SlotRef<J>) -> Self {
-        Self { state: State::Accepted(slot), line: None }
+        Self { slot: Some(slot), detour: None }
     }
 
     pub(crate) fn in_line(slot: SlotRef<J>, line: Weak<dyn Line>) -> Self {
-        Self { state: State::Accepted(slot), line: Some(line) }
+        Self { slot: Some(slot), detour: Some(Box::new(Detour::InLine(line))) }
     }
 
     pub(crate) fn refused(reason: Reason) -> Self {
-        Self { state: State::Refused(reason), line: None }
+        Self { slot: None, detour: Some(Box::new(Detour::Refused(reason))) }
     }
 
     /// The job's number; `None` where the collector refused the job, and after the reply.
     pub fn id(&self) -> Option<JobId> {
-        match &self.state {
-            State::Accepted(slot) => Some(slot.id()),
-            State::Refused(_) | State::Answered => None,
+        self.slot.as_ref().map(SlotRef::id)
+    }
+
+    /// What a `Submit` without a slot answers.
+    #[cold]
+    fn without_slot(&mut self) -> JobError<J::Error> {
+        match self.detour.take().as_deref() {
+            Some(Detour::Refused(reason)) => (*reason).into(),
+            Some(Detour::InLine(_)) | None => JobError::Lost,
+        }
+    }
+
+    /// The caller goes before the reply has come.
+    #[cold]
+    fn give_up(&self, slot: &SlotRef<J>) {
+        slot.abandon();
+        if let Some(Detour::InLine(line)) = self.detour.as_deref()
+            && let Some(line) = line.upgrade()
+        {
+            line.leave(slot.id());
         }
     }
 }
@@ -66,25 +86,18 @@ impl<J: Job> Future for Submit<J> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let reply = match &self.state {
-            State::Accepted(slot) => match slot.poll(cx) {
-                Poll::Ready(reply) => reply,
-                Poll::Pending => return Poll::Pending,
-            },
-            State::Refused(reason) => Err((*reason).into()),
-            State::Answered => Err(crate::JobError::Lost),
-        };
-        self.state = State::Answered;
+        let Some(slot) = &self.slot else { return Poll::Ready(Err(self.without_slot())) };
+        let reply = ready!(slot.poll(cx));
+        self.slot = None;
         Poll::Ready(reply)
     }
 }
 
 impl<J: Job> Drop for Submit<J> {
+    #[inline]
     fn drop(&mut self) {
-        let State::Accepted(slot) = &self.state else { return };
-        slot.abandon();
-        if let Some(line) = self.line.as_ref().and_then(Weak::upgrade) {
-            line.leave(slot.id());
+        if let Some(slot) = &self.slot {
+            self.give_up(slot);
         }
     }
 }

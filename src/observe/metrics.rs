@@ -33,7 +33,7 @@ pub(crate) struct Metrics {
     completed: Counter,
     /// By cause, in the order of [`Failures::iter`].
     failed: Vec<Counter>,
-    rejected: [(Reason, Counter); 2],
+    rejected: [(Reason, Counter); Reason::ALL.len()],
     batches: [(Trigger, Counter); Trigger::ALL.len()],
     batch_size: Histogram,
     queue_wait: Histogram,
@@ -57,8 +57,7 @@ impl Metrics {
             submitted: one(SUBMITTED),
             completed: one(COMPLETED),
             failed: Failures::default().iter().map(|(cause, _)| by(FAILED, "cause", cause)).collect(),
-            rejected: [Reason::Overloaded, Reason::ShutDown]
-                .map(|reason| (reason, by(REJECTED, "reason", reason.as_str()))),
+            rejected: Reason::ALL.map(|reason| (reason, by(REJECTED, "reason", reason.as_str()))),
             batches: Trigger::ALL.map(|trigger| (trigger, by(BATCHES, "trigger", trigger.as_str()))),
             batch_size: histogram(BATCH_SIZE, &label),
             queue_wait: histogram(QUEUE_WAIT, &label),

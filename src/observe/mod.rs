@@ -4,6 +4,8 @@
 mod metrics;
 mod observer;
 mod stats;
+#[cfg(feature = "record")]
+mod trace;
 mod tracker;
 
 #[cfg(feature = "metrics")]
@@ -11,5 +13,7 @@ pub(crate) use metrics::Metrics;
 pub(crate) use observer::Observers;
 pub use observer::{Dispatched, Ended, Flushed, Halved, Observer, Outcome, Restarted, Retried, Settled};
 pub(crate) use stats::Recorder;
-pub use stats::{Distribution, Failures, Levels, Stats, WorkerStats};
+pub use stats::{Distribution, Failures, Levels, Rejections, Stats, WorkerStats};
+#[cfg(feature = "record")]
+pub use trace::{Attempt, Trace, TraceError, TraceRecorder};
 pub(crate) use tracker::Tracker;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use hdrhistogram::Histogram;
 
 use crate::{
-    JobError,
+    JobError, Reason,
     batch::{Stray, Tally, Trigger},
     dispatch::BreakerState,
 };
@@ -23,6 +23,8 @@ pub struct Stats {
     pub accepted: u64,
     /// Jobs refused: the collector was full or had been shut down. No processor has seen them.
     pub rejected: u64,
+    /// And why.
+    pub rejections: Rejections,
     /// Jobs whose reply was an output.
     pub succeeded: u64,
     /// Jobs whose reply was an error, by cause.
@@ -80,6 +82,7 @@ impl Stats {
         let mut since = self.clone();
         since.accepted = self.accepted.saturating_sub(earlier.accepted);
         since.rejected = self.rejected.saturating_sub(earlier.rejected);
+        since.rejections = self.rejections.since(&earlier.rejections);
         since.succeeded = self.succeeded.saturating_sub(earlier.succeeded);
         since.failed = self.failed.since(&earlier.failed);
         since.forgotten = self.forgotten.saturating_sub(earlier.forgotten);
@@ -208,6 +211,33 @@ impl Failures {
     }
 }
 
+/// Refused jobs by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rejections([u64; Reason::ALL.len()]);
+
+impl Rejections {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Each reason, and how many jobs were refused for it.
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.into_iter().zip(self.0)
+    }
+
+    pub(crate) fn count(&mut self, reason: Reason, jobs: u64) {
+        let known = Reason::ALL.iter().zip(&mut self.0).find(|(known, _)| **known == reason);
+        if let Some((_, count)) = known {
+            *count += jobs;
+        }
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self(std::array::from_fn(|at| self.0[at].saturating_sub(earlier.0[at])))
+    }
+}
+
 /// How values were distributed: a histogram that keeps two significant digits (an error of at most 1 %).
 #[derive(Clone, PartialEq)]
 pub struct Distribution(Histogram<u64>);
@@ -297,6 +327,8 @@ pub struct Levels {
     pub accepted: u64,
     /// Jobs refused since the start.
     pub rejected: u64,
+    /// And why.
+    pub rejections: Rejections,
     /// Jobs that rode on another since the start.
     pub coalesced: u64,
     /// Jobs that got the outcome of an earlier one since the start.
@@ -358,6 +390,7 @@ impl Recorder {
             collector: collector.to_owned(),
             accepted: levels.accepted,
             rejected: levels.rejected,
+            rejections: levels.rejections,
             succeeded: self.tally.succeeded,
             failed: self.tally.failed,
             forgotten: self.tally.forgotten,

@@ -168,7 +168,7 @@ impl<J: Job> Ledger<J> {
         let (view, max_pending) = self.intake.peek();
         let counted = Counted {
             accepted: view.accepted,
-            rejected: view.rejected,
+            rejected: view.rejected.total(),
             known_already: view.replayed + view.cache_hits,
             pending: view.pending,
             waiting: view.waiting,

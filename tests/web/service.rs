@@ -23,7 +23,13 @@ pub(crate) struct Service {
 impl Service {
     /// Starts it, and returns once it listens.
     pub(crate) fn start(directory: &Directory) -> Self {
-        let mut process = command(directory).stdout(Stdio::piped()).spawn().expect("the example starts");
+        Self::start_with(directory, &[])
+    }
+
+    /// Starts it with these options.
+    pub(crate) fn start_with(directory: &Directory, options: &[&str]) -> Self {
+        let mut command = command(directory);
+        let mut process = command.args(options).stdout(Stdio::piped()).spawn().expect("the example starts");
         let mut stdout = BufReader::new(process.stdout.take().expect("it is piped"));
         let mut line = String::new();
         let address = loop {
@@ -73,7 +79,7 @@ impl Drop for Service {
 /// A command that starts the example on a free port, with a database in this directory. Options win over these.
 pub(crate) fn command(directory: &Directory) -> Command {
     let mut command = Command::new(binary());
-    for set_outside in ["WORKERS", "MAX_SIZE", "INTERVAL", "LOAD", "CLIENTS"] {
+    for set_outside in ["WORKERS", "MAX_SIZE", "INTERVAL", "TIMEOUT", "LOAD", "CLIENTS"] {
         command.env_remove(set_outside);
     }
     command.env("PORT", "0").env("DATABASE", directory.0.join("flights.sqlite"));

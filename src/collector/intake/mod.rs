@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tracing::{debug, level_filters::LevelFilter, warn};
 
@@ -25,7 +25,7 @@ use crate::{
     error::{Reason, Rejected},
     flush::{FlushPolicy, Gauge, Strategy, Timing},
     job::{Job, JobId, JobIds, JobResult, JobState, Submit},
-    observe::Observers,
+    observe::{Observers, Rejections},
 };
 
 mod keep;
@@ -96,7 +96,7 @@ pub(crate) struct View {
     pub(crate) pending: usize,
     pub(crate) waiting: usize,
     pub(crate) accepted: u64,
-    pub(crate) rejected: u64,
+    pub(crate) rejected: Rejections,
     pub(crate) coalesced: u64,
     pub(crate) replayed: u64,
     pub(crate) cache_hits: u64,
@@ -127,24 +127,35 @@ impl<J: Job> Intake<J> {
     #[inline]
     pub(crate) fn submit(self: &Arc<Self>, job: J, terms: Option<Box<Terms>>) -> Submit<J> {
         if let Some(terms) = self.special(terms) {
-            return self.submit_on(job, terms);
+            return *self.submit_on(job, terms);
         }
         let weight = self.weigh(&job);
         let mut state = self.state.lock();
-        if state.closed {
-            state.rejected += 1;
-            drop(state);
-            return self.refused(Reason::ShutDown);
+        if state.closed || state.is_full() {
+            return *self.not_now(state, job, weight);
         }
         let (block, at) = state.take_slot();
-        if state.is_full() {
-            state.line.join(Waiting { id: block.id(at), job, weight, terms: None, block: Arc::clone(&block), at });
-            drop(state);
-            return self.in_line(SlotRef::new(block, at));
-        }
         let news = state.accept_slot(job, weight, &block, at);
         drop(state);
         self.accepted(SlotRef::new(block, at), news)
+    }
+
+    /// Refuses the job, or puts it in line.
+    #[cold]
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "so that the `Submit` of a job that is accepted stays in registers"
+    )]
+    fn not_now(self: &Arc<Self>, mut state: MutexGuard<'_, State<J>>, job: J, weight: u64) -> Box<Submit<J>> {
+        if state.closed {
+            state.rejected.count(Reason::ShutDown, 1);
+            drop(state);
+            return Box::new(self.refused(Reason::ShutDown));
+        }
+        let (block, at) = state.take_slot();
+        state.line.join(Waiting { id: block.id(at), job, weight, terms: None, block: Arc::clone(&block), at });
+        drop(state);
+        Box::new(self.in_line(SlotRef::new(block, at)))
     }
 
     /// Accepts the job, or hands it back.
@@ -195,7 +206,8 @@ impl<J: Job> Intake<J> {
     }
 
     #[cold]
-    fn submit_on(self: &Arc<Self>, job: J, terms: Box<Terms>) -> Submit<J> {
+    #[expect(clippy::unnecessary_box_returns, reason = "as `not_now`")]
+    fn submit_on(self: &Arc<Self>, job: J, terms: Box<Terms>) -> Box<Submit<J>> {
         let (weight, terms, hit) = (self.weigh(&job), self.told(&job, terms), self.hit(&job));
         let mut state = self.state.lock();
         let (block, at) = state.take_slot();
@@ -207,14 +219,14 @@ impl<J: Job> Intake<J> {
                 let news = state.wait_in_line(Waiting { id, job, weight, terms: Some(terms), block, at });
                 drop(state);
                 self.ring(news);
-                self.in_line(slot)
+                Box::new(self.in_line(slot))
             }
             entry => {
                 drop(state);
-                match self.entered(id, entry) {
+                Box::new(match self.entered(id, entry) {
                     Ok(_) => Submit::accepted(slot),
                     Err(Rejected { reason, .. }) => Submit::refused(reason),
-                }
+                })
             }
         }
     }
@@ -267,7 +279,7 @@ impl<J: Job> Intake<J> {
     }
 
     fn turned_down(&self, comer: Comer<J>, reason: Reason) -> Rejected<J> {
-        self.state.lock().rejected += 1;
+        self.state.lock().rejected.count(reason, 1);
         contain(|| drop(comer.hit));
         reply(comer.replies, Err(reason.into()));
         self.rejected(comer.job, reason)
@@ -475,7 +487,7 @@ impl<J: Job> Intake<J> {
         state.flush(Trigger::Drain);
         let mut line = Vec::new();
         while let Some(waiting) = state.line.next() {
-            state.rejected += 1;
+            state.rejected.count(Reason::ShutDown, 1);
             line.push(waiting);
         }
         drop(state);

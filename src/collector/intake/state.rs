@@ -24,6 +24,7 @@ use crate::{
     error::Reason,
     flush::{Decision, Gauge},
     job::{Job, JobId, JobIds, JobState, Key},
+    observe::Rejections,
 };
 
 pub(super) struct State<J: Job> {
@@ -49,7 +50,7 @@ pub(super) struct State<J: Job> {
     pub(super) line: Line<J>,
     pub(super) closed: bool,
     accepted: u64,
-    pub(super) rejected: u64,
+    pub(super) rejected: Rejections,
     coalesced: u64,
     replayed: u64,
     cache_hits: u64,
@@ -132,7 +133,7 @@ impl<J: Job> State<J> {
             line: Line::default(),
             closed: false,
             accepted: 0,
-            rejected: 0,
+            rejected: Rejections::default(),
             coalesced: 0,
             replayed: 0,
             cache_hits: 0,
@@ -148,7 +149,7 @@ impl<J: Job> State<J> {
         } else {
             return None;
         };
-        self.rejected += 1;
+        self.rejected.count(reason, 1);
         Some(reason)
     }
 
@@ -455,7 +456,7 @@ impl<J: Job> State<J> {
         self.seal_for_free_worker();
         self.let_go_late(now);
         let late = self.line.late(now);
-        self.rejected += late.len() as u64;
+        self.rejected.count(Reason::Expired, late.len() as u64);
         late
     }
 

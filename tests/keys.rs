@@ -1,0 +1,721 @@
+//! Jobs that are put together, kept in order or answered together because of their keys.
+#![cfg(feature = "test-util")]
+
+use std::{
+    collections::HashMap,
+    hash::{Hash, Hasher},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use actix_batch::{Trigger, batcher::chunk, prelude::*, test_util::Ledger};
+use futures_util::{FutureExt, future::join_all};
+use tokio::time::{Instant, advance};
+
+use self::support::{Clerk, Desk, Held, balanced, balanced_at_the_end, ms, paused, quiet};
+
+mod support;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A job of a key, with a number.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Of(&'static str, u64);
+
+impl Job for Of {
+    type Output = String;
+    type Error = String;
+}
+
+fn done(job: &Of) -> String {
+    format!("{}{}", job.0, job.1)
+}
+
+fn complete(held: Held<Of>) {
+    held.answer(|batch| Ok(Outcomes::in_order(batch.iter().map(done))));
+}
+
+fn said(held: &Held<Of>) -> Vec<String> {
+    held.jobs.iter().map(done).collect()
+}
+
+/// Two workers, batches of three, an interval that nobody sees the end of.
+fn builder(factory: impl Fn() -> Clerk<Of> + Send + Sync + 'static) -> Builder<Clerk<Of>> {
+    Collector::builder(factory).max_size(3).interval(ms(3_600_000))
+}
+
+// Partitions.
+
+#[test]
+fn each_batch_is_of_one_partition() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).partition_by(|job: &Of| job.0).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies: Vec<_> = [("a", 1), ("b", 1), ("a", 2), ("c", 1), ("b", 2), ("b", 3), ("a", 3)]
+            .map(|(key, number)| ledger.submit(Of(key, number)))
+            .into();
+        for expected in [["b1", "b2", "b3"], ["a1", "a2", "a3"]] {
+            let held = desk.next().await;
+            assert_eq!((said(&held), held.trigger), (expected.map(str::to_owned).to_vec(), Trigger::Size));
+            complete(held);
+        }
+        assert_eq!(jobs.flush().await.unwrap(), 1);
+        complete(desk.next().await);
+        for reply in replies {
+            reply.await.unwrap();
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn each_partition_has_an_interval_of_its_own() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).interval(ms(10)).partition_by(|job: &Of| job.0).start().unwrap();
+        let start = Instant::now();
+        let first = jobs.submit(Of("a", 1));
+        advance(ms(4)).await;
+        let second = jobs.submit(Of("b", 1));
+        for (reply, at) in [(first, 10), (second, 14)] {
+            let held = desk.next().await;
+            assert_eq!((held.trigger, start.elapsed()), (Trigger::Interval, ms(at)));
+            complete(held);
+            reply.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn one_partition_too_many_sends_the_one_that_was_not_added_to_for_longest() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).partition_by(|job: &Of| job.0).max_partitions(2).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies = [("a", 1), ("b", 1), ("a", 2), ("c", 1)].map(|(key, number)| ledger.submit(Of(key, number)));
+        let held = desk.next().await;
+        assert_eq!((said(&held), held.trigger), (vec!["b1".to_owned()], Trigger::Full));
+        complete(held);
+        jobs.flush().await.unwrap();
+        for _ in 0..2 {
+            complete(desk.next().await);
+        }
+        for reply in replies {
+            reply.await.unwrap();
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn ten_thousand_partitions_are_answered() {
+    paused(async || {
+        let script = actix_batch::test_util::Script::new(|job: &support::Tenfold| support::tenfold(job));
+        let jobs = Collector::builder(script.factory()).partition_by(|job| job.0).max_partitions(100).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies = join_all((0..10_000).map(|number| ledger.submit(support::Tenfold(number)))).await;
+        assert!(replies.into_iter().all(|reply| reply.is_ok()));
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn a_job_whose_partition_cannot_be_told_shares_its_batch_with_no_other() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory)
+            .interval(ms(5))
+            .partition_by(|job: &Of| if job.0 == "?" { panic!("no key") } else { job.0 })
+            .start()
+            .unwrap();
+        let replies = [("?", 1), ("?", 2), ("a", 1)].map(|(key, number)| jobs.submit(Of(key, number)));
+        for _ in 0..3 {
+            let held = desk.next().await;
+            assert_eq!(held.jobs.len(), 1);
+            complete(held);
+        }
+        for reply in replies {
+            reply.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn batchers_part_the_batch_of_a_partition_further() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).partition_by(|job: &Of| job.0).batcher(chunk(2)).start().unwrap();
+        let replies = [1, 2, 3].map(|number| jobs.submit(Of("a", number)));
+        for jobs in [2, 1] {
+            let held = desk.next().await;
+            assert_eq!(held.jobs.len(), jobs);
+            complete(held);
+        }
+        for reply in replies {
+            reply.await.unwrap();
+        }
+    });
+}
+
+// Order.
+
+#[test]
+fn a_key_waits_for_its_job_to_settle_while_other_keys_go_on() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).in_order_by(|job: &Of| job.0).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies = [("a", 1), ("a", 2), ("b", 1), ("a", 3)].map(|(key, number)| ledger.submit(Of(key, number)));
+        let first = desk.next().await;
+        assert_eq!(said(&first), ["a1"]);
+        let other = desk.next().await;
+        assert_eq!(said(&other), ["b1"]);
+        complete(other);
+        quiet().await;
+        assert!(desk.try_next().is_none(), "a worker is free, and `a` is not");
+        complete(first);
+        for expected in ["a2", "a3"] {
+            let held = desk.next().await;
+            assert_eq!(said(&held), [expected]);
+            complete(held);
+        }
+        for reply in replies {
+            reply.await.unwrap();
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn a_batch_has_one_job_of_a_key_at_the_most() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).in_order_by(|job: &Of| job.0).start().unwrap();
+        let replies =
+            [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1)].map(|(key, number)| jobs.submit(Of(key, number)));
+        let held = desk.next().await;
+        assert_eq!(said(&held), ["a1", "b1", "c1"]);
+        complete(held);
+        quiet().await;
+        jobs.flush().await.unwrap();
+        let held = desk.next().await;
+        assert_eq!(said(&held), ["a2", "b2"]);
+        complete(held);
+        for reply in replies {
+            reply.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_key_is_held_through_the_back_off_of_its_job() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory)
+            .max_size(1)
+            .retry(Retry::fixed(ms(50)).attempts(2))
+            .in_order_by(|job: &Of| job.0)
+            .start()
+            .unwrap();
+        let replies = [("a", 1), ("a", 2)].map(|(key, number)| jobs.submit(Of(key, number)));
+        desk.next().await.answer(|_| Err("once".to_owned()));
+        advance(ms(40)).await;
+        quiet().await;
+        assert!(desk.try_next().is_none());
+        for expected in ["a1", "a2"] {
+            let held = desk.next().await;
+            assert_eq!(said(&held), [expected]);
+            complete(held);
+        }
+        for reply in replies {
+            reply.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn no_priority_overtakes_its_own_key() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).in_order_by(|job: &Of| job.0).start().unwrap();
+        let low = jobs.submit(SubmitJob::new(Of("a", 1)).priority(Priority::Low));
+        let high = jobs.submit(SubmitJob::new(Of("a", 2)).priority(Priority::High));
+        let held = desk.next().await;
+        assert_eq!(said(&held), ["a1"]);
+        quiet().await;
+        assert!(desk.try_next().is_none());
+        complete(held);
+        low.await.unwrap();
+        complete(desk.next().await);
+        high.await.unwrap();
+    });
+}
+
+#[test]
+fn what_was_held_for_longer_than_the_interval_leaves_at_once() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).interval(ms(10)).in_order_by(|job: &Of| job.0).start().unwrap();
+        let replies = [1, 2].map(|number| jobs.submit(Of("a", number)));
+        let held = desk.next().await;
+        advance(ms(100)).await;
+        let settled_at = Instant::now();
+        complete(held);
+        let held = desk.next().await;
+        assert_eq!((said(&held), settled_at.elapsed()), (vec!["a2".to_owned()], ms(0)));
+        complete(held);
+        for reply in replies {
+            reply.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn partitioned_by_the_same_key_a_batch_has_many_jobs_and_the_next_one_waits_for_it() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory)
+            .partition_by(|job: &Of| job.0)
+            .in_order_by(|job: &Of| job.0)
+            .interval(ms(5))
+            .start()
+            .unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies: Vec<_> = (1..=5).map(|number| ledger.submit(Of("a", number))).collect();
+        let held = desk.next().await;
+        assert_eq!(said(&held), ["a1", "a2", "a3"]);
+        advance(ms(50)).await;
+        quiet().await;
+        assert!(desk.try_next().is_none());
+        complete(held);
+        let held = desk.next().await;
+        assert_eq!(said(&held), ["a4", "a5"]);
+        complete(held);
+        for reply in replies {
+            reply.await.unwrap();
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn a_job_that_is_late_before_its_turn_expires_and_the_next_one_follows() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).in_order_by(|job: &Of| job.0).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let first = ledger.submit(Of("a", 1));
+        let late = ledger.submit(SubmitJob::new(Of("a", 2)).within(ms(20)));
+        let last = ledger.submit(Of("a", 3));
+        let held = desk.next().await;
+        assert!(matches!(late.await, Err(JobError::Expired)));
+        complete(held);
+        let held = desk.next().await;
+        assert_eq!(said(&held), ["a3"]);
+        complete(held);
+        first.await.unwrap();
+        last.await.unwrap();
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn a_caller_that_goes_before_its_turn_holds_nobody_up() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).in_order_by(|job: &Of| job.0).start().unwrap();
+        let [first, gone, last] = [1, 2, 3].map(|number| jobs.submit(Of("a", number)));
+        drop(gone);
+        complete(desk.next().await);
+        let held = desk.next().await;
+        assert_eq!(said(&held), ["a3"]);
+        complete(held);
+        first.await.unwrap();
+        last.await.unwrap();
+        assert_eq!(jobs.stats().await.unwrap().failed.abandoned, 1);
+    });
+}
+
+#[test]
+fn a_drain_processes_what_is_held_and_a_limit_settles_it() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).in_order_by(|job: &Of| job.0).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies = [1, 2, 3].map(|number| ledger.submit(Of("a", number)));
+        let report = jobs.shutdown(Shutdown::drain().within(ms(100)));
+        let (report, ()) = tokio::join!(report, async {
+            complete(desk.next().await);
+            complete(desk.next().await);
+            // The third one hangs.
+            drop(desk.next().await);
+        });
+        let ends: Vec<_> = join_all(replies).await.into_iter().map(|reply| reply.is_ok()).collect();
+        assert_eq!((ends, report.unwrap().shut_down), (vec![true, true, false], 1));
+
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).in_order_by(|job: &Of| job.0).start().unwrap();
+        let others = Ledger::new(&jobs);
+        let replies = [1, 2, 3].map(|number| others.submit(Of("a", number)));
+        let busy = desk.next().await;
+        assert_eq!(jobs.shutdown(Shutdown::now()).await.unwrap().shut_down, 3);
+        for reply in replies {
+            assert!(matches!(reply.await, Err(JobError::ShutDown)));
+        }
+        drop(busy);
+        balanced_at_the_end(&ledger);
+        balanced_at_the_end(&others);
+    });
+}
+
+// One job for many callers.
+
+#[test]
+fn jobs_with_a_key_that_is_buffered_or_in_flight_ride_on_that_one() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).coalesce_by(|job: &Of| job.1).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let keys = [1, 2, 1, 2, 3, 3, 4, 1, 2, 3, 5];
+        let replies = keys.map(|key| ledger.submit(Of("k", key)));
+        let first = desk.next().await;
+        assert_eq!(said(&first), ["k1", "k2", "k3"]);
+        jobs.flush().await.unwrap();
+        let second = desk.next().await;
+        assert_eq!(said(&second), ["k4", "k5"]);
+        complete(first);
+        complete(second);
+        for (key, reply) in keys.into_iter().zip(replies) {
+            assert_eq!(reply.await.unwrap(), format!("k{key}"));
+        }
+        let stats = jobs.stats().await.unwrap();
+        assert_eq!((stats.accepted, stats.succeeded, stats.coalesced), (11, 11, 6));
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn after_its_reply_a_key_is_asked_for_again() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).coalesce_by(|job: &Of| job.1).start().unwrap();
+        for _ in 0..2 {
+            let reply = jobs.submit(Of("k", 1));
+            complete(desk.next().await);
+            reply.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn each_rider_gets_the_error_too_and_one_that_has_gone_disturbs_nobody() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).coalesce_by(|job: &Of| job.1).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let [first, gone, last] = ["a", "b", "c"].map(|name| ledger.submit(Of(name, 1)));
+        let held = desk.next().await;
+        drop(gone);
+        held.answer(|_| Err("no".to_owned()));
+        for reply in [first, last] {
+            assert!(matches!(reply.await, Err(JobError::Failed(error)) if *error == "no"));
+        }
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn a_job_is_processed_for_those_who_ride_on_it_though_its_own_caller_has_gone() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(2).coalesce_by(|job: &Of| job.1).start().unwrap();
+        let first = jobs.submit(Of("a", 1));
+        let rider = jobs.submit(Of("b", 1));
+        drop(first);
+        jobs.flush().await.unwrap();
+        complete(desk.next().await);
+        assert_eq!(rider.await.unwrap(), "a1");
+    });
+}
+
+#[test]
+fn messages_ride_as_well() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(2).coalesce_by(|job: &Of| job.1).start().unwrap();
+        quiet().await;
+        let (door, ledger) = (jobs.recipient(), Ledger::new(&jobs));
+        let first = ledger.send(&door, Of("a", 1));
+        let second = ledger.send(&door, Of("b", 1));
+        let (first, second, ()) = tokio::join!(first, second, async {
+            quiet().await;
+            jobs.flush().await.unwrap();
+            complete(desk.next().await);
+        });
+        assert_eq!((first.unwrap().unwrap(), second.unwrap().unwrap()), ("a1".to_owned(), "a1".to_owned()));
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn riders_count_and_wait_in_line_like_everybody() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).max_pending(2).coalesce_by(|job: &Of| job.1).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let replies: Vec<_> = (0..5).map(|_| ledger.submit(Of("a", 1))).collect();
+        assert!(ledger.try_submit(Of("a", 1)).is_err());
+        let mut batches = 0;
+        let answers = join_all(replies);
+        tokio::pin!(answers);
+        let answers = loop {
+            tokio::select! {
+                held = desk.next() => { complete(held); batches += 1; }
+                answers = &mut answers => break answers,
+            }
+        };
+        assert!(answers.into_iter().all(|answer| answer.unwrap() == "a1"));
+        assert_eq!(batches, 3, "two at a time, and the fifth alone");
+        assert_eq!(balanced(&ledger, &jobs).await.most_pending, 2);
+    });
+}
+
+#[test]
+fn a_job_with_a_deadline_neither_rides_nor_is_ridden_on() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).coalesce_by(|job: &Of| job.1).start().unwrap();
+        let hurried = jobs.submit(SubmitJob::new(Of("a", 1)).within(ms(1_000)));
+        let patient = jobs.submit(Of("b", 1));
+        let other = jobs.submit(SubmitJob::new(Of("c", 1)).within(ms(1_000)));
+        let held = desk.next().await;
+        assert_eq!(said(&held), ["a1", "b1", "c1"]);
+        complete(held);
+        for reply in [hurried, patient, other] {
+            reply.await.unwrap();
+        }
+    });
+}
+
+/// An output whose copies panic.
+#[derive(Debug)]
+struct Uncopied;
+
+impl Clone for Uncopied {
+    fn clone(&self) -> Self {
+        panic!("no copies")
+    }
+}
+
+#[derive(Debug, Clone)]
+struct GetUncopied;
+
+impl Job for GetUncopied {
+    type Output = Uncopied;
+    type Error = String;
+}
+
+#[test]
+fn an_output_that_cannot_be_copied_reaches_who_came_first_and_costs_nobody_else_his_reply() {
+    paused(async || {
+        let (mut desk, factory) = Desk::<GetUncopied>::new();
+        let jobs = Collector::builder(factory).coalesce_by(|_: &GetUncopied| ()).start().unwrap();
+        let (first, rider) = (jobs.submit(GetUncopied), jobs.submit(GetUncopied));
+        desk.next().await.answer(|_| Ok(Outcomes::in_order(vec![Uncopied])));
+        assert!(first.await.is_ok());
+        assert!(matches!(rider.await, Err(JobError::Lost)));
+        assert_eq!(jobs.stats().await.unwrap().pending, 0);
+    });
+}
+
+// Idempotency keys.
+
+#[test]
+fn a_key_that_was_seen_answers_with_the_first_outcome_until_its_time_has_passed() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).idempotent_by(|job: &Of| job.0, ms(1_000)).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let first = ledger.submit(Of("a", 1));
+        let meanwhile = ledger.submit(Of("a", 1));
+        desk.next().await.answer(|_| Ok(Outcomes::in_order(vec!["charged".to_owned()])));
+        assert_eq!((first.await.unwrap(), meanwhile.await.unwrap()), ("charged".to_owned(), "charged".to_owned()));
+        advance(ms(999)).await;
+        assert_eq!(ledger.submit(Of("a", 1)).now_or_never().unwrap().unwrap(), "charged");
+        assert!(desk.try_next().is_none());
+        advance(ms(1)).await;
+        let again = ledger.submit(Of("a", 1));
+        complete(desk.next().await);
+        assert_eq!(again.await.unwrap(), "a1");
+        let stats = jobs.stats().await.unwrap();
+        assert_eq!((stats.accepted, stats.coalesced, stats.replayed), (3, 1, 1));
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn the_first_outcome_may_be_an_error() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).idempotent_by(|job: &Of| job.0, DAY).start().unwrap();
+        let first = jobs.submit(Of("a", 1));
+        desk.next().await.answer(|_| Err("declined".to_owned()));
+        for reply in [first, jobs.submit(Of("a", 1))] {
+            assert!(matches!(reply.await, Err(JobError::Failed(error)) if *error == "declined"));
+        }
+    });
+}
+
+#[test]
+fn what_no_processor_has_seen_may_be_submitted_again() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).idempotent_by(|job: &Of| job.0, DAY).start().unwrap();
+        jobs.pause().await.unwrap();
+        assert!(matches!(jobs.submit(SubmitJob::new(Of("a", 1)).within(ms(5))).await, Err(JobError::Expired)));
+        jobs.resume().await.unwrap();
+        let again = jobs.submit(Of("a", 1));
+        jobs.flush().await.unwrap();
+        complete(desk.next().await);
+        again.await.unwrap();
+    });
+}
+
+#[test]
+fn another_content_under_the_same_key_is_a_conflict_at_every_door_in_flight_and_afterwards() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).idempotent_by(|job: &Of| job.0, DAY).start().unwrap();
+        quiet().await;
+        let (door, ledger) = (jobs.recipient(), Ledger::new(&jobs));
+        let first = ledger.submit(Of("a", 1));
+        let mut held = Some(desk.next().await);
+        for _ in ["in flight", "afterwards"] {
+            assert!(matches!(ledger.submit(Of("a", 2)).await, Err(JobError::KeyConflict)));
+            assert!(matches!(ledger.send(&door, Of("a", 2)).await.unwrap(), Err(JobError::KeyConflict)));
+            let handed_back = ledger.try_submit(Of("a", 2)).err().unwrap();
+            assert_eq!((handed_back.job, handed_back.reason), (Of("a", 2), actix_batch::Reason::KeyConflict));
+            if let Some(held) = held.take() {
+                complete(held);
+                quiet().await;
+            }
+        }
+        first.await.unwrap();
+        let stats = jobs.stats().await.unwrap();
+        assert_eq!((stats.accepted, stats.rejected), (1, 6));
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn no_more_outcomes_are_remembered_than_allowed_and_the_oldest_goes_first() {
+    paused(async || {
+        let script = actix_batch::test_util::Script::new(|job: &Of| Ok(done(job)));
+        let jobs = Collector::builder(script.factory())
+            .max_size(1)
+            .idempotent_by(|job: &Of| job.1, DAY)
+            .max_outcomes(2)
+            .start()
+            .unwrap();
+        for number in [1, 2, 3, 3, 2, 1] {
+            jobs.submit(Of("a", number)).await.unwrap();
+        }
+        assert_eq!((script.seen().len(), jobs.stats().await.unwrap().replayed), (4, 2));
+    });
+}
+
+#[test]
+fn settings_of_keys_that_cannot_be_are_refused() {
+    let refused = |build: &dyn Fn(Builder<Clerk<Of>>) -> Builder<Clerk<Of>>| {
+        let (_, factory) = Desk::new();
+        build(Collector::builder(factory)).build().err().map(|error| error.key)
+    };
+    assert_eq!(refused(&|builder| builder.max_partitions(0)), Some("max_partitions".to_owned()));
+    assert_eq!(refused(&|builder| builder.max_outcomes(0)), Some("max_outcomes".to_owned()));
+    for time_to_live in [Duration::ZERO, Duration::MAX] {
+        let key = refused(&|builder| builder.idempotent_by(|job: &Of| job.0, time_to_live));
+        assert_eq!(key, Some("idempotent_by".to_owned()));
+    }
+    let both = refused(&|builder| builder.coalesce_by(|job: &Of| job.0).idempotent_by(|job: &Of| job.0, DAY));
+    assert_eq!(both, Some("coalesce_by".to_owned()));
+}
+
+// Keys that do not behave.
+
+/// A key that is equal to none, not even itself, and panics now and then.
+struct Hostile(u64);
+
+static ASKED: AtomicU64 = AtomicU64::new(0);
+
+impl PartialEq for Hostile {
+    fn eq(&self, _: &Self) -> bool {
+        assert!(!ASKED.fetch_add(1, Ordering::Relaxed).is_multiple_of(3), "not comparable");
+        false
+    }
+}
+
+impl Eq for Hostile {}
+
+impl Hash for Hostile {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        assert!(self.0 % 7 != 6, "no hash");
+        state.write_u64(self.0 % 2);
+    }
+}
+
+#[test]
+fn whatever_keys_do_every_job_has_its_reply() {
+    paused(async || {
+        let script = actix_batch::test_util::Script::new(|job: &Of| Ok(done(job)));
+        let builders: [fn(Builder<_>) -> Builder<_>; 4] = [
+            |builder| builder.partition_by(|job: &Of| Hostile(job.1)).max_partitions(5),
+            |builder| builder.in_order_by(|job: &Of| Hostile(job.1)),
+            |builder| builder.coalesce_by(|job: &Of| Hostile(job.1)),
+            |builder| builder.idempotent_by(|job: &Of| Hostile(job.1), DAY),
+        ];
+        for build in builders {
+            let jobs = build(Collector::builder(script.factory()).max_size(3)).start().unwrap();
+            let ledger = Ledger::new(&jobs);
+            let replies = join_all((0..200).map(|number| ledger.submit(Of("a", number)))).await;
+            assert!(replies.into_iter().all(|reply| reply.is_ok()));
+            balanced(&ledger, &jobs).await;
+        }
+    });
+}
+
+#[test]
+fn jobs_that_share_keys_of_every_kind_at_once_are_answered() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory)
+            .partition_by(|job: &Of| job.0)
+            .in_order_by(|job: &Of| job.1 % 3)
+            .coalesce_by(|job: &Of| (job.0, job.1))
+            .interval(ms(5))
+            .start()
+            .unwrap();
+        let ledger = Ledger::new(&jobs);
+        let names = ["a", "b", "c"];
+        let replies: Vec<_> =
+            (0..300).zip(names.into_iter().cycle()).map(|(n, name)| ledger.submit(Of(name, n % 20))).collect();
+        let answers = join_all(replies);
+        tokio::pin!(answers);
+        let mut in_order: HashMap<u64, u64> = HashMap::new();
+        let answers = loop {
+            tokio::select! {
+                held = desk.next() => {
+                    assert!(held.jobs.iter().all(|job| job.0 == held.jobs[0].0));
+                    for job in &held.jobs {
+                        *in_order.entry(job.1 % 3).or_default() += 1;
+                    }
+                    complete(held);
+                }
+                answers = &mut answers => break answers,
+            }
+        };
+        assert!(answers.into_iter().all(|answer| answer.is_ok()));
+        assert_eq!(in_order.values().sum::<u64>(), 60, "three names and twenty numbers");
+        balanced(&ledger, &jobs).await;
+    });
+}
