@@ -36,6 +36,7 @@ mod sequences;
 mod sharing;
 mod state;
 
+#[cfg(feature = "cache")]
 pub(crate) use keep::Keep;
 pub(crate) use keys::{Keying, Remembered, SharingRules};
 use line::Waiting;
