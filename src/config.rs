@@ -164,7 +164,19 @@ impl CollectorConfig {
         Ok(())
     }
 
-    pub(crate) fn policy(&self) -> Box<dyn FlushPolicy> {
+    /// The policy that the [`strategy`](Self::strategy) means, with these settings: what a collector asks, and what
+    /// [`replay`](crate::flush::replay::replay) can ask as well.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use actix_batch::{CollectorConfig, flush::replay::{Incoming, Setting, replay}};
+    ///
+    /// let config = CollectorConfig::default();
+    /// let cuts = replay(config.policy(), &Setting::default(), &[Incoming::at(Duration::from_millis(2))]);
+    /// assert_eq!(cuts[0].left, Duration::from_millis(7));
+    /// ```
+    pub fn policy(&self) -> Box<dyn FlushPolicy> {
         match self.strategy {
             Strategy::SizeOrInterval => Box::new(SizeOrInterval::new(self.max_size, Some(self.interval))),
             Strategy::Capacity => Box::new(SizeOrInterval::new(self.max_size, None)),

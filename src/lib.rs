@@ -30,7 +30,7 @@
 //! ```
 //!
 //! [`Collector`] is the handle, [`CollectorActor`] the actor behind it, [`BatchProcessor`] what you write. The guides are in
-//! the repository's `docs/`: architecture, embedding, failure, guarantees.
+//! the repository's `docs/`: architecture, batching, embedding, failure, guarantees, observability, performance, tuning.
 
 mod batch;
 pub mod batcher;
@@ -75,6 +75,9 @@ mod guides {
 
     #[doc = include_str!("../docs/architecture.md")]
     struct Architecture;
+
+    #[doc = include_str!("../docs/batching.md")]
+    struct Batching;
 
     #[doc = include_str!("../docs/embedding.md")]
     struct Embedding;

@@ -1,4 +1,5 @@
-//! Many HTTP clients on a thread of their own, each posting one flight after the other over a kept connection.
+//! Many HTTP clients on a thread of their own, each posting one flight after the other over a kept connection: when it has its
+//! answer, or when a flight's time has come.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub(crate) struct Tally {
     pub(crate) wrong: usize,
     pub(crate) first_wrong: Option<String>,
     pub(crate) elapsed: Duration,
-    /// From the request to its answer, one per answer.
+    /// From the request, or from the time at which it should have been sent, to its answer; one per answer.
     latencies: Vec<Duration>,
 }
 
@@ -53,19 +54,35 @@ impl Tally {
     }
 }
 
-/// Posts that many flights; `None` if the clients' thread went away.
-pub(crate) async fn post(url: String, slice: Arc<Slice>, flights: usize, clients: usize) -> Option<Tally> {
+/// When each flight is to be posted: so many per second, at random. The same ones each time, so that runs compare.
+pub(crate) fn times(flights: usize, rate: usize) -> Vec<Duration> {
+    let (mut random, mut now) = (fastrand::Rng::with_seed(1), 0.0);
+    let next = |_| {
+        now -= (1.0 - random.f64()).ln() / rate as f64;
+        Duration::from_secs_f64(now)
+    };
+    (0..flights).map(next).collect()
+}
+
+/// Posts that many flights, at these times if there are any; `None` if the clients' thread went away.
+pub(crate) async fn post(
+    url: String,
+    slice: Arc<Slice>,
+    flights: usize,
+    clients: usize,
+    times: Option<Vec<Duration>>,
+) -> Option<Tally> {
     let (done, tally) = oneshot::channel();
     let thread = Arbiter::new();
     thread.spawn_fn(move || {
-        actix_rt::spawn(async move { done.send(run(&url, &slice, flights, clients).await) });
+        actix_rt::spawn(async move { done.send(run(&url, &slice, flights, clients, times.as_deref()).await) });
     });
     let tally = tally.await.ok();
     thread.stop();
     tally
 }
 
-async fn run(url: &str, slice: &Slice, flights: usize, clients: usize) -> Tally {
+async fn run(url: &str, slice: &Slice, flights: usize, clients: usize, times: Option<&[Duration]>) -> Tally {
     let connector = Connector::new().limit(clients);
     let http = Client::builder().connector(connector).timeout(Duration::from_secs(60)).finish();
     let (next, tally) = (RefCell::new(0..flights), RefCell::new(Tally::default()));
@@ -73,13 +90,22 @@ async fn run(url: &str, slice: &Slice, flights: usize, clients: usize) -> Tally 
     let client = async || {
         while let Some(n) = { next.borrow_mut().next() } {
             let Posted { body, refused } = slice.posted(n);
-            let sent = Instant::now();
+            let sent = match times {
+                Some(times) => its_time(start + times[n]).await,
+                None => Instant::now(),
+            };
             let answer = post_one(&http, url, body).await;
             tally.borrow_mut().count(refused, answer, sent.elapsed());
         }
     };
     join_all((0..clients).map(|_| client())).await;
     Tally { elapsed: start.elapsed(), ..tally.take() }
+}
+
+/// A client that is late for it counts from then as well.
+async fn its_time(time: Instant) -> Instant {
+    actix_rt::time::sleep_until(time.into()).await;
+    time
 }
 
 /// The status, when the whole answer is in: only then is the connection free for the next one.

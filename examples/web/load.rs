@@ -48,7 +48,7 @@ async fn run_both(options: &Options, flights: usize) -> Result<(), LoadError> {
     let slice = Arc::new(Slice::read()?);
     report::announce(flights, &slice);
     let batched = run(options, &slice, flights, options.max_size).await?;
-    let single = run(options, &slice, flights, 1).await?;
+    let single = run(&Options { record: None, ..options.clone() }, &slice, flights, 1).await?;
     report::side_by_side(options, &batched, &single);
     match batched.tally.first_wrong.or(single.tally.first_wrong) {
         Some(first) => Err(LoadError::Answers { count: batched.tally.wrong + single.tally.wrong, first }),
@@ -62,7 +62,9 @@ async fn run(options: &Options, slice: &Arc<Slice>, flights: usize, max_size: us
     let service = Service::start(&options).await?;
     eprintln!("batches of up to {max_size}: watch it on http://{}", service.address);
     let url = format!("http://{}/flights", service.address);
-    let tally = clients::post(url, Arc::clone(slice), flights, options.clients).await.ok_or(LoadError::Clients)?;
+    let times = options.rate.map(|rate| clients::times(flights, rate));
+    let tally =
+        clients::post(url, Arc::clone(slice), flights, options.clients, times).await.ok_or(LoadError::Clients)?;
     let stats = service.flights.stats().await.map_err(ServiceError::from)?;
     let synchronous = service.synchronous;
     service.stop().await?;

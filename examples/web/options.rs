@@ -45,6 +45,14 @@ pub(crate) struct Options {
     /// Connections that post at the same time under --load
     #[arg(long, env, value_name = "N", default_value_t = 256, value_parser = from_1_to(10_000))]
     pub(crate) clients: usize,
+
+    /// Flights per second under --load, at random times, answers or not; else each client posts when it has its answer
+    #[arg(long, env, value_name = "N", value_parser = from_1_to(1_000_000))]
+    pub(crate) rate: Option<usize>,
+
+    /// Record when flights come and how batches go, for `--example tune`; under --load, of the batches
+    #[arg(long, env, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
 }
 
 fn from_1_to(limit: u64) -> RangedU64ValueParser<usize> {

@@ -100,14 +100,17 @@ fn check(database: &Database, options: &Options) -> Result<&'static str, Service
 /// SQLite blocks the thread that calls it, so each processor has a thread of its own.
 fn collect_flights(database: &Database, options: &Options) -> Result<Collector<InsertFlight>, StartError> {
     let database = database.clone();
-    Collector::builder(move || FlightInserter::new(database.clone()))
+    let flights = Collector::builder(move || FlightInserter::new(database.clone()))
         .name("flights")
         .max_size(options.max_size)
         .interval(options.interval)
         .max_pending(options.max_pending)
         .timeout(options.timeout)
-        .workers(Workers::threads(options.workers))
-        .start()
+        .workers(Workers::threads(options.workers));
+    match &options.record {
+        Some(trace) => flights.record(trace).start(),
+        None => flights.start(),
+    }
 }
 
 fn collect_lookups(database: &Database, options: &Options) -> Result<Collector<GetFlight>, StartError> {

@@ -15,6 +15,8 @@ use super::{
     Collector, CollectorActor,
     intake::{Flushing, Keying, Remembered, SharingRules},
 };
+#[cfg(feature = "record")]
+use crate::observe::TraceRecorder;
 use crate::{
     ConfigError, StartError,
     batcher::{Batcher, Batchers, Item},
@@ -43,6 +45,8 @@ pub struct Builder<P: BatchProcessor> {
     pub(super) history: Option<usize>,
     #[cfg(feature = "metrics")]
     pub(super) metrics: bool,
+    #[cfg(feature = "record")]
+    pub(super) record: Option<std::path::PathBuf>,
 }
 
 type ErrorOf<P> = <<P as BatchProcessor>::Job as Job>::Error;
@@ -64,6 +68,8 @@ impl<P: BatchProcessor> Builder<P> {
             history: None,
             #[cfg(feature = "metrics")]
             metrics: false,
+            #[cfg(feature = "record")]
+            record: None,
         }
     }
 
@@ -282,6 +288,54 @@ impl<P: BatchProcessor> Builder<P> {
         self
     }
 
+    /// Records when jobs come and how batches go, as lines of JSON in this file: a [`Trace`](crate::observe::Trace), from which
+    /// `examples/tune` says what other settings would have done. Default: no.
+    ///
+    /// It can be left on: where a job costs 256 ns, a job that is recorded costs 304 (medians of 21 interleaved rounds of 1,000
+    /// callers on one thread, on a busy machine), and the file grows by some 4 bytes for each job and 100 for each batch. An
+    /// earlier trace at this path is replaced; weights are not recorded. [`TraceRecorder`](crate::observe::TraceRecorder) says what happens when the disk is full or slow.
+    ///
+    /// ```
+    /// use actix_batch::{observe::Trace, prelude::*};
+    /// # struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Error = String; }
+    /// # struct Doubles;
+    /// # impl BatchProcessor for Doubles {
+    /// #     type Job = Double;
+    /// #     async fn process(&mut self, batch: &Batch<Double>) -> Result<Outcomes<Double>, String> {
+    /// #         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * 2)))
+    /// #     }
+    /// # }
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("trace.jsonl");
+    /// # actix_rt::System::new().block_on(async {
+    /// let doubles = Collector::builder(|| Doubles).record(&path).start().unwrap();
+    /// assert_eq!(doubles.submit(Double(2)).await.unwrap(), 4);
+    /// doubles.shutdown(Shutdown::drain()).await.unwrap();
+    ///
+    /// let trace = Trace::read(&path).unwrap();
+    /// assert_eq!((trace.jobs.len(), trace.batches.len()), (1, 1));
+    /// # });
+    /// ```
+    #[cfg(feature = "record")]
+    pub fn record(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.record = Some(path.into());
+        self
+    }
+
+    /// Begins the trace, if there is to be one.
+    #[cfg(feature = "record")]
+    fn begin_trace(&mut self) -> Result<(), ConfigError> {
+        let Some(path) = &self.record else { return Ok(()) };
+        let recorder = TraceRecorder::create_for(path, &self.config, self.flushing.policy.is_some());
+        let refused = |error| {
+            let allowed = format!("a file that can be written, or an earlier trace to be replaced ({error})");
+            ConfigError::new("record", path.display(), allowed)
+        };
+        self.observers.push(Box::new(recorder.map_err(refused)?));
+        Ok(())
+    }
+
     /// Where jobs go that failed for good: a closure, or a file. Default: nowhere. See [`DeadLetters`].
     pub fn dead_letters(mut self, letters: impl DeadLetters<P::Job>) -> Self {
         self.dead_letters = Some(Box::new(letters));
@@ -436,7 +490,7 @@ impl<P: BatchProcessor> Builder<P> {
     /// reply of its own, a copy. Default: every job goes its own way.
     ///
     /// Such a job is processed even if the caller who came first has gone, for others may ride on it. A job with a
-    /// [deadline](SubmitJob::deadline) of its own neither rides nor is ridden on. The key is told on the submitter's thread;
+    /// [deadline](crate::SubmitJob::deadline) of its own neither rides nor is ridden on. The key is told on the submitter's thread;
     /// a job of which it panics goes its own way.
     ///
     /// ```
@@ -557,11 +611,15 @@ impl<P: BatchProcessor> Builder<P> {
     /// # Errors
     ///
     /// [`ConfigError`] for a setting that cannot be.
-    pub fn build(self) -> Result<CollectorActor<P>, ConfigError> {
+    #[cfg_attr(not(feature = "record"), allow(unused_mut, reason = "a trace is one more observer"))]
+    pub fn build(mut self) -> Result<CollectorActor<P>, ConfigError> {
         self.config.check()?;
         self.rules.check()?;
         self.flushing.check(self.config.strategy)?;
         self.keying.check()?;
+        // Last: what is refused leaves an earlier trace as it was.
+        #[cfg(feature = "record")]
+        self.begin_trace()?;
         Ok(CollectorActor::new(self))
     }
 

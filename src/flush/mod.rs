@@ -21,6 +21,8 @@
 //! Jobs of other [priorities](crate::Priority) and [partitions](crate::Builder::partition_by) have open batches of their own. One
 //! policy is asked about each of them, so what belongs to a batch is what [`OpenBatch`] says of it, not what the policy remembers.
 //!
+//! `docs/batching.md` in the repository draws what each of them does; [`replay`] says what it would do with your jobs.
+//!
 //! # One of your own
 //!
 //! A policy runs under the collector's lock, so it must be quick, and **it must not call the collector**: that would wait for
@@ -76,6 +78,7 @@ mod fixed_interval;
 mod gauge;
 mod idle;
 mod or;
+pub mod replay;
 mod size_or_interval;
 mod strategy;
 mod weight;

@@ -4,6 +4,8 @@
 mod metrics;
 mod observer;
 mod stats;
+#[cfg(feature = "record")]
+mod trace;
 mod tracker;
 
 #[cfg(feature = "metrics")]
@@ -12,4 +14,6 @@ pub(crate) use observer::Observers;
 pub use observer::{Dispatched, Ended, Flushed, Halved, Observer, Outcome, Restarted, Retried, Settled};
 pub(crate) use stats::Recorder;
 pub use stats::{Distribution, Failures, Levels, Rejections, Stats, WorkerStats};
+#[cfg(feature = "record")]
+pub use trace::{Attempt, Trace, TraceError, TraceRecorder};
 pub(crate) use tracker::Tracker;

@@ -7,6 +7,7 @@ use actix_batch::{
     flush::{
         Adaptive, Arrival, Debounce, Decision, FixedInterval, FlushPolicy, Idle, OnFree, OpenBatch, SizeOrInterval,
         Timing, Weight,
+        replay::{Incoming, Setting, replay},
     },
     prelude::*,
     test_util::{Ledger, Script},
@@ -15,9 +16,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Left,
-    replay::{Coming, Setting, replay},
-    run,
+    Left, run,
     support::{Tenfold, balanced, guarded, ms, paused, paused_system, quiet, tenfold},
 };
 
@@ -156,14 +155,15 @@ fn whimsical() -> impl Strategy<Value = Whimsical> {
 
 /// Jobs in bursts, odd milliseconds apart from the start and even ones from each other; the policies' times are so that
 /// nothing that comes by time comes together with a job.
-fn bursts() -> impl Strategy<Value = Vec<Coming>> {
+fn bursts() -> impl Strategy<Value = Vec<Incoming>> {
     let after = prop_oneof![2 => Just(0), 3 => (1..8_u64).prop_map(|gap| gap * 2)];
     vec((after, 0..8_u64), 1..60).prop_map(|jobs| {
-        let mut first = 1;
-        let coming = jobs
-            .into_iter()
-            .map(|(after, weight)| Coming { after: 1_000 * (after + std::mem::take(&mut first)), weight });
-        coming.collect()
+        let mut at = ms(1);
+        let job = |(after, weight)| {
+            at += ms(after);
+            Incoming { at, weight }
+        };
+        jobs.into_iter().map(job).collect()
     })
 }
 
@@ -190,14 +190,12 @@ fn on_paused_time<T: Send + 'static, F: Future<Output = T>>(test: impl FnOnce() 
     receiver.recv().unwrap()
 }
 
-fn times(coming: &[Coming]) -> Vec<u64> {
-    coming
-        .iter()
-        .scan(0, |now, job| {
-            *now += job.after / 1_000;
-            Some(*now)
-        })
-        .collect()
+fn times(coming: &[Incoming]) -> Vec<u64> {
+    coming.iter().map(|job| millis(job.at)).collect()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap()
 }
 
 proptest! {
@@ -205,10 +203,10 @@ proptest! {
     fn a_collector_cuts_its_batches_where_the_policy_alone_would(
         (name, make, odd) in policy(), coming in bursts(), max_size in 1..9_usize,
     ) {
-        let setting = Setting { max_size, workers: 1, cost: (0, 0), late: 0 };
-        let expected: Vec<Left> = replay(make(odd), setting, &coming, |_| {})
+        let setting = Setting { max_size, workers: 1, ..Setting::default() };
+        let expected: Vec<Left> = replay(make(odd), &setting, &coming)
             .into_iter()
-            .map(|cut| (cut.jobs.iter().map(|job| job.number as u64).collect(), cut.trigger, cut.left / 1_000))
+            .map(|cut| (cut.jobs.map(|job| job as u64).collect(), cut.trigger, millis(cut.left)))
             .collect();
         let weights: Vec<u64> = coming.iter().map(|job| job.weight).collect();
         let times = times(&coming);

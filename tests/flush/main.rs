@@ -14,7 +14,6 @@ use self::support::{Broken, Tenfold, balanced, ms, paused, tenfold};
 mod any;
 mod laws;
 mod meanings;
-mod replay;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -72,6 +72,11 @@ pub(crate) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// Microseconds.
+pub(crate) fn us(micros: u64) -> Duration {
+    Duration::from_micros(micros)
+}
+
 /// The collector has answered for all that the ledger has seen.
 pub(crate) async fn balanced<J: Job>(ledger: &Ledger<J>, collector: &Collector<J>) -> Balance {
     let stats = collector.stats().await.expect("the collector lives");
