@@ -41,6 +41,12 @@ impl Key {
     fn unique() -> Self {
         Self { hash: 0, value: Arc::new(Unique) }
     }
+
+    /// Whether no other job can have it.
+    #[cfg(feature = "cache")]
+    pub(crate) fn is_unique(&self) -> bool {
+        !self.value.same(&*self.value)
+    }
 }
 
 trait Same: Any + Send + Sync {

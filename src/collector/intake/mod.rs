@@ -28,6 +28,7 @@ use crate::{
     observe::{Observers, Rejections},
 };
 
+mod keep;
 mod keys;
 mod lanes;
 mod line;
@@ -35,11 +36,11 @@ mod sequences;
 mod sharing;
 mod state;
 
+pub(crate) use keep::Keep;
 pub(crate) use keys::{Keying, Remembered, SharingRules};
 use line::Waiting;
 use sequences::Sequences;
-use sharing::Shared;
-use state::{Comer, Entry, Gathering, State};
+use state::{Comer, Entry, Gathering, Ready, State};
 
 pub(crate) struct Intake<J: Job> {
     state: Mutex<State<J>>,
@@ -98,6 +99,7 @@ pub(crate) struct View {
     pub(crate) rejected: Rejections,
     pub(crate) coalesced: u64,
     pub(crate) replayed: u64,
+    pub(crate) cache_hits: u64,
 }
 
 impl<J: Job> Intake<J> {
@@ -206,12 +208,12 @@ impl<J: Job> Intake<J> {
     #[cold]
     #[expect(clippy::unnecessary_box_returns, reason = "as `not_now`")]
     fn submit_on(self: &Arc<Self>, job: J, terms: Box<Terms>) -> Box<Submit<J>> {
-        let (weight, terms) = (self.weigh(&job), self.told(&job, terms));
+        let (weight, terms, hit) = (self.weigh(&job), self.told(&job, terms), self.hit(&job));
         let mut state = self.state.lock();
         let (block, at) = state.take_slot();
         let (id, replies) = (block.id(at), Replies::of_slot(&block, at));
         let slot = SlotRef::new(Arc::clone(&block), at);
-        match state.enter(Comer { id, job, weight, terms, replies }, Instant::now()) {
+        match state.enter(Comer { id, job, weight, terms, replies, hit }, Instant::now()) {
             Entry::Full(Comer { job, terms, replies, .. }) => {
                 replies.forget();
                 let news = state.wait_in_line(Waiting { id, job, weight, terms: Some(terms), block, at });
@@ -231,23 +233,23 @@ impl<J: Job> Intake<J> {
 
     #[cold]
     fn try_submit_on(&self, job: J, terms: Box<Terms>) -> Result<Submit<J>, Rejected<J>> {
-        let (weight, terms) = (self.weigh(&job), self.told(&job, terms));
+        let (weight, terms, hit) = (self.weigh(&job), self.told(&job, terms), self.hit(&job));
         let mut state = self.state.lock();
         let (block, at) = state.take_slot();
         let (id, replies) = (block.id(at), Replies::of_slot(&block, at));
-        let entry = state.enter(Comer { id, job, weight, terms, replies }, Instant::now());
+        let entry = state.enter(Comer { id, job, weight, terms, replies, hit }, Instant::now());
         drop(state);
         self.entered(id, entry).map(|_| Submit::accepted(SlotRef::new(block, at)))
     }
 
     #[cold]
     fn message_on(&self, job: J, terms: Box<Terms>, requester: Requester<J>) -> News {
-        let (weight, terms) = (self.weigh(&job), self.told(&job, terms));
+        let (weight, terms, hit) = (self.weigh(&job), self.told(&job, terms), self.hit(&job));
         let mut state = self.state.lock();
         let (block, at) = state.take_slot();
         let id = block.id(at);
         let replies = Replies::of_requester(id, requester);
-        let entry = state.enter(Comer { id, job, weight, terms, replies }, Instant::now());
+        let entry = state.enter(Comer { id, job, weight, terms, replies, hit }, Instant::now());
         drop(state);
         let entered = self.entered(id, entry);
         let news = *entered.as_ref().unwrap_or(&News::None);
@@ -268,7 +270,7 @@ impl<J: Job> Intake<J> {
                 Ok(news)
             }
             Entry::Answered(comer, reply) => {
-                self.answer(comer, &reply);
+                self.answer(comer, reply);
                 Ok(News::None)
             }
             Entry::Full(comer) => Err(self.turned_down(comer, Reason::Overloaded)),
@@ -278,14 +280,19 @@ impl<J: Job> Intake<J> {
 
     fn turned_down(&self, comer: Comer<J>, reason: Reason) -> Rejected<J> {
         self.state.lock().rejected.count(reason, 1);
+        contain(|| drop(comer.hit));
         reply(comer.replies, Err(reason.into()));
         self.rejected(comer.job, reason)
     }
 
     /// Gives a job the reply that another one has got.
-    fn answer(&self, comer: Comer<J>, shared: &Shared<J>) {
+    fn answer(&self, comer: Comer<J>, ready: Ready<J>) {
         contain(|| drop(comer.job));
-        reply(comer.replies, self.copy(&shared.lock()));
+        let result = match ready {
+            Ready::Shared(shared) => self.copy(&shared.lock()),
+            Ready::Kept(output) => Ok(output),
+        };
+        reply(comer.replies, result);
     }
 
     fn copy(&self, reply: &JobResult<J>) -> JobResult<J> {
@@ -461,7 +468,7 @@ impl<J: Job> Intake<J> {
             }
         }
         admitted.riding.into_iter().for_each(|job| contain(|| drop(job)));
-        admitted.answered.into_iter().for_each(|(comer, shared)| self.answer(comer, &shared));
+        admitted.answered.into_iter().for_each(|(comer, ready)| self.answer(comer, ready));
         for (comer, reason) in admitted.refused {
             let refused = self.turned_down(comer, reason);
             contain(|| drop(refused));

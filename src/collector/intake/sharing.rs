@@ -85,6 +85,15 @@ impl<J: Job> Sharing<J> {
         }
     }
 
+    /// Nobody rides any more on what is on its way under this key, or at all. Who rides already, stays.
+    #[cfg(feature = "cache")]
+    pub(super) fn part(&mut self, key: Option<&Key>) {
+        match key {
+            Some(key) => drop(self.on_their_way.remove(key)),
+            None => self.on_their_way.clear(),
+        }
+    }
+
     /// The job goes its way; others may ride on it.
     pub(super) fn lead(&mut self, job: JobId, key: SharedKey) {
         self.on_their_way.insert(key.key.clone(), (job, key.fingerprint));
@@ -114,7 +123,10 @@ impl<J: Job> Sharing<J> {
     /// The job has been settled, with a reply that is to be remembered if it is given. Returns who rode on it.
     pub(super) fn settled(&mut self, job: JobId, reply: Option<Shared<J>>, now: Instant) -> Option<Replies<J>> {
         let Party { key, riders } = self.riders.remove(&job)?;
-        self.on_their_way.remove(&key.key);
+        // It may have been parted from its key, which then stands for another.
+        if self.on_their_way.get(&key.key).is_some_and(|(leader, _)| *leader == job) {
+            self.on_their_way.remove(&key.key);
+        }
         if let (Some(reply), Some(memory)) = (reply, self.memory) {
             // Rounds of centuries aside.
             let until = now.checked_add(memory.time_to_live).unwrap_or(now);
