@@ -1,7 +1,7 @@
 //! What a job brings along besides itself: how urgent it is, until when it is wanted, whose it is, and where it came from. Most
 //! jobs bring nothing.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, mem};
 
 use tokio::time::Instant;
 use tracing::{Span, level_filters::LevelFilter};
@@ -60,45 +60,60 @@ impl Terms {
 
 /// Jobs that have something along, each with it.
 #[derive(Debug, Default)]
-pub(crate) struct TermsOf(Vec<(JobId, Box<Terms>)>);
+pub(crate) struct TermsOf {
+    jobs: Vec<(JobId, Box<Terms>)>,
+    /// The earliest deadline of them.
+    deadline: Option<Instant>,
+}
 
 impl TermsOf {
     pub(crate) fn push(&mut self, job: JobId, terms: Box<Terms>) {
         if terms.travel() {
-            self.0.push((job, terms));
+            self.deadline = earlier(self.deadline, terms.deadline);
+            self.jobs.push((job, terms));
         }
     }
 
     pub(crate) fn append(&mut self, mut others: Self) {
-        self.0.append(&mut others.0);
+        self.deadline = earlier(self.deadline, others.deadline);
+        self.jobs.append(&mut others.jobs);
     }
 
     /// Those of these jobs, taken out of the others.
     pub(crate) fn take(&mut self, jobs: &JobIds) -> Self {
-        let (taken, left) = std::mem::take(&mut self.0).into_iter().partition(|(job, _)| jobs.contains(*job));
-        self.0 = left;
-        Self(taken)
+        let (taken, left) = mem::take(&mut self.jobs).into_iter().partition(|(job, _)| jobs.contains(*job));
+        *self = Self::of(left);
+        Self::of(taken)
+    }
+
+    fn of(jobs: Vec<(JobId, Box<Terms>)>) -> Self {
+        let deadline = jobs.iter().filter_map(|(_, terms)| terms.deadline).min();
+        Self { jobs, deadline }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.jobs.is_empty()
     }
 
     /// Each span once.
     pub(crate) fn spans(&self) -> Vec<Span> {
         let mut seen = HashSet::new();
-        let spans = self.0.iter().filter_map(|(_, terms)| terms.span.as_ref());
+        let spans = self.jobs.iter().filter_map(|(_, terms)| terms.span.as_ref());
         spans.filter(|span| span.id().is_some_and(|id| seen.insert(id.into_u64()))).cloned().collect()
     }
 
     /// The earliest deadline.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.0.iter().filter_map(|(_, terms)| terms.deadline).min()
+        self.deadline
     }
 
     /// Whose deadline has passed.
     pub(crate) fn late(&self, now: Instant) -> HashSet<JobId> {
         let late = |terms: &Terms| terms.deadline.is_some_and(|deadline| deadline <= now);
-        self.0.iter().filter(|(_, terms)| late(terms)).map(|(job, _)| *job).collect()
+        self.jobs.iter().filter(|(_, terms)| late(terms)).map(|(job, _)| *job).collect()
     }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }

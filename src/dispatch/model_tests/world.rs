@@ -17,7 +17,7 @@ use super::{
 use crate::{
     JobError, Outcomes, Priority,
     batch::{Batch, Blocks, Deliveries, Replies, SlotRef, Tally, Trigger, Verdict},
-    dispatch::{BreakerState, Dispatch, Fate, FlightId, GRACE, Order, Past, Sealed, WorkerId},
+    dispatch::{BreakerState, Dispatch, Fate, FlightId, GRACE, Order, Past, RateLimit, Sealed, WorkerId},
 };
 
 /// One job, and where the model has it.
@@ -571,7 +571,8 @@ impl<'a> World<'a> {
         self.check_rate();
     }
 
-    /// In any window, what has left before its last batch is at most the burst and what the rate allows in that time.
+    /// In any window, what has left before its last batch is at most the burst and what the rate allows in that time, and in the
+    /// moment by which somebody who was held back may come late.
     #[allow(clippy::cast_precision_loss, reason = "a few hundred jobs")]
     fn check_rate(&self) {
         let Some(rate) = &self.settings.rate else { return };
@@ -579,7 +580,8 @@ impl<'a> World<'a> {
         for (at, (start, _)) in self.departures.iter().enumerate() {
             let mut left = 0.0;
             for (end, jobs) in &self.departures[at..] {
-                let allowed = rate.burst + rate.per_second * (*end - *start).as_secs_f64();
+                let window = *end - *start + RateLimit::LATE;
+                let allowed = rate.burst + rate.per_second * window.as_secs_f64();
                 assert!(left <= allowed + 1e-3, "{left} left where {allowed} may");
                 left += weight(*jobs);
             }
