@@ -208,7 +208,7 @@ mod tests {
     }
 
     /// How many batches leave within a second, if each look comes so late.
-    fn within_a_second(per_second: f64, late: Duration) -> usize {
+    fn within_a_second(per_second: f64, late: Duration) -> u32 {
         let (limit, start) = (RateLimit::batches_per_second(per_second), Instant::now());
         let (mut now, mut left) = (start, 0);
         while now < start + MS * 1000 {
@@ -226,7 +226,7 @@ mod tests {
             for late in [MS, MS * 3, MS * 9] {
                 let left = within_a_second(per_second, late);
                 assert!(
-                    (per_second * 0.98..=per_second * 1.02).contains(&(left as f64)),
+                    (per_second * 0.98..=per_second * 1.02).contains(&f64::from(left)),
                     "{left} at {per_second}, {late:?}"
                 );
             }
