@@ -219,16 +219,6 @@ impl<J: Job> Replies<J> {
         }
     }
 
-    /// Each by itself.
-    pub(crate) fn each(self) -> impl Iterator<Item = Self> {
-        let mut left = Some(self);
-        std::iter::from_fn(move || {
-            let (first, rest) = left.take().filter(|replies| replies.len > 0)?.partition(|position| position == 0);
-            left = Some(rest);
-            Some(first)
-        })
-    }
-
     /// There will be no replies: somebody else has these slots.
     pub(crate) fn forget(mut self) {
         self.runs.clear();

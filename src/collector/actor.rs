@@ -477,9 +477,10 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn share(&mut self, replies: &Replies<P::Job>, verdict: Verdict<P::Job>, past: Past) -> (Verdict<P::Job>, usize) {
         let results: Vec<_> = verdict.collect();
         let riders = self.shared.intake.share(&replies.ids(), &results);
-        let count = riders.len();
-        for (replies, result) in riders {
-            self.fill(replies, Verdict::results(vec![result]), past);
+        let mut count = 0;
+        for (replies, copies) in riders {
+            count += replies.len();
+            self.fill(replies, Verdict::results(copies), past);
         }
         (Verdict::results(results), count)
     }

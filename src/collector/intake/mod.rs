@@ -18,7 +18,7 @@ use tracing::{debug, level_filters::LevelFilter, warn};
 
 use crate::{
     ConfigError, JobError,
-    batch::{Deliveries, Replies, Requester, SlotRef, Tally, Terms, Trigger, contain, discard},
+    batch::{Deliveries, Replies, Requester, SlotRef, Tally, Terms, Trigger, contain, discard, drop_each},
     bell::Bell,
     config::CollectorConfig,
     dispatch::Sealed,
@@ -428,33 +428,32 @@ impl<J: Job> Intake<J> {
         self.keying.as_ref().is_some_and(|keying| keying.shares())
     }
 
-    /// These jobs are about to get these replies. From now on nobody rides on them; who does gets a copy, and what is to be
+    /// These jobs are about to get these replies. From now on nobody rides on them; those who do get copies, and what is to be
     /// remembered is.
-    pub(crate) fn share(&self, jobs: &JobIds, results: &[JobResult<J>]) -> Vec<(Replies<J>, JobResult<J>)> {
+    pub(crate) fn share(&self, jobs: &JobIds, results: &[JobResult<J>]) -> Vec<(Replies<J>, Vec<JobResult<J>>)> {
         let Some(keying) = &self.keying else { return Vec::new() };
-        let now = Instant::now();
-        let mut remembered = Vec::new();
-        {
+        // Copying and dropping are the user's code: not under the lock.
+        let remembered: Vec<_> = {
             let state = self.state.lock();
             let Some(sharing) = &state.sharing else { return Vec::new() };
-            let jobs = jobs.iter().zip(results).filter(|(job, _)| sharing.leads(*job));
-            remembered.extend(jobs.map(|(job, result)| (job, result, sharing.remembers(result))));
-        }
-        // Copying is the user's code: not under the lock.
-        let copies: Vec<_> = remembered
-            .into_iter()
-            .map(|(job, result, remember)| (job, result, remember.then(|| keying.share(result))))
-            .collect();
-        let mut state = self.state.lock();
-        let Some(sharing) = &mut state.sharing else { return Vec::new() };
-        let riders =
-            copies.into_iter().filter_map(|(job, result, copy)| Some((sharing.settled(job, copy, now)?, result)));
-        let riders: Vec<_> = riders.filter(|(riders, _)| riders.len() > 0).collect();
-        drop(state);
-        riders
-            .into_iter()
-            .flat_map(|(riders, result)| riders.each().map(|reply| (reply, keying.copy(result))))
-            .collect()
+            let leaders = jobs.iter().zip(results).filter(|(job, _)| sharing.leads(*job));
+            leaders.map(|(job, result)| (job, result, sharing.remembers(result))).collect()
+        };
+        let share = |(job, result, remember): (_, _, bool)| (job, result, remember.then(|| keying.share(result)));
+        let shared: Vec<_> = remembered.into_iter().map(share).collect();
+        let (riders, mut forgotten): (Vec<_>, _) = {
+            let (mut state, now) = (self.state.lock(), Instant::now());
+            let Some(sharing) = &mut state.sharing else { return Vec::new() };
+            let settled = |(job, result, copy)| Some((sharing.settled(job, copy, now)?, result));
+            let parties = shared.into_iter().filter_map(settled).filter(|(riders, _)| riders.len() > 0).collect();
+            (parties, sharing.take_forgotten())
+        };
+        drop_each(&mut forgotten);
+        let with_copies = |(riders, result): (Replies<J>, _)| {
+            let copies = (0..riders.len()).map(|_| keying.copy(result)).collect();
+            (riders, copies)
+        };
+        riders.into_iter().map(with_copies).collect()
     }
 
     /// So many jobs have been settled: the room is given to those in line. Emptied buffers come with them.

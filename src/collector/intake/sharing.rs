@@ -7,6 +7,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    mem,
     sync::Arc,
     time::Duration,
 };
@@ -49,6 +50,8 @@ pub(super) struct Sharing<J: Job> {
     riders: HashMap<JobId, Party<J>>,
     outcomes: HashMap<Key, Outcome<J>>,
     oldest: VecDeque<(Instant, Key)>,
+    /// Outcomes that are forgotten, but not yet dropped: that is the user's code, and not for under the lock.
+    forgotten: Vec<Shared<J>>,
 }
 
 struct Party<J: Job> {
@@ -70,6 +73,7 @@ impl<J: Job> Sharing<J> {
             riders: HashMap::new(),
             outcomes: HashMap::new(),
             oldest: VecDeque::new(),
+            forgotten: Vec::new(),
         }
     }
 
@@ -148,8 +152,13 @@ impl<J: Job> Sharing<J> {
     fn forget_oldest(&mut self) {
         let Some((until, key)) = self.oldest.pop_front() else { return };
         if self.outcomes.get(&key).is_some_and(|outcome| outcome.until == until) {
-            self.outcomes.remove(&key);
+            self.forgotten.extend(self.outcomes.remove(&key).map(|outcome| outcome.reply));
         }
+    }
+
+    /// What is to be dropped, once the lock is free.
+    pub(super) fn take_forgotten(&mut self) -> Vec<Shared<J>> {
+        mem::take(&mut self.forgotten)
     }
 }
 
