@@ -52,6 +52,8 @@ pub mod test_util;
 mod web;
 
 pub use batch::{Batch, Outcomes, Trigger};
+#[cfg(feature = "cache")]
+pub use collector::Cache;
 pub use collector::{
     Admission, Answer, Builder, Collector, CollectorActor, CollectorService, Flush, GetJobState, GetStats, Pause,
     Resume, SetMaxInFlight, Shutdown, ShutdownReport, SubmitAll, SubmitJob, Subscribe,

@@ -2,6 +2,8 @@
 
 pub use actix::prelude::*;
 
+#[cfg(feature = "cache")]
+pub use crate::Cache;
 pub use crate::{
     Batch, BatchProcessor, Breaker, Builder, Collector, CollectorActor, CollectorConfig, CollectorService, DeadLetter,
     DeadLetters, Flush, GetJobState, GetStats, Job, JobError, JobEvent, JobResult, JobState, NoWorkers, Observer,

@@ -212,14 +212,14 @@ impl BatchProcessor for Misconfigured {
 
 impl CollectorService for Misconfigured {
     fn collector() -> Builder<Self> {
-        Collector::builder(|| Self).max_size(0)
+        Collector::builder(|| Self).ageing(std::time::Duration::MAX)
     }
 }
 
 #[test]
 fn a_service_whose_settings_are_refused_answers_shut_down_and_panics_nowhere() {
     paused(async || {
-        assert_eq!(Misconfigured::collector().build().unwrap_err().key, "max_size");
+        assert_eq!(Misconfigured::collector().build().unwrap_err().key, "ageing");
         let addr = CollectorActor::<Misconfigured>::from_registry();
         assert!(matches!(addr.send(SubmitJob::new(Tenfold(1))).await.unwrap(), Err(JobError::ShutDown)));
         assert_eq!(addr.send(Shutdown::drain()).await.unwrap().completed, 0);

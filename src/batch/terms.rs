@@ -1,7 +1,7 @@
 //! What a job brings along besides itself: how urgent it is, until when it is wanted, whose it is, and where it came from. Most
 //! jobs bring nothing.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, mem};
 
 use tokio::time::Instant;
 use tracing::{Span, level_filters::LevelFilter};
@@ -62,7 +62,7 @@ impl Terms {
 #[derive(Debug, Default)]
 pub(crate) struct TermsOf {
     jobs: Vec<(JobId, Box<Terms>)>,
-    /// The earliest deadline.
+    /// The earliest deadline of them.
     deadline: Option<Instant>,
 }
 
@@ -81,10 +81,14 @@ impl TermsOf {
 
     /// Those of these jobs, taken out of the others.
     pub(crate) fn take(&mut self, jobs: &JobIds) -> Self {
-        let (taken, left): (Self, Self) =
-            std::mem::take(&mut self.jobs).into_iter().partition(|(job, _)| jobs.contains(*job));
-        *self = left;
-        taken
+        let (taken, left) = mem::take(&mut self.jobs).into_iter().partition(|(job, _)| jobs.contains(*job));
+        *self = Self::of(left);
+        Self::of(taken)
+    }
+
+    fn of(jobs: Vec<(JobId, Box<Terms>)>) -> Self {
+        let deadline = jobs.iter().filter_map(|(_, terms)| terms.deadline).min();
+        Self { jobs, deadline }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -110,12 +114,6 @@ impl TermsOf {
     }
 }
 
-impl Extend<(JobId, Box<Terms>)> for TermsOf {
-    fn extend<I: IntoIterator<Item = (JobId, Box<Terms>)>>(&mut self, jobs: I) {
-        jobs.into_iter().for_each(|(job, terms)| self.push(job, terms));
-    }
-}
-
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    [one, other].into_iter().flatten().min()
+    one.into_iter().chain(other).min()
 }

@@ -407,7 +407,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         }
     }
 
-    /// The jobs end here: what failed goes to the dead letters, everybody gets a reply.
+    /// The jobs end here: what may be of use again is kept, what failed goes to the dead letters, everybody gets a reply.
     fn settle(
         &mut self,
         replies: Replies<P::Job>,
@@ -416,6 +416,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
         past: Past,
         now: Instant,
     ) {
+        let keep = self.shared.intake.keeps() && verdict.whole_failure().is_none();
+        let verdict = if keep { self.keep(verdict, &jobs, past) } else { verdict };
         match &mut self.morgue {
             None => self.reply(replies, verdict, jobs, past),
             Some(morgue) => {
@@ -423,6 +425,14 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 self.reply(replies, verdict, jobs, past);
             }
         }
+    }
+
+    /// Before the replies: whoever has his finds the result kept.
+    #[cold]
+    fn keep(&self, verdict: Verdict<P::Job>, jobs: &[P::Job], past: Past) -> Verdict<P::Job> {
+        let results: Vec<_> = verdict.collect();
+        self.shared.intake.keep(jobs, &results, past.accepted_at);
+        Verdict::results(results)
     }
 
     /// Settles, gives the room to others, and wakes the callers: what they submit next finds that room.
@@ -472,8 +482,9 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn share(&mut self, replies: &Replies<P::Job>, verdict: Verdict<P::Job>, past: Past) -> (Verdict<P::Job>, usize) {
         let results: Vec<_> = verdict.collect();
         let riders = self.shared.intake.share(&replies.ids(), &results);
-        let count = riders.iter().map(|(riders, _)| riders.len()).sum();
+        let mut count = 0;
         for (replies, copies) in riders {
+            count += replies.len();
             self.fill(replies, Verdict::results(copies), past);
         }
         (Verdict::results(results), count)
@@ -561,6 +572,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
             rejections: view.rejected,
             coalesced: view.coalesced,
             replayed: view.replayed,
+            cache_hits: view.cache_hits,
             pending: view.pending,
             waiting: view.waiting,
             ready: self.dispatch.ready(),

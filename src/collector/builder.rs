@@ -11,6 +11,8 @@ use std::{
 use actix::{Actor, Supervisor};
 use actix_rt::{Arbiter, System};
 
+#[cfg(feature = "cache")]
+use super::cache::{Cache, Store};
 use super::{
     Collector, CollectorActor,
     intake::{Flushing, Keying, Remembered, SharingRules},
@@ -589,6 +591,58 @@ impl<P: BatchProcessor> Builder<P> {
     /// forgotten before its time. Default: 100,000.
     pub fn max_outcomes(mut self, outcomes: usize) -> Self {
         self.keying.max_outcomes = outcomes;
+        self
+    }
+
+    /// Keeps results by key: a job whose key has one is answered at once, with a copy, and is not processed. Only outputs are
+    /// kept, never errors. Default: nothing is kept.
+    ///
+    /// Such a job needs no room in a full collector, and counts as [`Stats::cache_hits`](crate::Stats::cache_hits) and nowhere
+    /// else; after a shutdown it is refused like any other. [`Cache`] says how many results are kept and for how long,
+    /// [`Collector::prime`] puts one there, [`Collector::clear`] and [`Collector::clear_all`] forget. What was in flight when it was
+    /// cleared is not kept afterwards.
+    ///
+    /// The key is told on the submitter's thread, and once more where the job is settled; of jobs of which it panics nothing is
+    /// kept, and neither is an output whose `Clone` panics. Together with [`idempotent_by`](Self::idempotent_by), which remembers
+    /// outcomes itself, it is refused.
+    ///
+    /// With [`coalesce_by`](Self::coalesce_by) the same key, and [`Collector::submit_all`], it is what is known as a
+    /// `DataLoader`: who asks before the first answer rides along, who asks later finds it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use actix_batch::prelude::*;
+    /// # struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Error = String; }
+    /// # struct Doubles;
+    /// # impl BatchProcessor for Doubles {
+    /// #     type Job = Double;
+    /// #     async fn process(&mut self, batch: &Batch<Double>) -> Result<Outcomes<Double>, String> {
+    /// #         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * 2)))
+    /// #     }
+    /// # }
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// let minute = Cache::new(10_000).time_to_live(Duration::from_secs(60));
+    /// let doubles =
+    ///     Collector::builder(|| Doubles).coalesce_by(|job| job.0).cache(|job| job.0, minute).start().unwrap();
+    /// assert_eq!(doubles.submit(Double(2)).await.unwrap(), 4);
+    /// assert_eq!(doubles.submit(Double(2)).await.unwrap(), 4);
+    /// let stats = doubles.stats().await.unwrap();
+    /// assert_eq!((stats.accepted, stats.cache_hits), (1, 1));
+    ///
+    /// // Two has changed.
+    /// doubles.clear(&Double(2));
+    /// # });
+    /// ```
+    #[cfg(feature = "cache")]
+    pub fn cache<K>(mut self, key: impl Fn(&P::Job) -> K + Send + Sync + 'static, cache: Cache) -> Self
+    where
+        K: Eq + Hash + Send + Sync + 'static,
+        OutputOf<P>: Clone,
+    {
+        self.keying.kept = Some(Box::new(Store::new(Key::by(key), OutputOf::<P>::clone, cache)));
         self
     }
 

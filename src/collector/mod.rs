@@ -8,6 +8,8 @@ use tokio::sync::oneshot;
 mod actor;
 mod batching;
 mod builder;
+#[cfg(feature = "cache")]
+mod cache;
 mod intake;
 mod messages;
 mod morgue;
@@ -18,6 +20,8 @@ mod submit_all;
 
 pub use actor::CollectorActor;
 pub use builder::Builder;
+#[cfg(feature = "cache")]
+pub use cache::Cache;
 pub use messages::{
     Admission, Answer, Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, SubmitJob, Subscribe,
 };
@@ -224,6 +228,29 @@ impl<J: Job> Collector<J> {
     pub fn recipient(&self) -> Recipient<SubmitJob<J>> {
         let door = if self.shared.has_ended() { None } else { self.shared.door() };
         door.and_then(|door| door.upgrade()).unwrap_or_else(|| Shut::<J>::recipient())
+    }
+}
+
+/// What concerns a [cache](Builder::cache). Without one they do nothing.
+#[cfg(feature = "cache")]
+impl<J: Job> Collector<J> {
+    /// Keeps this as the result of jobs like this one, without asking the processor: what was just written, or what came along
+    /// with something else. It replaces what was kept, and what jobs that were accepted before bring later does not replace it.
+    pub fn prime(&self, job: &J, output: J::Output) {
+        self.shared.intake.prime(job, output);
+    }
+
+    /// Forgets the result that is kept for jobs like this one, so that the next is processed: call it after a write.
+    ///
+    /// A job that was accepted before may have read what was true before: its result is not kept when it comes, and with
+    /// [`coalesce_by`](Builder::coalesce_by) nobody rides on it any more.
+    pub fn clear(&self, job: &J) {
+        self.shared.intake.clear(Some(job));
+    }
+
+    /// Forgets all results, and as [`clear`](Self::clear) does those that are on their way.
+    pub fn clear_all(&self) {
+        self.shared.intake.clear(None);
     }
 }
 

@@ -1,5 +1,7 @@
 //! A collector as an actix service: started when it is first asked for.
 
+use std::sync::Arc;
+
 use actix::SystemService;
 use tracing::error;
 
@@ -41,16 +43,13 @@ pub trait CollectorService: BatchProcessor {
 impl<P: CollectorService> Default for CollectorActor<P> {
     fn default() -> Self {
         let builder = P::collector();
-        let refused = builder.config.check().err();
-        let actor = Self::new(match &refused {
-            None => builder,
-            Some(_) => builder.config(crate::CollectorConfig::default()),
-        });
-        if let Some(error) = refused {
+        let factory = Arc::clone(&builder.factory);
+        builder.build().unwrap_or_else(|error| {
             error!(%error, "the service's settings are refused: every job will be answered with `ShutDown`");
+            let actor = Self::new(Builder::new(move || factory()));
             actor.shared().intake.refuse();
-        }
-        actor
+            actor
+        })
     }
 }
 

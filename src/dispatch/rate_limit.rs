@@ -14,7 +14,8 @@ use crate::{ConfigError, bell::Bell};
 ///
 /// The rule is the *leaky bucket as a meter* (ITU-T I.371, where it is also called the generic cell rate algorithm): what leaves
 /// fills a bucket that leaks at the rate; a batch may leave while the bucket holds no more than the burst. A batch is never split
-/// for it: one that is larger than the burst leaves, and the next one waits the longer.
+/// for it: one that is larger than the burst leaves, and the next one waits the longer. Timers tick in milliseconds and come late
+/// on a busy machine; what was held back and leaves a few milliseconds after it might have is accounted as if it had left on time.
 ///
 /// ```
 /// use actix_batch::RateLimit;
@@ -43,11 +44,16 @@ struct Bucket {
     /// What it held at the time.
     level: f64,
     at: Option<Instant>,
+    /// When somebody who was held back may come again.
+    promised: Option<Instant>,
     /// The collectors that wait for it.
     bells: Vec<Weak<Bell>>,
 }
 
 impl RateLimit {
+    /// How late somebody who was held back may come without losing by it.
+    pub(super) const LATE: Duration = Duration::from_millis(10);
+
     /// So many jobs per second, evenly spaced: a batch of 50 at 500 per second keeps the next one back for 100 ms.
     pub fn jobs_per_second(jobs: f64) -> Self {
         Self::new(jobs, Unit::Jobs)
@@ -59,7 +65,7 @@ impl RateLimit {
     }
 
     fn new(per_second: f64, unit: Unit) -> Self {
-        let bucket = Bucket { per_second, burst: 0.0, level: 0.0, at: None, bells: Vec::new() };
+        let bucket = Bucket { per_second, burst: 0.0, level: 0.0, at: None, promised: None, bells: Vec::new() };
         Self { bucket: Arc::new(Mutex::new(bucket)), unit }
     }
 
@@ -110,7 +116,11 @@ impl RateLimit {
     #[allow(clippy::cast_precision_loss, reason = "a batch has at most 2³² jobs")]
     pub(super) fn take(&self, jobs: usize, now: Instant) -> Result<(), Instant> {
         let mut bucket = self.bucket.lock();
-        bucket.look(now)?;
+        if let Err(later) = bucket.look(now) {
+            bucket.promised = Some(later);
+            return Err(later);
+        }
+        bucket.promised = None;
         bucket.level += if self.unit == Unit::Jobs { jobs as f64 } else { 1.0 };
         Ok(())
     }
@@ -139,9 +149,12 @@ impl Bucket {
     /// Collectors that share it may be a little behind each other: no time counts twice.
     fn leak(&mut self, now: Instant) {
         let at = self.at.map_or(now, |at| at.max(now));
-        let since = self.at.map_or(Duration::ZERO, |before| at - before);
-        self.level = (self.level - since.as_secs_f64() * self.per_second).max(0.0);
-        self.at = Some(at);
+        let since = self.at.replace(at).map_or(Duration::ZERO, |before| at - before);
+        if !since.is_zero() {
+            let late = self.promised.map_or(Duration::ZERO, |promised| at.saturating_duration_since(promised));
+            let [leaked, credit] = [since, late.min(RateLimit::LATE)].map(|time| time.as_secs_f64() * self.per_second);
+            self.level = (self.level - leaked).max(-credit);
+        }
     }
 
     /// How long so much takes to leak, rounded up to a microsecond.
@@ -192,6 +205,44 @@ mod tests {
     fn a_burst_leaves_ahead_of_the_schedule_and_a_larger_batch_still_leaves() {
         assert_eq!(departures(&RateLimit::batches_per_second(10.0).burst(2.0), 1, 5), [0, 0, 0, 100, 200]);
         assert_eq!(departures(&RateLimit::jobs_per_second(100.0).burst(10.0), 100, 3), [0, 900, 1900]);
+    }
+
+    /// How many batches leave within a second, if each look comes so late.
+    fn within_a_second(per_second: f64, late: Duration) -> u32 {
+        let (limit, start) = (RateLimit::batches_per_second(per_second), Instant::now());
+        let (mut now, mut left) = (start, 0);
+        while now < start + MS * 1000 {
+            match limit.take(1, now) {
+                Ok(()) => left += 1,
+                Err(later) => now = later + late,
+            }
+        }
+        left
+    }
+
+    #[test]
+    fn timers_that_come_late_cost_nothing_of_the_rate() {
+        for per_second in [100.0, 500.0, 5_000.0] {
+            for late in [MS, MS * 3, MS * 9] {
+                let left = within_a_second(per_second, late);
+                assert!(
+                    (per_second * 0.98..=per_second * 1.02).contains(&f64::from(left)),
+                    "{left} at {per_second}, {late:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_quiet_time_is_no_credit() {
+        let (limit, start) = (RateLimit::batches_per_second(100.0), Instant::now());
+        assert_eq!(limit.take(1, start), Ok(()));
+        assert_eq!(limit.take(1, start + MS * 5_000), Ok(()));
+        assert_eq!(limit.take(1, start + MS * 5_000), Err(start + MS * 5_010));
+        // Nor is being held back for something else meanwhile, beyond a moment.
+        assert_eq!(limit.take(1, start + MS * 9_000), Ok(()));
+        assert_eq!(limit.take(1, start + MS * 9_000), Ok(()));
+        assert!(limit.take(1, start + MS * 9_000).is_err());
     }
 
     #[test]

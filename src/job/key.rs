@@ -49,6 +49,12 @@ impl Key {
         let value = Arc::new(Unique);
         Self { hash: HASHES.hash_one(Arc::as_ptr(&value)), value }
     }
+
+    /// Whether no other job can have it.
+    #[cfg(feature = "cache")]
+    pub(crate) fn is_unique(&self) -> bool {
+        !self.value.same(&*self.value)
+    }
 }
 
 trait Same: Any + Send + Sync {

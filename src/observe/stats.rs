@@ -42,6 +42,8 @@ pub struct Stats {
     pub coalesced: u64,
     /// Jobs that got the outcome of an earlier one with the same key. They count nowhere else.
     pub replayed: u64,
+    /// Jobs that were answered from the cache (`Builder::cache`). They count nowhere else.
+    pub cache_hits: u64,
     /// Answers that came after their time-out, or after a shutdown had settled the batch: they reached nobody.
     pub late: u64,
     /// [`JobEvent`](crate::JobEvent)s that a subscriber's full mailbox did not take.
@@ -90,6 +92,7 @@ impl Stats {
         since.left_out = self.left_out.saturating_sub(earlier.left_out);
         since.coalesced = self.coalesced.saturating_sub(earlier.coalesced);
         since.replayed = self.replayed.saturating_sub(earlier.replayed);
+        since.cache_hits = self.cache_hits.saturating_sub(earlier.cache_hits);
         since.late = self.late.saturating_sub(earlier.late);
         since.restarts = self.restarts.saturating_sub(earlier.restarts);
         for (trigger, batches) in &mut since.batches {
@@ -330,6 +333,8 @@ pub struct Levels {
     pub coalesced: u64,
     /// Jobs that got the outcome of an earlier one since the start.
     pub replayed: u64,
+    /// Jobs that were answered from the cache since the start.
+    pub cache_hits: u64,
     /// Jobs accepted and not yet settled.
     pub pending: usize,
     /// Submitters that wait in line for room.
@@ -394,6 +399,7 @@ impl Recorder {
             left_out: self.left_out,
             coalesced: levels.coalesced,
             replayed: levels.replayed,
+            cache_hits: levels.cache_hits,
             late: self.late,
             lost_events: self.lost_events,
             batches: self.batch_size.iter().map(|(trigger, sizes)| (*trigger, sizes.count())).collect(),

@@ -87,7 +87,8 @@ impl std::error::Error for Imbalance {}
 pub(super) struct Counted {
     pub(super) accepted: u64,
     pub(super) rejected: u64,
-    pub(super) replayed: u64,
+    /// Jobs that got a reply without being accepted.
+    pub(super) known_already: u64,
     pub(super) pending: usize,
     pub(super) waiting: usize,
     pub(super) max_pending: usize,
@@ -126,7 +127,7 @@ impl Audit {
             self.note(format!("{} jobs were held, `max_pending` is {}", balance.most_pending, counted.max_pending));
         }
         // Whoever goes while it waits in line is neither accepted nor rejected, nor is a message that was never read.
-        let known = counted.accepted + counted.rejected + counted.replayed;
+        let known = counted.accepted + counted.rejected + counted.known_already;
         self.explained("submitted", balance.submitted, known, balance.unseen() + balance.undelivered);
         let may_be_refused = balance.failed.shut_down + balance.failed.expired;
         self.explained("rejected", counted.rejected, balance.refused(), may_be_refused + balance.unseen());
@@ -139,10 +140,10 @@ impl Audit {
         self.equal("the statistics show jobs pending", stats.pending as u64, 0);
         self.equal("batches still wait for a worker", stats.ready as u64, 0);
         self.equal("batches are still with a worker", stats.in_flight as u64, 0);
-        // Whoever got the outcome of an earlier job, or was refused, saw a reply that no accepted job had.
+        // Whoever got the outcome of an earlier job, or a kept result, or was refused, saw a reply that no accepted job had.
         let refused = stats.rejected.saturating_sub(balance.refused());
         let explained = |seen: u64, counted: u64, elsewhere: u64| seen - seen.saturating_sub(counted).min(elsewhere);
-        let succeeded = explained(balance.succeeded, stats.succeeded, stats.replayed);
+        let succeeded = explained(balance.succeeded, stats.succeeded, stats.replayed + stats.cache_hits);
         self.explained("succeeded", stats.succeeded, succeeded, balance.unseen());
         for ((cause, counted), (_, seen)) in stats.failed.iter().zip(balance.failed.iter()) {
             let refused = if matches!(cause, "shut_down" | "expired") { refused } else { 0 };

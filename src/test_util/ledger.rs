@@ -169,7 +169,7 @@ impl<J: Job> Ledger<J> {
         let counted = Counted {
             accepted: view.accepted,
             rejected: view.rejected.total(),
-            replayed: view.replayed,
+            known_already: view.replayed + view.cache_hits,
             pending: view.pending,
             waiting: view.waiting,
             max_pending,

@@ -11,7 +11,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::sharing::{Memory, Shared, Sharing};
+use super::{
+    keep::Keep,
+    sharing::{Memory, Shared, Sharing},
+};
 use crate::{
     ConfigError, JobError,
     batch::{Keys, SharedKey, Terms, discard},
@@ -29,6 +32,8 @@ pub(crate) struct Keying<J: Job> {
     pub(crate) idempotence: Option<SharingRules<J>>,
     /// How many outcomes are remembered.
     pub(crate) max_outcomes: usize,
+    /// Where results are kept.
+    pub(crate) kept: Option<Box<dyn Keep<J>>>,
 }
 
 /// By what jobs share a reply.
@@ -57,12 +62,13 @@ impl<J: Job> Default for Keying<J> {
             coalescing: None,
             idempotence: None,
             max_outcomes: 100_000,
+            kept: None,
         }
     }
 }
 
 impl<J: Job> Keying<J> {
-    const LONGEST_MEMORY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+    pub(crate) const LONGEST_MEMORY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let refuse = |key: &str, value: &dyn fmt::Display, allowed: &str| Err(ConfigError::new(key, value, allowed));
@@ -83,11 +89,15 @@ impl<J: Job> Keying<J> {
             let allowed = "one of `coalesce_by` and `idempotent_by`: the second coalesces, too";
             return refuse("coalesce_by", &"set", allowed);
         }
-        Ok(())
+        if self.kept.is_some() && self.idempotence.is_some() {
+            let allowed = "one of `cache` and `idempotent_by`: the second remembers outcomes itself";
+            return refuse("cache", &"set", allowed);
+        }
+        self.kept.as_ref().map_or(Ok(()), |kept| kept.check())
     }
 
     pub(super) fn is_off(&self) -> bool {
-        self.partition.is_none() && self.sequence.is_none() && !self.shares()
+        self.partition.is_none() && self.sequence.is_none() && !self.shares() && self.kept.is_none()
     }
 
     /// Whether jobs share replies.
@@ -95,7 +105,7 @@ impl<J: Job> Keying<J> {
         self.sharing().is_some()
     }
 
-    fn sharing(&self) -> Option<&SharingRules<J>> {
+    pub(super) fn sharing(&self) -> Option<&SharingRules<J>> {
         self.idempotence.as_ref().or(self.coalescing.as_ref())
     }
 

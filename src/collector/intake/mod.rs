@@ -19,7 +19,7 @@ use tracing::{debug, level_filters::LevelFilter, warn};
 
 use crate::{
     ConfigError, JobError,
-    batch::{Deliveries, Replies, Requester, SlotRef, Tally, Terms, Trigger, contain, discard},
+    batch::{Deliveries, Replies, Requester, SlotRef, Tally, Terms, Trigger, contain, discard, drop_each},
     bell::Bell,
     config::CollectorConfig,
     dispatch::Sealed,
@@ -29,6 +29,7 @@ use crate::{
     observe::{Observers, Rejections},
 };
 
+mod keep;
 mod keys;
 mod lanes;
 mod line;
@@ -36,11 +37,12 @@ mod sequences;
 mod sharing;
 mod state;
 
+#[cfg(feature = "cache")]
+pub(crate) use keep::Keep;
 pub(crate) use keys::{Keying, Remembered, SharingRules};
 use line::Waiting;
 use sequences::Sequences;
-use sharing::Shared;
-use state::{Comer, Entry, Gathering, State};
+use state::{Comer, Entry, Gathering, Ready, State};
 
 pub(crate) struct Intake<J: Job> {
     state: Mutex<State<J>>,
@@ -101,6 +103,7 @@ pub(crate) struct View {
     pub(crate) rejected: Rejections,
     pub(crate) coalesced: u64,
     pub(crate) replayed: u64,
+    pub(crate) cache_hits: u64,
 }
 
 impl<J: Job> Intake<J> {
@@ -210,21 +213,21 @@ impl<J: Job> Intake<J> {
     #[cold]
     #[expect(clippy::unnecessary_box_returns, reason = "as `not_now`")]
     fn submit_on(self: &Arc<Self>, job: J, terms: Box<Terms>) -> Box<Submit<J>> {
-        let (weight, terms) = (self.weigh(&job), self.told(&job, terms));
+        let (weight, terms, hit) = (self.weigh(&job), self.told(&job, terms), self.hit(&job));
         let mut state = self.state.lock();
         let (block, at) = state.take_slot();
         let (id, replies) = (block.id(at), Replies::of_slot(&block, at));
         let slot = SlotRef::new(Arc::clone(&block), at);
-        match state.enter(Comer { id, job, weight, terms, replies }, Instant::now()) {
+        match state.enter(Comer { id, job, weight, terms, replies, hit }, Instant::now()) {
             Entry::Full(Comer { job, terms, replies, .. }) => {
                 replies.forget();
                 let news = state.wait_in_line(Waiting { id, job, weight, terms: Some(terms), block, at });
-                unlock(state);
+                drop(state);
                 self.ring(news);
                 Box::new(self.in_line(slot))
             }
             entry => {
-                unlock(state);
+                drop(state);
                 Box::new(match self.entered(id, entry) {
                     Ok(_) => Submit::accepted(slot),
                     Err(Rejected { reason, .. }) => Submit::refused(reason),
@@ -235,24 +238,24 @@ impl<J: Job> Intake<J> {
 
     #[cold]
     fn try_submit_on(&self, job: J, terms: Box<Terms>) -> Result<Submit<J>, Rejected<J>> {
-        let (weight, terms) = (self.weigh(&job), self.told(&job, terms));
+        let (weight, terms, hit) = (self.weigh(&job), self.told(&job, terms), self.hit(&job));
         let mut state = self.state.lock();
         let (block, at) = state.take_slot();
         let (id, replies) = (block.id(at), Replies::of_slot(&block, at));
-        let entry = state.enter(Comer { id, job, weight, terms, replies }, Instant::now());
-        unlock(state);
+        let entry = state.enter(Comer { id, job, weight, terms, replies, hit }, Instant::now());
+        drop(state);
         self.entered(id, entry).map(|_| Submit::accepted(SlotRef::new(block, at)))
     }
 
     #[cold]
     fn message_on(&self, job: J, terms: Box<Terms>, requester: Requester<J>) -> News {
-        let (weight, terms) = (self.weigh(&job), self.told(&job, terms));
+        let (weight, terms, hit) = (self.weigh(&job), self.told(&job, terms), self.hit(&job));
         let mut state = self.state.lock();
         let (block, at) = state.take_slot();
         let id = block.id(at);
         let replies = Replies::of_requester(id, requester);
-        let entry = state.enter(Comer { id, job, weight, terms, replies }, Instant::now());
-        unlock(state);
+        let entry = state.enter(Comer { id, job, weight, terms, replies, hit }, Instant::now());
+        drop(state);
         let entered = self.entered(id, entry);
         let news = *entered.as_ref().unwrap_or(&News::None);
         contain(|| drop(entered));
@@ -282,15 +285,23 @@ impl<J: Job> Intake<J> {
 
     fn turned_down(&self, comer: Comer<J>, reason: Reason) -> Rejected<J> {
         self.state.lock().rejected.count(reason, 1);
+        contain(|| drop(comer.hit));
         reply(comer.replies, Err(reason.into()));
         self.rejected(comer.job, reason)
     }
 
     /// Gives a job the reply that another one has got.
-    fn answer(&self, comer: Comer<J>, shared: Shared<J>) {
+    fn answer(&self, comer: Comer<J>, ready: Ready<J>) {
         contain(|| drop(comer.job));
-        reply(comer.replies, self.copy(&shared.lock()));
-        contain(|| drop(shared));
+        let result = match ready {
+            Ready::Shared(shared) => {
+                let copy = self.copy(&shared.lock());
+                contain(|| drop(shared));
+                copy
+            }
+            Ready::Kept(output) => Ok(output),
+        };
+        reply(comer.replies, result);
     }
 
     fn copy(&self, reply: &JobResult<J>) -> JobResult<J> {
@@ -425,34 +436,32 @@ impl<J: Job> Intake<J> {
         self.keying.as_ref().is_some_and(|keying| keying.shares())
     }
 
-    /// These jobs are about to get these replies. From now on nobody rides on them; who does gets a copy, and what is to be
+    /// These jobs are about to get these replies. From now on nobody rides on them; those who do get copies, and what is to be
     /// remembered is.
     pub(crate) fn share(&self, jobs: &JobIds, results: &[JobResult<J>]) -> Vec<(Replies<J>, Vec<JobResult<J>>)> {
         let Some(keying) = &self.keying else { return Vec::new() };
-        let now = Instant::now();
-        let mut remembered = Vec::new();
-        {
+        // Copying and dropping are the user's code: not under the lock.
+        let remembered: Vec<_> = {
             let state = self.state.lock();
             let Some(sharing) = &state.sharing else { return Vec::new() };
-            let jobs = jobs.iter().zip(results).filter(|(job, _)| sharing.leads(*job));
-            remembered.extend(jobs.map(|(job, result)| (job, result, sharing.remembers(result))));
-        }
-        // Copying is the user's code: not under the lock.
-        let copies: Vec<_> = remembered
-            .into_iter()
-            .map(|(job, result, remember)| (job, result, remember.then(|| keying.share(result))))
-            .collect();
-        let mut state = self.state.lock();
-        let Some(sharing) = &mut state.sharing else { return Vec::new() };
-        let riders =
-            copies.into_iter().filter_map(|(job, result, copy)| Some((sharing.settled(job, copy, now)?, result)));
-        let riders: Vec<_> = riders.filter(|(riders, _)| riders.len() > 0).collect();
-        unlock(state);
-        let copied = riders.into_iter().map(|(riders, result)| {
+            let leaders = jobs.iter().zip(results).filter(|(job, _)| sharing.leads(*job));
+            leaders.map(|(job, result)| (job, result, sharing.remembers(result))).collect()
+        };
+        let share = |(job, result, remember): (_, _, bool)| (job, result, remember.then(|| keying.share(result)));
+        let shared: Vec<_> = remembered.into_iter().map(share).collect();
+        let (riders, mut forgotten): (Vec<_>, _) = {
+            let (mut state, now) = (self.state.lock(), Instant::now());
+            let Some(sharing) = &mut state.sharing else { return Vec::new() };
+            let settled = |(job, result, copy)| Some((sharing.settled(job, copy, now)?, result));
+            let parties = shared.into_iter().filter_map(settled).filter(|(riders, _)| riders.len() > 0).collect();
+            (parties, sharing.take_forgotten())
+        };
+        drop_each(&mut forgotten);
+        let with_copies = |(riders, result): (Replies<J>, _)| {
             let copies = (0..riders.len()).map(|_| keying.copy(result)).collect();
             (riders, copies)
-        });
-        copied.collect()
+        };
+        riders.into_iter().map(with_copies).collect()
     }
 
     /// So many jobs have been settled: the room is given to those in line. Emptied buffers come with them.
@@ -460,14 +469,14 @@ impl<J: Job> Intake<J> {
         let mut state = self.state.lock();
         state.reuse(buffers);
         let admitted = state.settled(jobs, ids);
-        unlock(state);
+        drop(state);
         if self.observers.listen() {
             for job in admitted.jobs {
                 self.observers.tell(|observer, collector| observer.accepted(collector, job));
             }
         }
         admitted.riding.into_iter().for_each(|job| contain(|| drop(job)));
-        admitted.answered.into_iter().for_each(|(comer, shared)| self.answer(comer, shared));
+        admitted.answered.into_iter().for_each(|(comer, ready)| self.answer(comer, ready));
         for (comer, reason) in admitted.refused {
             let refused = self.turned_down(comer, reason);
             contain(|| drop(refused));
@@ -499,13 +508,6 @@ impl<J: Job> Intake<J> {
     pub(crate) fn give_up_sequences(&self) {
         self.state.lock().give_up_sequences();
     }
-}
-
-/// Frees the lock, and drops then what was forgotten under it: that is the user's.
-fn unlock<J: Job>(mut state: MutexGuard<'_, State<J>>) {
-    let forgotten = state.take_forgotten();
-    drop(state);
-    forgotten.into_iter().for_each(|outcome| contain(|| drop(outcome)));
 }
 
 /// Gives this one reply, which nobody counts, outside of any lock.

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    mem,
     sync::Arc,
     time::Duration,
 };
@@ -49,8 +50,8 @@ pub(super) struct Sharing<J: Job> {
     riders: HashMap<JobId, Party<J>>,
     outcomes: HashMap<Key, Outcome<J>>,
     oldest: VecDeque<(Instant, Key)>,
-    /// Outcomes that are remembered no longer. They are the user's, and to be dropped when the lock is free.
-    pub(super) forgotten: Vec<Shared<J>>,
+    /// Outcomes that are forgotten, but not yet dropped: that is the user's code, and not for under the lock.
+    forgotten: Vec<Shared<J>>,
 }
 
 struct Party<J: Job> {
@@ -90,6 +91,15 @@ impl<J: Job> Sharing<J> {
         }
     }
 
+    /// Nobody rides any more on what is on its way under this key, or at all. Who rides already, stays.
+    #[cfg(feature = "cache")]
+    pub(super) fn part(&mut self, key: Option<&Key>) {
+        match key {
+            Some(key) => drop(self.on_their_way.remove(key)),
+            None => self.on_their_way.clear(),
+        }
+    }
+
     /// The job goes its way; others may ride on it.
     pub(super) fn lead(&mut self, job: JobId, key: SharedKey) {
         self.on_their_way.insert(key.key.clone(), (job, key.fingerprint));
@@ -119,7 +129,10 @@ impl<J: Job> Sharing<J> {
     /// The job has been settled, with a reply that is to be remembered if it is given. Returns who rode on it.
     pub(super) fn settled(&mut self, job: JobId, reply: Option<Shared<J>>, now: Instant) -> Option<Replies<J>> {
         let Party { key, riders } = self.riders.remove(&job)?;
-        self.on_their_way.remove(&key.key);
+        // It may have been parted from its key, which then stands for another.
+        if self.on_their_way.get(&key.key).is_some_and(|(leader, _)| *leader == job) {
+            self.on_their_way.remove(&key.key);
+        }
         if let (Some(reply), Some(memory)) = (reply, self.memory) {
             // Rounds of centuries aside.
             let until = now.checked_add(memory.time_to_live).unwrap_or(now);
@@ -143,6 +156,11 @@ impl<J: Job> Sharing<J> {
         if self.outcomes.get(&key).is_some_and(|outcome| outcome.until == until) {
             self.forgotten.extend(self.outcomes.remove(&key).map(|outcome| outcome.reply));
         }
+    }
+
+    /// What is to be dropped, once the lock is free.
+    pub(super) fn take_forgotten(&mut self) -> Vec<Shared<J>> {
+        mem::take(&mut self.forgotten)
     }
 }
 

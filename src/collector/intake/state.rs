@@ -55,6 +55,7 @@ pub(super) struct State<J: Job> {
     pub(super) rejected: Rejections,
     coalesced: u64,
     replayed: u64,
+    cache_hits: u64,
 
     /// When the actor will look at the time by itself.
     pub(super) alarm: Option<Instant>,
@@ -67,6 +68,8 @@ pub(super) struct Comer<J: Job> {
     pub(super) weight: u64,
     pub(super) terms: Box<Terms>,
     pub(super) replies: Replies<J>,
+    /// The output that was kept of an earlier job with its key.
+    pub(super) hit: Option<J::Output>,
 }
 
 /// What becomes of it.
@@ -78,7 +81,15 @@ pub(super) enum Entry<J: Job> {
     Full(Comer<J>),
     Refused(Comer<J>, Reason),
     /// Its reply is known already.
-    Answered(Comer<J>, Shared<J>),
+    Answered(Comer<J>, Ready<J>),
+}
+
+/// A reply that is known already.
+pub(super) enum Ready<J: Job> {
+    /// Others get it, too: it is to be copied.
+    Shared(Shared<J>),
+    /// A copy of what was kept.
+    Kept(J::Output),
 }
 
 /// What has become of those in line, when there was room.
@@ -86,7 +97,7 @@ pub(super) struct Admitted<J: Job> {
     pub(super) jobs: Vec<JobId>,
     /// Jobs that nobody needs, because they ride on others.
     pub(super) riding: Vec<J>,
-    pub(super) answered: Vec<(Comer<J>, Shared<J>)>,
+    pub(super) answered: Vec<(Comer<J>, Ready<J>)>,
     pub(super) refused: Vec<(Comer<J>, Reason)>,
 }
 
@@ -129,6 +140,7 @@ impl<J: Job> State<J> {
             rejected: Rejections::default(),
             coalesced: 0,
             replayed: 0,
+            cache_hits: 0,
             alarm: None,
         }
     }
@@ -294,15 +306,19 @@ impl<J: Job> State<J> {
 
     /// A job that brings something along.
     #[cold]
-    pub(super) fn enter(&mut self, comer: Comer<J>, now: Instant) -> Entry<J> {
+    pub(super) fn enter(&mut self, mut comer: Comer<J>, now: Instant) -> Entry<J> {
         if self.closed {
             return Entry::Refused(comer, Reason::ShutDown);
+        }
+        if let Some(output) = comer.hit.take() {
+            self.cache_hits += 1;
+            return Entry::Answered(comer, Ready::Kept(output));
         }
         match self.known(&comer, now) {
             Known::Conflict => Entry::Refused(comer, Reason::KeyConflict),
             Known::Reply(reply) => {
                 self.replayed += 1;
-                Entry::Answered(comer, reply)
+                Entry::Answered(comer, Ready::Shared(reply))
             }
             Known::Nothing | Known::OnItsWay(_) if self.is_full() => Entry::Full(comer),
             Known::OnItsWay(job) => self.ride(comer, job),
@@ -328,7 +344,7 @@ impl<J: Job> State<J> {
     }
 
     fn accept(&mut self, comer: Comer<J>, now: Instant) -> News {
-        let Comer { id, job, weight, mut terms, mut replies } = comer;
+        let Comer { id, job, weight, mut terms, mut replies, .. } = comer;
         let (lane, keys) = (Lane::of(&terms), mem::take(&mut terms.keys));
         replies.push_terms(id, terms);
         if let (Some(sharing), Some(shared)) = (&mut self.sharing, keys.shared) {
@@ -436,7 +452,7 @@ impl<J: Job> State<J> {
                 continue;
             };
             let replies = Replies::of_slot(&block, at);
-            match self.enter(Comer { id, job, weight, terms, replies }, Instant::now()) {
+            match self.enter(Comer { id, job, weight, terms, replies, hit: None }, Instant::now()) {
                 Entry::Accepted(_) => admitted.jobs.push(id),
                 Entry::Rides(job, _) => {
                     admitted.jobs.push(id);
@@ -537,11 +553,6 @@ impl<J: Job> State<J> {
         }
     }
 
-    /// Outcomes that nobody remembers any more, to be dropped without the lock.
-    pub(super) fn take_forgotten(&mut self) -> Vec<Shared<J>> {
-        self.sharing.as_mut().map_or_else(Vec::new, |sharing| mem::take(&mut sharing.forgotten))
-    }
-
     /// Where a job is that the actor has not taken yet.
     pub(super) fn find(&self, job: JobId) -> Option<JobState> {
         let open = self.lanes.iter().chain([&self.open]).map(|open| &open.replies);
@@ -563,6 +574,7 @@ impl<J: Job> State<J> {
             rejected: self.rejected,
             coalesced: self.coalesced,
             replayed: self.replayed,
+            cache_hits: self.cache_hits,
         }
     }
 }

@@ -25,6 +25,9 @@ mod world;
 
 const MS: Duration = Duration::from_millis(1);
 
+/// What a step of priority is worth.
+const AGEING: Duration = Duration::from_millis(50);
+
 /// An error that is not worth a retry.
 const HOPELESS: &str = "hopeless";
 

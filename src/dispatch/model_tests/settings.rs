@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use proptest::{collection::vec, option::of, prelude::*};
 
-use super::{MS, Numbered};
+use super::{AGEING, MS, Numbered};
 use crate::{
     dispatch::{Breaker, RateLimit, Retry, Rules},
-    job::Job,
+    job::{Job, Priority},
 };
 
 /// The rules of one run, as plain numbers; times in ms.
@@ -99,6 +99,7 @@ impl Settings {
             rate_limit,
             max_in_flight: self.max_in_flight,
             keeps_failed: self.keeps_failed,
+            ageing: AGEING,
             ..Rules::default()
         }
     }
@@ -158,8 +159,12 @@ fn rate() -> impl Strategy<Value = RateSettings> {
 /// What happens next. Indices are taken modulo what there is.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// A batch of so many jobs is ready.
-    Batch(usize),
+    /// A batch of so many jobs is ready, every other one of them with a deadline in so many ms.
+    Batch {
+        jobs: usize,
+        priority: Priority,
+        within: Option<u32>,
+    },
     /// Time passes, in ms.
     Wait(u32),
     /// Time passes until dispatch wants to look again.
@@ -197,7 +202,7 @@ pub(super) enum Answer {
 
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        4 => (1_usize..9).prop_map(Step::Batch),
+        4 => batch(),
         3 => (0_u32..120).prop_map(Step::Wait),
         3 => Just(Step::Jump),
         8 => (any::<usize>(), answer()).prop_map(|(at, answer)| Step::Answer(at, answer)),
@@ -211,6 +216,12 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         ],
     ];
     vec(step, 1..60)
+}
+
+fn batch() -> impl Strategy<Value = Step> {
+    let priority = prop_oneof![2 => Just(Priority::Normal), 1 => Just(Priority::High), 1 => Just(Priority::Low)];
+    let within = prop_oneof![2 => Just(None), 1 => (0_u32..200).prop_map(Some)];
+    (1_usize..9, priority, within).prop_map(|(jobs, priority, within)| Step::Batch { jobs, priority, within })
 }
 
 pub(super) fn answer() -> impl Strategy<Value = Answer> {

@@ -15,6 +15,7 @@ pub(super) enum Told {
     CircuitOpen,
     TooLarge,
     Lost,
+    Expired,
     NoWorkers,
     ShutDown,
 }
@@ -31,6 +32,7 @@ impl From<JobResult<Numbered>> for Told {
             Err(JobError::CircuitOpen { .. }) => Self::CircuitOpen,
             Err(JobError::TooLarge) => Self::TooLarge,
             Err(JobError::Lost) => Self::Lost,
+            Err(JobError::Expired) => Self::Expired,
             Err(JobError::NoWorkers) => Self::NoWorkers,
             Err(JobError::ShutDown) => Self::ShutDown,
             Err(error) => panic!("nobody should be told: {error}"),

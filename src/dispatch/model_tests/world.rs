@@ -9,21 +9,23 @@ use tokio::{
 };
 
 use super::{
-    HOPELESS, MS, Numbered,
+    AGEING, HOPELESS, MS, Numbered,
     breaker::PlainBreaker,
     settings::{Answer, RetrySettings, Settings, Step},
     told::Told,
 };
 use crate::{
     JobError, Outcomes, Priority,
-    batch::{Batch, Blocks, Deliveries, Replies, SlotRef, Tally, Trigger, Verdict},
-    dispatch::{BreakerState, Dispatch, Fate, FlightId, GRACE, Order, Past, Sealed, WorkerId},
+    batch::{Batch, Blocks, Deliveries, Replies, SlotRef, Tally, Terms, Trigger, Verdict},
+    dispatch::{BreakerState, Dispatch, Fate, FlightId, GRACE, Order, Past, RateLimit, Sealed, WorkerId},
 };
 
 /// One job, and where the model has it.
 struct Known {
     slot: SlotRef<Numbered>,
     accepted_at: Instant,
+    deadline: Option<Instant>,
+    priority: Priority,
     place: Place,
     /// The place before it was sent.
     waited: Place,
@@ -34,6 +36,12 @@ struct Known {
     /// Halvings after a failure, and those because it was too large.
     splits: u32,
     shrinks: u32,
+}
+
+impl Known {
+    fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,7 +89,8 @@ pub(super) struct World<'a> {
     breaker: Option<PlainBreaker>,
     departures: Vec<(Instant, usize)>,
     tally: Tally,
-    last_new: Option<usize>,
+    /// Of each priority.
+    last_new: [Option<usize>; Priority::ALL.len()],
     paused: bool,
     refusing: bool,
     aborted: bool,
@@ -106,7 +115,7 @@ impl<'a> World<'a> {
             held: Vec::new(),
             departures: Vec::new(),
             tally: Tally::default(),
-            last_new: None,
+            last_new: [None; Priority::ALL.len()],
             paused: false,
             refusing: false,
             aborted: false,
@@ -115,7 +124,7 @@ impl<'a> World<'a> {
 
     pub(super) fn step(&mut self, step: Step) {
         match step {
-            Step::Batch(jobs) => self.submit(jobs),
+            Step::Batch { jobs, priority, within } => self.submit(jobs, priority, within),
             Step::Wait(millis) => self.wait(MS * millis),
             Step::Jump => self.jump(),
             Step::Answer(at, answer) => self.answer(at, &answer),
@@ -138,15 +147,23 @@ impl<'a> World<'a> {
         self.pump();
     }
 
-    fn submit(&mut self, jobs: usize) {
+    fn submit(&mut self, jobs: usize, priority: Priority, within: Option<u32>) {
         let (now, first, mut replies) = (Instant::now(), self.jobs.len(), Replies::default());
-        for _ in 0..jobs {
+        for job in 0..jobs {
             let (block, at) = self.blocks.take_slot();
             replies.push_slot(block, at);
+            let deadline = within.filter(|_| job % 2 == 0).map(|millis| now + MS * millis);
+            if deadline.is_some() {
+                let mut terms = Box::<Terms>::default();
+                terms.deadline = deadline;
+                replies.push_terms(block.id(at), terms);
+            }
             let place = Place::Waiting { attempt: 1, not_before: now, last: None };
             self.jobs.push(Known {
                 slot: SlotRef::new(Arc::clone(block), at),
                 accepted_at: now,
+                deadline,
+                priority,
                 place,
                 waited: place,
                 abandoned: false,
@@ -157,13 +174,7 @@ impl<'a> World<'a> {
             });
         }
         let jobs = (first..first + jobs).map(Numbered).collect();
-        self.dispatch.batch_ready(Sealed {
-            jobs,
-            replies,
-            trigger: Trigger::Size,
-            opened_at: now,
-            priority: Priority::Normal,
-        });
+        self.dispatch.batch_ready(Sealed { jobs, replies, trigger: Trigger::Size, opened_at: now, priority });
     }
 
     fn wait(&self, time: Duration) {
@@ -357,6 +368,7 @@ impl<'a> World<'a> {
         };
         assert_eq!(batch.attempt(), attempt, "job {job}");
         assert!(not_before <= now, "job {job} is sent before its time");
+        assert!(!known.is_late(now), "job {job} is sent after its deadline");
         (known.waited, known.place) = (known.place, Place::With(flight));
         known.sends += 1;
         assert_eq!(known.sends, attempt + known.shrinks, "each attempt is one call, and so is each halving for size");
@@ -368,19 +380,41 @@ impl<'a> World<'a> {
         }
     }
 
-    /// New batches leave in order, after what was sent before; with one worker and without retries, all do.
+    /// Of a priority, new batches leave in order, after what was sent before; with one worker and without retries, all do.
     fn check_order(&mut self, batch: &Batch<Numbered>) {
-        let first = batch[0].0;
+        let (first, priority) = (batch[0].0, batch.priority());
+        assert!(batch.iter().all(|job| self.jobs[job.0].priority == priority));
+        let mut same = self.jobs.iter().filter(|job| job.priority == priority);
         if !self.jobs[first].seen {
-            assert!(Some(first) > self.last_new, "out of order");
-            assert!(!self.jobs.iter().any(|job| self.goes_first(job)), "what was sent before goes first");
-            self.last_new = Some(first);
+            let last_new = self.last_new[priority.rank() as usize];
+            assert!(Some(first) > last_new, "out of order");
+            assert!(!same.any(|job| self.goes_first(job)), "what was sent before goes first");
+            self.last_new[priority.rank() as usize] = Some(first);
+        }
+        for other in Priority::ALL.into_iter().filter(|other| *other != priority) {
+            assert!(!self.should_go_before(other, first), "{other} should go before {priority}");
         }
         batch.iter().for_each(|job| self.jobs[job.0].seen = true);
         if self.settings.workers == 1 && self.settings.retry.is_none() {
-            let earlier = &self.jobs[..first];
-            assert!(!earlier.iter().any(|job| matches!(job.place, Place::Waiting { .. })), "out of order");
+            let mut earlier = self.jobs[..first].iter().filter(|job| job.priority == priority);
+            assert!(!earlier.any(|job| matches!(job.place, Place::Waiting { .. })), "out of order");
         }
+    }
+
+    /// Whether all that waits with this priority, for nothing but its turn, has waited for longer than the job by what the
+    /// priorities are worth.
+    fn should_go_before(&self, other: Priority, job: usize) -> bool {
+        let turn = |job: &Known| job.accepted_at + AGEING * job.priority.rank();
+        let waits = |job: &&Known| job.priority == other && matches!(job.place, Place::Waiting { .. });
+        let mut others = self.jobs.iter().filter(waits).peekable();
+        let not_before =
+            |job: &Known| if let Place::Waiting { not_before, .. } = job.place { not_before } else { job.accepted_at };
+        others.peek().is_some()
+            && others.all(|waiting| {
+                let is_ready =
+                    not_before(waiting) <= Instant::now() && (!waiting.seen || self.settings.retry.is_none());
+                is_ready && turn(waiting) < turn(&self.jobs[job])
+            })
     }
 
     /// Whether a job that was sent before waits for nothing but its turn. With jitter only dispatch knows.
@@ -460,9 +494,14 @@ impl<'a> World<'a> {
         match (job.place, told) {
             (Place::Judged(judged), _) => judged == told,
             (Place::Waiting { .. } | Place::With(_), Told::ShutDown) => self.aborted,
+            (Place::Waiting { last, .. }, Told::Expired) => {
+                job.is_late(Instant::now()) && (last.is_none() || self.settings.split)
+            }
             (Place::Waiting { .. }, Told::NoWorkers) => self.refusing,
             (Place::Waiting { .. }, Told::CircuitOpen) => self.breaker.as_ref().is_some_and(PlainBreaker::rejects),
-            (Place::Waiting { attempt, last, .. }, _) => last == Some(told) && self.is_given_up(job, attempt),
+            (Place::Waiting { attempt, last, .. }, _) => {
+                last == Some(told) && (self.is_given_up(job, attempt) || job.is_late(Instant::now()))
+            }
             (Place::With(flight), Told::TimedOut) => self.is_overdue(flight),
             _ => false,
         }
@@ -519,6 +558,8 @@ impl<'a> World<'a> {
         assert_eq!(self.dispatch.breaker(), self.breaker.as_ref().map(|breaker| breaker.state));
         assert!(self.dispatch.due().is_none_or(|due| due > now), "what is due has been done");
         assert!(!self.jobs.iter().any(|job| matches!(job.place, Place::Judged(_))), "nobody waits for a known reply");
+        let late = |job: &Known| matches!(job.place, Place::Waiting { .. }) && job.is_late(now);
+        assert!(!self.jobs.iter().any(late), "who is late is told in time");
         let timeout = self.settings.timeout.map_or(Duration::MAX, |limit| MS * limit);
         let in_time = |held: &Held| held.ended || held.cancelled.is_some() || now - held.beat_at < timeout;
         assert!(self.held.iter().all(in_time), "a time-out comes in time");
@@ -571,7 +612,8 @@ impl<'a> World<'a> {
         self.check_rate();
     }
 
-    /// In any window, what has left before its last batch is at most the burst and what the rate allows in that time.
+    /// In any window, what has left before its last batch is at most the burst and what the rate allows in that time, and in the
+    /// moment by which somebody who was held back may come late.
     #[allow(clippy::cast_precision_loss, reason = "a few hundred jobs")]
     fn check_rate(&self) {
         let Some(rate) = &self.settings.rate else { return };
@@ -579,7 +621,8 @@ impl<'a> World<'a> {
         for (at, (start, _)) in self.departures.iter().enumerate() {
             let mut left = 0.0;
             for (end, jobs) in &self.departures[at..] {
-                let allowed = rate.burst + rate.per_second * (*end - *start).as_secs_f64();
+                let window = *end - *start + RateLimit::LATE;
+                let allowed = rate.burst + rate.per_second * window.as_secs_f64();
                 assert!(left <= allowed + 1e-3, "{left} left where {allowed} may");
                 left += weight(*jobs);
             }

@@ -1,0 +1,225 @@
+//! A cache of results: how it is set, and how it keeps them.
+//!
+//! Invariants:
+//! - What was accepted before its key was cleared is not kept afterwards.
+//! - No code of the user's runs under the locks but the comparison of keys. A result's own lock is held while it is copied.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, UnitWeighter, sync};
+use tokio::time::Instant;
+
+use super::intake::{Keep, Keying};
+use crate::{
+    ConfigError,
+    batch::{contain, discard},
+    job::{Job, Key, KeyFn},
+};
+
+/// How many results are kept, and for how long. See [`Builder::cache`](crate::Builder::cache).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use actix_batch::Cache;
+///
+/// let prices = Cache::new(10_000).time_to_live(Duration::from_secs(60));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Cache {
+    capacity: usize,
+    time_to_live: Option<Duration>,
+}
+
+impl Cache {
+    /// Keeps so many results at the most, from 1. One more, and one goes that was not asked for again, or not lately.
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity, time_to_live: None }
+    }
+
+    /// For how long a result answers, from when it came: more than 0, at most 366 days. Afterwards it still takes its place,
+    /// until it is asked for or has to go. Default: as long as there is room for it.
+    pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
+        self.time_to_live = Some(time_to_live);
+        self
+    }
+}
+
+/// Results by key.
+pub(super) struct Store<J: Job> {
+    key: KeyFn<J>,
+    copy: fn(&J::Output) -> J::Output,
+    settings: Cache,
+    results: Results<J>,
+    /// Held while something is kept, so that nothing is cleared at the same time. Who only looks does not need it.
+    cleared: Mutex<Cleared>,
+}
+
+type Results<J> = sync::Cache<Key, Arc<Kept<<J as Job>::Output>>>;
+type Lives<J> = sync::DefaultLifecycle<Key, Arc<Kept<<J as Job>::Output>>>;
+type Evicted<J> = <Lives<J> as Lifecycle<Key, Arc<Kept<<J as Job>::Output>>>>::RequestState;
+
+struct Kept<O> {
+    /// Outputs need not be `Sync`, so one at a time copies it. There is always one.
+    output: Mutex<Option<O>>,
+    /// `None`: it answers for ever.
+    until: Option<Instant>,
+}
+
+/// When what was cleared: results of jobs that were accepted before must not come back.
+#[derive(Default)]
+struct Cleared {
+    all: Option<Instant>,
+    keys: HashMap<Key, Instant>,
+}
+
+impl<J: Job> Store<J> {
+    /// From so many results on they are parted among shards, whose locks are taken one at a time.
+    const SHARED_FROM: usize = 1_024;
+    const SHARDS: usize = 16;
+
+    pub(super) fn new(key: KeyFn<J>, copy: fn(&J::Output) -> J::Output, settings: Cache) -> Self {
+        let shards = if settings.capacity < Self::SHARED_FROM { 1 } else { Self::SHARDS };
+        // quick_cache would round up.
+        let capacity = settings.capacity / shards * shards;
+        let mut options = OptionsBuilder::new();
+        options.shards(shards).estimated_items_capacity(capacity).weight_capacity(capacity as u64);
+        let options = options.build().expect("both capacities are set");
+        let results = sync::Cache::with_options(
+            options,
+            UnitWeighter,
+            DefaultHashBuilder::default(),
+            sync::DefaultLifecycle::default(),
+        );
+        Self { key, copy, settings, results, cleared: Mutex::default() }
+    }
+
+    /// A job whose key cannot be told has none here.
+    fn key(&self, job: &J) -> Option<Key> {
+        Some((self.key)(job)).filter(|key| !key.is_unique())
+    }
+
+    /// A copy, unless the user's `Clone` panics.
+    fn copy(&self, output: &J::Output) -> Option<J::Output> {
+        catch_unwind(AssertUnwindSafe(|| (self.copy)(output))).map_err(discard).ok()
+    }
+
+    fn kept(&self, output: J::Output) -> Arc<Kept<J::Output>> {
+        let until = self.settings.time_to_live.and_then(|time| Instant::now().checked_add(time));
+        Arc::new(Kept { output: Mutex::new(Some(output)), until })
+    }
+
+    /// Returns what goes, to be dropped after the locks.
+    fn put(&self, key: Key, kept: Arc<Kept<J::Output>>) -> impl Sized + use<J> {
+        let (replaced, mut evicted) = (self.results.peek(&key), Evicted::<J>::default());
+        self.results.insert_with_lifecycle(key, kept, &mut evicted);
+        (replaced, evicted)
+    }
+
+    fn clear_key(&self, key: Key) {
+        let mut cleared = self.cleared.lock();
+        let gone = self.results.remove(&key);
+        cleared.key(key);
+        drop(cleared);
+        drop(gone);
+    }
+
+    fn clear_all(&self) {
+        let mut cleared = self.cleared.lock();
+        let gone: Vec<_> = self.results.drain().collect();
+        cleared.all();
+        drop(cleared);
+        drop(gone);
+    }
+}
+
+impl<J: Job> Keep<J> for Store<J> {
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.settings.capacity == 0 {
+            return Err(ConfigError::new("cache", 0, "a capacity of at least 1 result"));
+        }
+        let longest = Keying::<J>::LONGEST_MEMORY;
+        match self.settings.time_to_live {
+            Some(time) if time.is_zero() || time > longest => {
+                let allowed = "a time to live of more than 0 and at most 366 days";
+                Err(ConfigError::new("cache", format_args!("{time:?}"), allowed))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn get(&self, job: &J) -> Option<J::Output> {
+        let key = self.key(job)?;
+        let kept = self.results.get(&key)?;
+        if kept.until.is_some_and(|until| until <= Instant::now()) {
+            self.results.remove_if(&key, |other| Arc::ptr_eq(other, &kept));
+            return None;
+        }
+        let output = kept.output.lock();
+        self.copy(output.as_ref()?)
+    }
+
+    fn keep(&self, job: &J, output: &J::Output, accepted_at: Instant) {
+        let Some((key, output)) = self.key(job).zip(self.copy(output)) else { return };
+        let kept = self.kept(output);
+        let cleared = self.cleared.lock();
+        let gone = (!cleared.since(&key, accepted_at)).then(|| self.put(key, Arc::clone(&kept)));
+        drop(cleared);
+        drop((gone, kept));
+    }
+
+    fn prime(&self, job: &J, output: J::Output) {
+        let kept = self.kept(output);
+        let Some(key) = self.key(job) else { return };
+        let mut cleared = self.cleared.lock();
+        cleared.key(key.clone());
+        let gone = self.put(key, Arc::clone(&kept));
+        drop(cleared);
+        drop((gone, kept));
+    }
+
+    fn clear(&self, job: Option<&J>) {
+        match job {
+            Some(job) => self.key(job).into_iter().for_each(|key| self.clear_key(key)),
+            None => self.clear_all(),
+        }
+    }
+}
+
+impl Cleared {
+    /// So many keys are remembered by themselves.
+    const MOST: usize = 1_024;
+
+    /// Whether the key was cleared since then, or in the same instant.
+    fn since(&self, key: &Key, then: Instant) -> bool {
+        let last = self.keys.get(key).copied().max(self.all);
+        last.is_some_and(|cleared| then <= cleared)
+    }
+
+    /// This key is cleared now. If it is one too many, all count as cleared: a few results are not kept that might have been.
+    fn key(&mut self, key: Key) {
+        if self.keys.len() < Self::MOST {
+            self.keys.insert(key, Instant::now());
+        } else {
+            self.all();
+        }
+    }
+
+    fn all(&mut self) {
+        self.keys.clear();
+        self.all = Some(Instant::now());
+    }
+}
+
+impl<O> Drop for Kept<O> {
+    /// A panic of the user's `Drop` ends here.
+    fn drop(&mut self) {
+        contain(|| drop(self.output.get_mut().take()));
+    }
+}
