@@ -805,6 +805,47 @@ fn a_drain_does_not_wait_for_company_for_those_that_were_held() {
     });
 }
 
+/// Equal to every other one but the first time that anybody asks.
+struct Wavering(Arc<AtomicU64>);
+
+impl PartialEq for Wavering {
+    fn eq(&self, _: &Self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) % 2 == 1
+    }
+}
+
+impl Eq for Wavering {}
+
+impl Hash for Wavering {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+#[test]
+fn keys_that_are_equal_only_now_and_then_keep_no_job_from_its_reply() {
+    paused(async || {
+        let script = actix_batch::test_util::Script::new(|job: &Of| Ok(done(job)));
+        let asked = Arc::new(AtomicU64::new(0));
+        let key = || {
+            let asked = Arc::clone(&asked);
+            move |_: &Of| Wavering(Arc::clone(&asked))
+        };
+        let builders: [Box<dyn Fn(Builder<_>) -> Builder<_>>; 5] = [
+            Box::new(|builder| builder.partition_by(key()).max_partitions(5)),
+            Box::new(|builder| builder.in_order_by(key())),
+            Box::new(|builder| builder.coalesce_by(key())),
+            Box::new(|builder| builder.idempotent_by(key(), DAY)),
+            Box::new(|builder| builder.partition_by(key()).in_order_by(key())),
+        ];
+        for build in builders {
+            let jobs = build(Collector::builder(script.factory()).max_size(3)).start().unwrap();
+            let ledger = Ledger::new(&jobs);
+            join_all((0..200).map(|_| ledger.submit(Of("a", 1)))).await;
+            join_all((0..50).map(|_| ledger.submit(Of("a", 1)))).await;
+            balanced(&ledger, &jobs).await;
+        }
+    });
+}
+
 #[test]
 fn those_who_ride_on_a_job_that_is_cut_off_are_counted_with_it() {
     paused(async || {
@@ -884,10 +925,43 @@ fn many_jobs_of_one_key_take_their_turns_without_each_looking_at_all_the_others(
             |builder| builder.coalesce_by(|job: &Of| job.0),
         ];
         for build in build {
-            let jobs = build(Collector::builder(script.factory()).max_pending(50_000)).start().unwrap();
+            let jobs = build(Collector::builder(script.factory()).max_pending(30_000)).start().unwrap();
             let ledger = Ledger::new(&jobs);
-            let replies = join_all((0..50_000).map(|number| ledger.submit(Of("a", number)))).await;
+            let replies = join_all((0..30_000).map(|number| ledger.submit(Of("a", number)))).await;
             assert!(replies.into_iter().all(|reply| reply.is_ok()));
+            balanced(&ledger, &jobs).await;
+        }
+    });
+}
+
+#[test]
+fn keys_keep_their_promises_whichever_threads_the_jobs_come_from() {
+    support::real_time(async || {
+        let script = actix_batch::test_util::Script::new(|job: &Of| Ok(done(job)));
+        let builders: [fn(Builder<_>) -> Builder<_>; 4] = [
+            |builder| builder.in_order_by(|job: &Of| job.1 % 7),
+            |builder| builder.partition_by(|job: &Of| job.1 % 7).in_order_by(|job: &Of| job.1 % 7).max_partitions(3),
+            |builder| builder.coalesce_by(|job: &Of| job.1 % 50),
+            |builder| builder.idempotent_by(|job: &Of| (job.0, job.1), ms(1)).max_outcomes(10),
+        ];
+        for build in builders {
+            let builder = Collector::builder(script.factory()).workers(Workers::threads(2)).max_size(5).interval(ms(1));
+            let jobs = build(builder).max_pending(100).start().unwrap();
+            let ledger = Ledger::new(&jobs);
+            let submitters = ["a", "b", "c"].map(|name| {
+                let ledger = ledger.clone();
+                tokio::task::spawn_blocking(move || {
+                    let submit = |(number, priority): (u64, Priority)| {
+                        let job = SubmitJob::new(Of(name, number)).priority(priority);
+                        ledger.submit(if number.is_multiple_of(5) { job.within(ms(2)) } else { job })
+                    };
+                    let jobs = (0..2_000).zip(Priority::ALL.into_iter().cycle());
+                    support::wait(join_all(jobs.map(submit))).len()
+                })
+            });
+            for submitter in submitters {
+                assert_eq!(submitter.await.unwrap(), 2_000);
+            }
             balanced(&ledger, &jobs).await;
         }
     });

@@ -454,8 +454,8 @@ impl<P: BatchProcessor> Builder<P> {
     /// job of a key at the most. Default: batches are processed at the same time, as there are workers.
     ///
     /// Together with [`partition_by`](Self::partition_by) the same key, a batch may have many jobs of it: the processor keeps
-    /// the order within the batch, and the next batch of the key waits for this one. The halves of a batch that is split are
-    /// batches of their own there, and are not held for each other.
+    /// the order within the batch, and the next batch of the key waits for this one. What such a batch is parted into – by a
+    /// batcher, by a split, by a retry of those of its jobs that failed – is not held for each other.
     ///
     /// A job counts as waiting from its acceptance, so one that was held for longer than the interval leaves at once
     /// afterwards. The key is told on the submitter's thread; a job of which it panics waits for nobody.

@@ -1,7 +1,10 @@
 //! The state machine, told what happens and asked what to do: who gets which batch when, and that every job ends once.
 
 use super::*;
-use crate::{batch::Blocks, batch::SlotRef};
+use crate::{
+    batch::{Blocks, SlotRef, Terms},
+    job::JobId,
+};
 
 #[derive(Debug)]
 struct Number(u64);
@@ -39,6 +42,11 @@ impl Bench {
 
     /// So many jobs leave the intake as a batch.
     fn ready(&mut self, jobs: usize) {
+        self.ready_until(jobs, None);
+    }
+
+    /// The same; the last one has a deadline.
+    fn ready_until(&mut self, jobs: usize, deadline: Option<Instant>) {
         let mut replies = Replies::default();
         let first = self.slots.len() as u64;
         for _ in 0..jobs {
@@ -47,6 +55,9 @@ impl Bench {
             replies.push_slot(&block, at);
             self.slots.push(SlotRef::new(block, at));
         }
+        let mut terms = Box::new(Terms::default());
+        terms.deadline = deadline;
+        replies.push_terms(JobId(self.slots.len() as u64 - 1), terms);
         let jobs = (first..first + jobs as u64).map(Number).collect();
         self.dispatch.batch_ready(Sealed {
             jobs,
@@ -367,4 +378,23 @@ fn a_ready_batch_and_a_free_worker_are_never_idle_together() {
     bench.ends(answered);
     bench.orders();
     assert!(bench.dispatch.is_idle());
+}
+
+#[test]
+fn deadlines_of_jobs_that_have_gone_do_not_pile_up() {
+    let mut bench = Bench::new(1_000);
+    let deadline = Some(bench.now + Duration::from_secs(3_600));
+    for _ in 0..1_000 {
+        bench.ready_until(1, deadline);
+        assert_eq!(bench.orders().len(), 1);
+    }
+    assert!(
+        bench.dispatch.deadlines.len() <= 100,
+        "{} deadlines of jobs that were sent",
+        bench.dispatch.deadlines.len()
+    );
+    bench.ready_until(2, deadline);
+    assert_eq!(bench.dispatch.due(), deadline);
+    bench.now += Duration::from_secs(3_600);
+    assert_eq!(bench.orders(), ["1 [1001] Expired after 0"]);
 }

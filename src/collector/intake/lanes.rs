@@ -4,7 +4,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -82,12 +82,13 @@ pub(super) struct Aside<J: Job> {
     used: u64,
 }
 
-/// All that are not in hand.
+/// All that are not in hand, by their numbers: a lane's key is the user's, and may not find again what it found before.
 pub(super) struct Lanes<J: Job> {
-    open: HashMap<Lane, Aside<J>>,
-    by_use: BTreeMap<u64, Lane>,
-    by_due: BTreeMap<(Instant, u64), Lane>,
-    by_urgency: BTreeMap<(Reverse<Priority>, u64), Lane>,
+    open: HashMap<u64, Aside<J>>,
+    numbers: HashMap<Lane, u64>,
+    by_use: BTreeMap<u64, u64>,
+    by_due: BTreeSet<(Instant, u64)>,
+    by_urgency: BTreeSet<(Reverse<Priority>, u64)>,
     opened: u64,
     uses: u64,
 }
@@ -96,9 +97,10 @@ impl<J: Job> Default for Lanes<J> {
     fn default() -> Self {
         Self {
             open: HashMap::new(),
+            numbers: HashMap::new(),
             by_use: BTreeMap::new(),
-            by_due: BTreeMap::new(),
-            by_urgency: BTreeMap::new(),
+            by_due: BTreeSet::new(),
+            by_urgency: BTreeSet::new(),
             opened: 0,
             uses: 0,
         }
@@ -110,13 +112,15 @@ impl<J: Job> Lanes<J> {
         self.open.len()
     }
 
-    pub(super) fn is_open(&self, lane: &Lane) -> bool {
-        self.open.contains_key(lane)
+    /// The number of this lane's open batch, if it has one.
+    pub(super) fn find(&self, lane: &Lane) -> Option<u64> {
+        self.numbers.get(lane).copied().filter(|number| self.open.contains_key(number))
     }
 
     /// Whether this job is in the open batch.
     pub(super) fn has(&self, lane: &Lane, job: JobId) -> bool {
-        self.open.get(lane).is_some_and(|aside| aside.open.replies.contains(job))
+        let aside = self.numbers.get(lane).and_then(|number| self.open.get(number));
+        aside.is_some_and(|aside| aside.open.replies.contains(job))
     }
 
     /// The open batches, in no order.
@@ -124,59 +128,63 @@ impl<J: Job> Lanes<J> {
         self.open.values().map(|aside| &aside.open)
     }
 
-    /// Takes an open batch in hand: the one that is there, or a new one.
-    pub(super) fn take(&mut self, lane: Lane) -> Aside<J> {
-        let Some(aside) = self.open.remove(&lane) else {
-            self.opened += 1;
-            let (seen, due, number) = (OpenBatch::default(), None, self.opened);
-            return Aside { open: Open::of(lane), seen, due, number, used: 0 };
-        };
+    /// Opens a batch, to be taken in hand.
+    pub(super) fn open(&mut self, lane: Lane) -> Aside<J> {
+        self.opened += 1;
+        Aside { open: Open::of(lane), seen: OpenBatch::default(), due: None, number: self.opened, used: 0 }
+    }
+
+    /// Takes an open batch in hand.
+    pub(super) fn take(&mut self, number: u64) -> Option<Aside<J>> {
+        let aside = self.open.remove(&number)?;
+        self.numbers.remove(&aside.open.lane);
         self.by_use.remove(&aside.used);
-        self.by_urgency.remove(&(Reverse(lane.priority), aside.number));
+        self.by_urgency.remove(&(Reverse(aside.open.lane.priority), number));
         if let Some(due) = aside.due {
-            self.by_due.remove(&(due, aside.number));
+            self.by_due.remove(&(due, number));
         }
-        aside
+        Some(aside)
     }
 
     /// Puts an open batch aside. It is the one that was used last.
     pub(super) fn put(&mut self, mut aside: Aside<J>) {
         self.uses += 1;
         aside.used = self.uses;
-        let lane = &aside.open.lane;
-        self.by_use.insert(aside.used, lane.clone());
-        self.by_urgency.insert((Reverse(lane.priority), aside.number), lane.clone());
-        if let Some(due) = aside.due {
-            self.by_due.insert((due, aside.number), lane.clone());
-        }
-        self.open.insert(lane.clone(), aside);
+        let (lane, number) = (&aside.open.lane, aside.number);
+        self.numbers.insert(lane.clone(), number);
+        self.by_use.insert(aside.used, number);
+        self.by_urgency.insert((Reverse(lane.priority), number));
+        self.by_due.extend(aside.due.map(|due| (due, number)));
+        self.open.insert(number, aside);
     }
 
-    pub(super) fn least_recently_used(&self) -> Option<Lane> {
-        self.by_use.first_key_value().map(|(_, lane)| lane.clone())
+    pub(super) fn least_recently_used(&self) -> Option<u64> {
+        self.by_use.first_key_value().map(|(_, number)| *number)
     }
 
     /// The highest priority, and of these the one that was opened first.
-    pub(super) fn most_urgent(&self) -> Option<Lane> {
-        self.by_urgency.first_key_value().map(|(_, lane)| lane.clone())
+    pub(super) fn most_urgent(&self) -> Option<(Priority, u64)> {
+        self.by_urgency.first().map(|(Reverse(priority), number)| (*priority, *number))
     }
 
     /// When the first one leaves by time.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.by_due.first_key_value().map(|((due, _), _)| *due)
+        self.by_due.first().map(|(due, _)| *due)
     }
 
     /// Those that are due.
-    pub(super) fn due(&self, now: Instant) -> Vec<Lane> {
-        self.by_due.range(..=(now, u64::MAX)).map(|(_, lane)| lane.clone()).collect()
+    pub(super) fn due(&self, now: Instant) -> Vec<u64> {
+        self.by_due.range(..=(now, u64::MAX)).map(|(_, number)| *number).collect()
     }
 
     /// Whose turn it is when a worker is free: of the first ones of each priority.
-    pub(super) fn next_for_worker(&self, ageing: Duration) -> Option<(Urgency, Lane)> {
-        let first_of = |priority| self.by_urgency.range((Reverse(priority), 0)..=(Reverse(priority), u64::MAX)).next();
-        let firsts = Priority::ALL.into_iter().filter_map(first_of);
-        let turns =
-            firsts.filter_map(|(_, lane)| Some((lane.urgency(self.open.get(lane)?.seen.opened_at?, ageing), lane)));
-        turns.min_by_key(|(turn, _)| *turn).map(|(turn, lane)| (turn, lane.clone()))
+    pub(super) fn next_for_worker(&self, ageing: Duration) -> Option<(Urgency, u64)> {
+        let of = |priority| (Reverse(priority), 0)..=(Reverse(priority), u64::MAX);
+        let firsts = Priority::ALL.into_iter().filter_map(|priority| self.by_urgency.range(of(priority)).next());
+        let turns = firsts.filter_map(|(_, number)| {
+            let Aside { open, seen, .. } = self.open.get(number)?;
+            Some((open.lane.urgency(seen.opened_at?, ageing), *number))
+        });
+        turns.min()
     }
 }

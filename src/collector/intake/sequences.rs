@@ -6,7 +6,7 @@
 //!   more only where they share a partition of the same key, and a batch with it.
 //! - A queue is not empty, and its first job is not held.
 
-use std::collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use tokio::time::Instant;
 
@@ -40,36 +40,57 @@ pub(super) enum Turn {
     Later,
 }
 
+/// The jobs of one key.
+struct Queue {
+    key: Key,
+    jobs: VecDeque<JobId>,
+}
+
 pub(super) struct Sequences<J: Job> {
-    queues: HashMap<Key, VecDeque<JobId>>,
-    keys: HashMap<JobId, Key>,
+    /// By their numbers: a key is the user's, and may not find again what it found before.
+    queues: HashMap<u64, Queue>,
+    numbers: HashMap<Key, u64>,
+    /// In which queue each job is.
+    queued: HashMap<JobId, u64>,
     held: HashMap<JobId, Joining<J>>,
     deadlines: BTreeSet<(Instant, JobId)>,
+    opened: u64,
 }
 
 impl<J: Job> Default for Sequences<J> {
     fn default() -> Self {
-        Self { queues: HashMap::new(), keys: HashMap::new(), held: HashMap::new(), deadlines: BTreeSet::new() }
+        Self {
+            queues: HashMap::new(),
+            numbers: HashMap::new(),
+            queued: HashMap::new(),
+            held: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            opened: 0,
+        }
     }
 }
 
 impl<J: Job> Sequences<J> {
     /// A job has been accepted. `together` says whether the first of its sequence is in the open batch that it is about to join.
     pub(super) fn accepted(&mut self, job: JobId, key: Key, together: impl FnOnce(JobId) -> bool) -> Turn {
-        let entry = self.queues.entry(key);
-        // The very key that the queue is found by, for keys that are equal only now and then.
-        self.keys.insert(job, entry.key().clone());
-        let queue = match entry {
-            Entry::Vacant(vacant) => vacant.insert(VecDeque::new()),
-            Entry::Occupied(occupied) => occupied.into_mut(),
-        };
-        let turn = match (queue.front(), queue.back()) {
+        let number = self.numbers.get(&key).copied().filter(|number| self.queues.contains_key(number));
+        let number = number.unwrap_or_else(|| self.open(&key));
+        let queue = self.queues.entry(number).or_insert_with(|| Queue { key, jobs: VecDeque::new() });
+        let turn = match (queue.jobs.front(), queue.jobs.back()) {
             (Some(first), Some(last)) if !self.held.contains_key(last) && together(*first) => Turn::Follows,
             (Some(_), _) => Turn::Later,
             (None, _) => Turn::First,
         };
-        queue.push_back(job);
+        queue.jobs.push_back(job);
+        self.queued.insert(job, number);
         turn
+    }
+
+    /// A number for a new queue.
+    fn open(&mut self, key: &Key) -> u64 {
+        self.opened += 1;
+        self.numbers.insert(key.clone(), self.opened);
+        self.opened
     }
 
     pub(super) fn hold(&mut self, held: Joining<J>) {
@@ -79,38 +100,44 @@ impl<J: Job> Sequences<J> {
         self.held.insert(held.id, held);
     }
 
-    /// These jobs have been settled. Returns the keys whose first job is held, and has its turn with that.
-    pub(super) fn settled(&mut self, jobs: &JobIds) -> Vec<Key> {
+    /// These jobs have been settled. Returns the queues whose first job is held, and has its turn with that.
+    pub(super) fn settled(&mut self, jobs: &JobIds) -> Vec<u64> {
         let mut next = Vec::new();
         for job in jobs.iter() {
-            let Some(key) = self.keys.remove(&job) else { continue };
-            let Some(queue) = self.queues.get_mut(&key) else { continue };
-            // Jobs are accepted in the order of their numbers.
-            if let Ok(place) = queue.binary_search(&job) {
-                queue.remove(place);
+            let Some(number) = self.queued.remove(&job) else { continue };
+            let Some(Queue { jobs, .. }) = self.queues.get_mut(&number) else { continue };
+            // They are accepted in the order of their numbers.
+            if let Ok(place) = jobs.binary_search(&job) {
+                jobs.remove(place);
             }
-            match queue.front() {
-                None => drop(self.queues.remove(&key)),
-                Some(first) if self.held.contains_key(first) => next.push(key),
+            match jobs.front() {
+                None => self.close(number),
+                Some(first) if self.held.contains_key(first) => next.push(number),
                 Some(_) => {}
             }
         }
         next
     }
 
+    fn close(&mut self, number: u64) {
+        if let Some(Queue { key, .. }) = self.queues.remove(&number) {
+            self.numbers.remove(&key);
+        }
+    }
+
     /// Lets the job at this place of a queue go, if it is held: the first one, or one that shares a batch with the first –
-    /// `together` says whether that one is in the open batch of this lane.
+    /// `together` says whether that one is in the open batch of this lane, which is of this key.
     pub(super) fn next(
         &mut self,
-        key: &Key,
+        queue: u64,
         place: usize,
         together: impl FnOnce(&Lane, JobId) -> bool,
     ) -> Option<Joining<J>> {
-        let queue = self.queues.get(key)?;
-        let (first, job) = (*queue.front()?, *queue.get(place)?);
+        let Queue { key, jobs } = self.queues.get(&queue)?;
+        let (first, job) = (*jobs.front()?, *jobs.get(place)?);
         let lane = &self.held.get(&job)?.lane;
         let follows = place > 0;
-        if follows && !together(lane, first) {
+        if follows && !(lane.partition.as_ref() == Some(key) && together(lane, first)) {
             return None;
         }
         self.release(job).map(|next| Joining { follows, ..next })

@@ -140,7 +140,8 @@ impl<J: Job> Sharing<J> {
                 self.forget_oldest();
             }
             self.oldest.push_back((until, key.key.clone()));
-            self.outcomes.insert(key.key, Outcome { fingerprint: key.fingerprint, reply, until });
+            let before = self.outcomes.insert(key.key, Outcome { fingerprint: key.fingerprint, reply, until });
+            self.forgotten.extend(before.map(|outcome| outcome.reply));
         }
         Some(riders)
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     Buffers, News, View,
-    lanes::{Lane, Lanes, Open},
+    lanes::{Aside, Lane, Lanes, Open},
     line::{Line, Waiting},
     sequences::{Joining, Sequences, Turn},
     sharing::{Known, Shared, Sharing},
@@ -266,22 +266,25 @@ impl<J: Job> State<J> {
 
     /// Every open batch leaves, the most urgent first.
     fn seal_all(&mut self, trigger: Trigger) {
-        while let Some(lane) = self.lanes.most_urgent().filter(|lane| lane.priority > self.open.lane.priority) {
-            self.seal_lane(lane, trigger);
+        let common = self.open.lane.priority;
+        while let Some((_, lane)) = self.lanes.most_urgent().filter(|(priority, _)| *priority > common) {
+            self.in_lane(lane, |state| state.seal(trigger));
         }
         self.seal(trigger);
-        while let Some(lane) = self.lanes.most_urgent() {
-            self.seal_lane(lane, trigger);
+        while let Some((_, lane)) = self.lanes.most_urgent() {
+            self.in_lane(lane, |state| state.seal(trigger));
         }
     }
 
-    fn seal_lane(&mut self, lane: Lane, trigger: Trigger) {
-        self.in_lane(lane, |state| state.seal(trigger));
+    /// Does something to another open batch.
+    fn in_lane(&mut self, number: u64, act: impl FnOnce(&mut Self)) {
+        if let Some(aside) = self.lanes.take(number) {
+            self.in_hand(aside, act);
+        }
     }
 
     /// Takes another open batch in hand, does something to it, and puts it aside again.
-    fn in_lane<R>(&mut self, lane: Lane, act: impl FnOnce(&mut Self) -> R) -> R {
-        let mut aside = self.lanes.take(lane);
+    fn in_hand<R>(&mut self, mut aside: Aside<J>, act: impl FnOnce(&mut Self) -> R) -> R {
         mem::swap(&mut self.open, &mut aside.open);
         self.gauge.exchange(&mut aside.seen);
         let result = act(self);
@@ -384,10 +387,21 @@ impl<J: Job> State<J> {
         if joining.lane.is_common() {
             return self.add_here(joining, now);
         }
-        if !self.lanes.is_open(&joining.lane) && self.lanes.len() >= self.max_partitions {
-            self.lanes.least_recently_used().into_iter().for_each(|lane| self.seal_lane(lane, Trigger::Full));
+        let aside = self.open_lane(&joining.lane);
+        self.in_hand(aside, |state| state.add_here(joining, now))
+    }
+
+    /// The open batch that is there, or a new one; then another one may have to leave.
+    fn open_lane(&mut self, lane: &Lane) -> Aside<J> {
+        if let Some(aside) = self.lanes.find(lane).and_then(|number| self.lanes.take(number)) {
+            return aside;
         }
-        self.in_lane(joining.lane.clone(), |state| state.add_here(joining, now))
+        if self.lanes.len() >= self.max_partitions
+            && let Some(other) = self.lanes.least_recently_used()
+        {
+            self.in_lane(other, |state| state.seal(Trigger::Full));
+        }
+        self.lanes.open(lane.clone())
     }
 
     fn add_here(&mut self, joining: Joining<J>, now: Instant) -> News {
@@ -417,11 +431,11 @@ impl<J: Job> State<J> {
     pub(super) fn settled(&mut self, jobs: usize, ids: Option<&JobIds>) -> Admitted<J> {
         self.pending -= jobs;
         if let (Some(ids), Some(sequences)) = (ids, &mut self.sequences) {
-            let keys = sequences.settled(ids);
-            for key in &keys {
-                self.give_turn(key);
+            let queues = sequences.settled(ids);
+            for queue in &queues {
+                self.give_turn(*queue);
             }
-            if self.closed && !keys.is_empty() {
+            if self.closed && !queues.is_empty() {
                 self.seal_all(Trigger::Drain);
             }
         }
@@ -432,12 +446,12 @@ impl<J: Job> State<J> {
 
     /// The first job of a sequence has its turn; and those behind it, as long as they share its open batch.
     #[cold]
-    fn give_turn(&mut self, key: &Key) {
+    fn give_turn(&mut self, queue: u64) {
         let now = Instant::now();
         for place in 0.. {
             let (lanes, Some(sequences)) = (&self.lanes, &mut self.sequences) else { return };
-            let together = |lane: &Lane, first| lane.partition.as_ref() == Some(key) && lanes.has(lane, first);
-            let Some(next) = sequences.next(key, place, together) else { return };
+            let together = |lane: &Lane, first| lanes.has(lane, first);
+            let Some(next) = sequences.next(queue, place, together) else { return };
             self.add(next, now);
         }
     }
