@@ -8,7 +8,13 @@ use std::{
     time::Duration,
 };
 
-use actix_batch::{Trigger, batcher::even, prelude::*, test_util::Ledger};
+use actix_batch::{
+    Trigger,
+    batcher::even,
+    flush::{Adaptive, Debounce, FixedInterval, Idle, Weight},
+    prelude::*,
+    test_util::Ledger,
+};
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use tokio::time::{sleep, timeout};
@@ -28,6 +34,7 @@ struct Settings {
     partitions: Option<usize>,
     in_order: bool,
     sharing: Sharing,
+    policy: Policy,
     retry: bool,
     split: bool,
     timeout: bool,
@@ -40,6 +47,16 @@ enum Sharing {
     No,
     Coalesce,
     Idempotent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Policy {
+    SizeOrInterval,
+    FixedInterval,
+    Debounce,
+    Idle,
+    Weight,
+    Adaptive,
 }
 
 /// One job, and how its caller behaves.
@@ -175,7 +192,16 @@ fn collector(settings: &Settings, seen: &Arc<Mutex<Seen>>) -> Collector<Work> {
         .max_size(settings.max_size)
         .max_pending(settings.max_pending)
         .ageing(ms(20))
-        .interval(ms(3));
+        .interval(ms(3))
+        .weigh(|job| u64::from(job.key) + 1);
+    builder = match settings.policy {
+        Policy::SizeOrInterval => builder,
+        Policy::FixedInterval => builder.policy(FixedInterval::new(ms(4))),
+        Policy::Debounce => builder.policy(Debounce::new(ms(2))),
+        Policy::Idle => builder.policy(Idle),
+        Policy::Weight => builder.policy(Weight::new(5).interval(ms(3))),
+        Policy::Adaptive => builder.policy(Adaptive::new(ms(5), 1..=5, ms(0)..=ms(6))),
+    };
     if let Some(batches) = settings.max_in_flight {
         builder = builder.max_in_flight(batches);
     }
@@ -225,11 +251,20 @@ async fn call(ledger: &Ledger<Work>, door: &Recipient<SubmitJob<Work>>, coming: 
 fn settings() -> impl Strategy<Value = Settings> {
     let sizes = (1_usize..4, 1_usize..6, 1_usize..40, prop::option::of(1_usize..3), prop::option::of(1_usize..4));
     let sharing = prop_oneof![Just(Sharing::No), Just(Sharing::Coalesce), Just(Sharing::Idempotent)];
-    (sizes, any::<[bool; 6]>(), sharing).prop_map(
+    let policy = prop_oneof![
+        Just(Policy::SizeOrInterval),
+        Just(Policy::FixedInterval),
+        Just(Policy::Debounce),
+        Just(Policy::Idle),
+        Just(Policy::Weight),
+        Just(Policy::Adaptive),
+    ];
+    (sizes, any::<[bool; 6]>(), sharing, policy).prop_map(
         |(
             (workers, max_size, room, max_in_flight, partitions),
             [in_order, retry, split, timeout, breaker, parted],
             sharing,
+            policy,
         )| Settings {
             workers,
             max_size,
@@ -238,6 +273,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             partitions,
             in_order,
             sharing,
+            policy,
             retry,
             split,
             timeout,

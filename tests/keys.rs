@@ -966,3 +966,20 @@ fn keys_keep_their_promises_whichever_threads_the_jobs_come_from() {
         }
     });
 }
+
+#[test]
+fn an_actor_that_goes_answers_those_who_ride_and_those_who_are_held() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let keyed = builder(factory).in_order_by(|job: &Of| job.0).coalesce_by(|job: &Of| job.1);
+        let unstarted = keyed.build().unwrap();
+        let jobs = unstarted.handle();
+        let ledger = Ledger::new(&jobs);
+        let replies = [1, 1, 2, 2, 3].map(|number| ledger.submit(Of("a", number)));
+        drop(unstarted);
+        let ends = join_all(replies).await;
+        assert!(ends.iter().all(|end| matches!(end, Err(JobError::ShutDown))), "{ends:?}");
+        balanced_at_the_end(&ledger);
+        assert!(desk.try_next().is_none());
+    });
+}

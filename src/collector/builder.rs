@@ -492,8 +492,8 @@ impl<P: BatchProcessor> Builder<P> {
     /// reply of its own, a copy. Default: every job goes its own way.
     ///
     /// Such a job is processed even if the caller who came first has gone, for others may ride on it. A job with a
-    /// [deadline](crate::SubmitJob::deadline) of its own neither rides nor is ridden on. The key is told on the submitter's thread;
-    /// a job of which it panics goes its own way.
+    /// [deadline](crate::SubmitJob::deadline) of its own neither rides nor is ridden on. Who rides goes at the priority of the
+    /// first. The key is told on the submitter's thread; a job of which it panics goes its own way.
     ///
     /// ```
     /// use actix_batch::prelude::*;
@@ -527,9 +527,10 @@ impl<P: BatchProcessor> Builder<P> {
     /// refused as [`JobError::KeyConflict`](crate::JobError::KeyConflict); what it holds is told by its `Hash`. Default: jobs
     /// have no such keys.
     ///
-    /// Only what a processor may have seen is remembered: after `Expired`, `CircuitOpen`, `NoWorkers`, `TooLarge` or `ShutDown` the
-    /// key is free again. The time begins with the outcome. It is remembered in this process and nowhere else.
-    /// [`max_outcomes`](Self::max_outcomes) bounds how many are.
+    /// Until there is an outcome, the priority and the deadline of the first count for all: who waits for a job that expires has
+    /// expired with it. Only what a processor may have seen is remembered: after `Expired`, `CircuitOpen`, `NoWorkers`,
+    /// `TooLarge` or `ShutDown` the key is free again. The time begins with the outcome. It is remembered in this process and
+    /// nowhere else. [`max_outcomes`](Self::max_outcomes) bounds how many are.
     ///
     /// ```
     /// use std::time::Duration;
