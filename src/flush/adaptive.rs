@@ -13,14 +13,15 @@ use crate::batch::Trigger;
 /// After each answer, where `took` is the time that the worker needed:
 ///
 /// - **The size** follows additive increase, multiplicative decrease: a full batch that took no longer than the target adds
-///   1/32 of the largest size (at least 1); a batch that took longer takes away a tenth (at least 1). A batch larger than the
-///   present size was cut before the last decrease, and says nothing.
+///   1/32 of the largest size (at least 1); a batch that took longer takes away a tenth (at least 1). A batch that waited for
+///   longer than the interval counts as full, whatever the size has become since it was cut: there is more to do than
+///   batches of its size get done. One larger than the present size was cut before the last decrease, and says nothing.
 /// - **The interval** is what the work leaves of the target: `target − mean`, where `mean` moves by an eighth of the difference
 ///   with each answer: `mean += (took − mean) / 8`.
 ///
 /// Both stay between their bounds. They begin with the smallest size and the longest interval. Batches that fail as a whole
-/// change nothing. Waiting for a busy worker is left out on purpose: where the downstream cannot keep up, smaller batches would
-/// only make it slower.
+/// change nothing. Waiting for a busy worker never makes the size smaller: where the downstream cannot keep up, smaller batches
+/// would only make it slower.
 ///
 /// Sources: for the size, Crankshaw et al., *Clipper: A Low-Latency Online Prediction Serving System*, NSDI 2017, section 4.3
 /// (increase by a constant, back off by 10 %), after Chiu and Jain, *Analysis of the Increase and Decrease Algorithms for
@@ -84,9 +85,10 @@ impl Adaptive {
         if timing.jobs > self.size {
             return;
         }
+        let is_full = timing.jobs == self.size || timing.waited > self.interval();
         let size = if timing.took > self.target {
             self.size - (self.size / Self::BACK_OFF).max(1).min(self.size)
-        } else if timing.jobs == self.size {
+        } else if is_full {
             self.size.saturating_add((self.sizes.end() / Self::STEPS).max(1))
         } else {
             self.size
@@ -171,6 +173,17 @@ mod tests {
         policy.size = 50;
         done(&mut policy, 49, ms(1));
         assert_eq!(policy.size(), 50);
+    }
+
+    #[test]
+    fn batches_that_were_cut_small_and_had_to_wait_for_a_worker_grow_the_size_too() {
+        let mut policy = policy();
+        for size in [4, 7, 10] {
+            policy.on_done(&Timing { jobs: 1, took: ms(1), waited: ms(200) });
+            assert_eq!(policy.size(), size);
+        }
+        policy.on_done(&Timing { jobs: 1, took: ms(1), waited: ms(2) });
+        assert_eq!(policy.size(), 10);
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::{sync::OnceLock, time::Duration};
 
 use actix_batch::{
     ConfigError, StartError, Strategy, Trigger,
-    flush::{Adaptive, Debounce, FixedInterval, FlushPolicy, Idle, SizeOrInterval, Weight},
+    flush::{
+        Adaptive, Debounce, FixedInterval, FlushPolicy, Idle, SizeOrInterval, Weight,
+        replay::{Cost, Incoming, Setting, replay},
+    },
     prelude::*,
     test_util::{Ledger, Script},
 };
@@ -264,6 +267,27 @@ fn adaptive_leaves_the_waiting_what_the_work_leaves_of_the_target() {
         |builder| builder.policy(Adaptive::new(ms(20), 10..=10, Duration::ZERO..=ms(15))),
         &[(&[0], Trigger::Interval, 15), (&[1], Trigger::Interval, 62)],
     );
+}
+
+/// The longest that a job took which came in the second half of a second of steady load; a worker takes 1 ms for a batch and 10 µs
+/// for a job.
+fn longest_under(per_second: u32, policy: Box<dyn FlushPolicy>) -> Duration {
+    let cost = Cost::new(ms(1), Duration::from_micros(10));
+    let setting = Setting { max_size: 100, workers: 1, cost, late: ms(1) };
+    let jobs: Vec<_> = (0..per_second).map(|job| Incoming::at(Duration::from_secs(1) * job / per_second)).collect();
+    let cuts = replay(policy, &setting, &jobs);
+    let late = cuts.iter().filter(|cut| jobs[cut.jobs.start].at > ms(500));
+    late.map(|cut| cut.done - jobs[cut.jobs.start].at).max().expect("batches in the second half")
+}
+
+#[test]
+fn whatever_the_policy_a_downstream_that_could_do_twice_as_much_falls_not_behind() {
+    for strategy in Strategy::ALL {
+        let config = CollectorConfig { strategy: *strategy, max_weight: Some(u64::MAX), ..CollectorConfig::default() };
+        let longest = longest_under(22_000, config.policy());
+        // `idle` has batches as large as the load makes them, the others at most 100 jobs or ten intervals.
+        assert!(longest < ms(70), "{strategy}: {longest:?}");
+    }
 }
 
 #[test]
