@@ -277,7 +277,7 @@ fn longest_under(per_second: u32, policy: Box<dyn FlushPolicy>) -> Duration {
     let jobs: Vec<_> = (0..per_second).map(|job| Incoming::at(Duration::from_secs(1) * job / per_second)).collect();
     let cuts = replay(policy, &setting, &jobs);
     let late = cuts.iter().filter(|cut| jobs[cut.jobs.start].at > ms(500));
-    late.map(|cut| cut.done - jobs[cut.jobs.start].at).max().expect("batches in the second half")
+    late.map(|cut| cut.done.saturating_sub(jobs[cut.jobs.start].at)).max().expect("batches in the second half")
 }
 
 #[test]
