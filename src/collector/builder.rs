@@ -655,7 +655,8 @@ impl<P: BatchProcessor> Builder<P> {
     }
 
     /// Whether jobs are left out whose callers have dropped their `Submit` before the batch began; their reply would reach
-    /// nobody. A `do_send` is not one of them. Default: yes.
+    /// nobody. A `do_send` is not one of them. A collector that [coalesces](Self::coalesce_by) or has
+    /// [idempotency keys](Self::idempotent_by) leaves nobody out: others may ride on the job. Default: yes.
     pub fn skip_abandoned(mut self, skip: bool) -> Self {
         self.rules.skip_abandoned = skip;
         self

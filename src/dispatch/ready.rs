@@ -1,8 +1,8 @@
 //! Batches that wait for their turn: by priority, and by age.
 //!
 //! Each priority has a queue of its own. Of the first ones of each, that goes next whose first job was accepted earliest – a lower
-//! priority counting as accepted later, by `ageing` for each step below the highest. So whatever is accepted
-//! more than that after a batch cannot overtake it.
+//! priority counting as accepted later, by `ageing` for each step below the highest. So what is accepted later than a batch by more
+//! than that cannot overtake it.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -398,3 +398,13 @@ fn deadlines_of_jobs_that_have_gone_do_not_pile_up() {
     bench.now += Duration::from_secs(3_600);
     assert_eq!(bench.orders(), ["1 [1001] Expired after 0"]);
 }
+
+#[test]
+fn a_deadline_wakes_nobody_once_its_job_has_been_sent() {
+    let mut bench = Bench::new(1);
+    let deadline = bench.now + MILLISECOND * 500;
+    bench.ready_until(1, Some(deadline));
+    assert_eq!(bench.dispatch.due(), Some(deadline));
+    assert_eq!(bench.orders(), ["[0] to 0"]);
+    assert_eq!(bench.dispatch.due(), None);
+}
