@@ -24,7 +24,7 @@ impl BatchProcessor for Squares {
 
 /// As a service, there is one in each actix `System`, and it starts when it is first asked for.
 impl CollectorService for Squares {
-    fn collector() -> Builder<Self> {
+    fn collector() -> CollectorBuilder<Self> {
         Collector::builder(|| Squares).name("squares-service")
     }
 }

@@ -5,7 +5,7 @@ use std::{env, fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ConfigError,
+    error::ConfigError,
     flush::{Adaptive, Debounce, FixedInterval, FlushPolicy, Idle, SizeOrInterval, Strategy, Weight},
 };
 

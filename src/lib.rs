@@ -43,6 +43,7 @@ mod error;
 pub mod flush;
 mod job;
 pub mod observe;
+mod panics;
 pub mod prelude;
 mod processor;
 mod sync;
@@ -55,18 +56,18 @@ pub use batch::{Batch, Outcomes, Trigger};
 #[cfg(feature = "cache")]
 pub use collector::Cache;
 pub use collector::{
-    Admission, Answer, Builder, Collector, CollectorActor, CollectorService, Flush, GetJobState, GetStats, Pause,
-    Resume, SetMaxInFlight, Shutdown, ShutdownReport, SubmitAll, SubmitJob, Subscribe,
+    Admission, Answer, Collector, CollectorActor, CollectorBuilder, CollectorService, Flush, GetJobState, GetStats,
+    Pause, Resume, SetMaxInFlight, Shutdown, Submit, SubmitAll, SubmitJob, Subscribe,
 };
 pub use config::{CollectorConfig, NoWorkers, Workers};
 pub use dead_letters::{DeadLetter, DeadLetters};
 #[cfg(feature = "dead-letters")]
 pub use dead_letters::{DeadLetterFile, DeadRecord};
 pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
-pub use error::{Closed, ConfigError, JobError, Reason, Rejected, StartError};
+pub use error::{Closed, ConfigError, Failures, JobError, RejectReason, Rejected, Rejections, StartError};
 pub use flush::Strategy;
-pub use job::{Job, JobEvent, JobId, JobIds, JobResult, JobState, Priority, Submit};
-pub use observe::{Distribution, Failures, Observer, Rejections, Stats, WorkerStats};
+pub use job::{Job, JobEvent, JobId, JobIds, JobResult, JobState, Priority};
+pub use observe::{Distribution, Observer, ShutdownReport, Stats, WorkerStats};
 pub use processor::{BatchProcessor, ProcessorActor};
 
 /// The code of the README and the guides, compiled and run with the documentation's.

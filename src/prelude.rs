@@ -5,8 +5,8 @@ pub use actix::prelude::*;
 #[cfg(feature = "cache")]
 pub use crate::Cache;
 pub use crate::{
-    Batch, BatchProcessor, Breaker, Builder, Collector, CollectorActor, CollectorConfig, CollectorService, DeadLetter,
-    DeadLetters, Flush, GetJobState, GetStats, Job, JobError, JobEvent, JobResult, JobState, NoWorkers, Observer,
-    Outcomes, Pause, Priority, RateLimit, Rejected, Resume, Retry, SetMaxInFlight, Shutdown, ShutdownReport, Stats,
-    Submit, SubmitJob, Subscribe, Workers,
+    Batch, BatchProcessor, Breaker, Collector, CollectorActor, CollectorBuilder, CollectorConfig, CollectorService,
+    DeadLetter, DeadLetters, Flush, GetJobState, GetStats, Job, JobError, JobEvent, JobResult, JobState, NoWorkers,
+    Observer, Outcomes, Pause, Priority, RateLimit, Rejected, Resume, Retry, SetMaxInFlight, Shutdown, ShutdownReport,
+    Stats, Submit, SubmitJob, Subscribe, Workers,
 };

@@ -7,7 +7,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 
-use crate::{Closed, JobError, Reason, Rejected};
+use crate::error::{Closed, JobError, RejectReason, Rejected};
 
 /// What `Retry-After` says, in seconds: a full collector has room again within a few batches.
 const RETRY_AFTER: u64 = 1;
@@ -100,9 +100,9 @@ impl<E: ResponseError> ResponseError for JobError<E> {
 impl<J> ResponseError for Rejected<J> {
     fn status_code(&self) -> StatusCode {
         match self.reason {
-            Reason::Overloaded | Reason::ShutDown => StatusCode::SERVICE_UNAVAILABLE,
-            Reason::Expired => StatusCode::GATEWAY_TIMEOUT,
-            Reason::KeyConflict => StatusCode::UNPROCESSABLE_ENTITY,
+            RejectReason::Overloaded | RejectReason::ShutDown => StatusCode::SERVICE_UNAVAILABLE,
+            RejectReason::Expired => StatusCode::GATEWAY_TIMEOUT,
+            RejectReason::KeyConflict => StatusCode::UNPROCESSABLE_ENTITY,
         }
     }
 

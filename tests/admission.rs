@@ -94,7 +94,7 @@ fn try_submit_hands_the_job_back_while_the_collector_is_full() {
         let (jobs, mut desk, ledger) = full().await;
         let first = ledger.try_submit(Tenfold(0)).unwrap();
         let refused = ledger.try_submit(Tenfold(1)).unwrap_err();
-        assert_eq!((refused.job, refused.reason), (Tenfold(1), actix_batch::Reason::Overloaded));
+        assert_eq!((refused.job, refused.reason), (Tenfold(1), actix_batch::RejectReason::Overloaded));
         desk.next().await.complete();
         first.await.unwrap();
         let second = ledger.try_submit(Tenfold(2)).unwrap();

@@ -163,7 +163,7 @@ proptest! {
         paused(async move || {
             let script = Script::new(tenfold).keep_jobs().fail_at(fails, Broken("a whim"));
             let builder = Collector::builder(script.factory()).max_size(max_size);
-            let jobs = links.into_iter().fold(builder, Builder::batcher).build().unwrap();
+            let jobs = links.into_iter().fold(builder, CollectorBuilder::batcher).build().unwrap();
             let handle = jobs.handle();
             let ledger = Ledger::new(&handle);
             let recipient = jobs.start().recipient();

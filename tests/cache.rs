@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix_batch::{
-    Reason,
+    RejectReason,
     prelude::*,
     test_util::{Ledger, Script, Scripted},
 };
@@ -29,12 +29,12 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 fn keeping<P: BatchProcessor<Job = Tenfold>>(
     factory: impl Fn() -> P + Send + Sync + 'static,
     cache: Cache,
-) -> Builder<P> {
+) -> CollectorBuilder<P> {
     Collector::builder(factory).cache(|job: &Tenfold| job.0, cache)
 }
 
 /// It is started, with a ledger.
-fn started<P: BatchProcessor<Job = Tenfold>>(builder: Builder<P>) -> (Collector<Tenfold>, Ledger<Tenfold>) {
+fn started<P: BatchProcessor<Job = Tenfold>>(builder: CollectorBuilder<P>) -> (Collector<Tenfold>, Ledger<Tenfold>) {
     let jobs = builder.start().unwrap();
     let ledger = Ledger::new(&jobs);
     (jobs, ledger)
@@ -332,7 +332,7 @@ fn a_hit_needs_no_room_and_comes_through_every_door() {
         jobs.prime(&Tenfold(1), 10);
         let blocking = ledger.submit(Tenfold(2));
         let held = desk.next().await;
-        assert_eq!(ledger.try_submit(Tenfold(3)).unwrap_err().reason, Reason::Overloaded);
+        assert_eq!(ledger.try_submit(Tenfold(3)).unwrap_err().reason, RejectReason::Overloaded);
 
         assert_eq!(ledger.submit(Tenfold(1)).await.unwrap(), 10);
         assert_eq!(ledger.try_submit(Tenfold(1)).unwrap().await.unwrap(), 10);
@@ -360,7 +360,7 @@ fn after_the_shutdown_every_door_refuses_also_what_is_kept() {
         jobs.prime(&Tenfold(1), 10);
         jobs.shutdown(Shutdown::drain()).await.unwrap();
         assert!(matches!(ledger.submit(Tenfold(1)).await, Err(JobError::ShutDown)));
-        assert_eq!(ledger.try_submit(Tenfold(1)).unwrap_err().reason, Reason::ShutDown);
+        assert_eq!(ledger.try_submit(Tenfold(1)).unwrap_err().reason, RejectReason::ShutDown);
         let reply = ledger.send(&addr.recipient(), Tenfold(1)).await.unwrap();
         assert!(matches!(reply, Err(JobError::ShutDown)));
         assert_eq!(jobs.stats().await.unwrap().cache_hits, 0);
@@ -507,7 +507,7 @@ fn without_a_cache_there_is_nothing_to_prime_or_to_clear() {
 
 #[test]
 fn a_cache_that_cannot_be_is_refused() {
-    let refused = |with: fn(Builder<Scripted<Tenfold>>) -> Builder<Scripted<Tenfold>>| {
+    let refused = |with: fn(CollectorBuilder<Scripted<Tenfold>>) -> CollectorBuilder<Scripted<Tenfold>>| {
         with(Collector::builder(Script::new(tenfold).factory())).build().unwrap_err().to_string()
     };
     assert_eq!(

@@ -51,7 +51,7 @@ where
     }
 }
 
-fn answering<F>(answer: F) -> Builder<Answering<F>>
+fn answering<F>(answer: F) -> CollectorBuilder<Answering<F>>
 where
     F: Fn(&Batch<Ask>) -> Result<Outcomes<Ask>, Broken> + Send + Sync + 'static,
 {

@@ -183,7 +183,7 @@ impl BatchProcessor for Service {
 }
 
 impl CollectorService for Service {
-    fn collector() -> Builder<Self> {
+    fn collector() -> CollectorBuilder<Self> {
         Collector::builder(|| Self).name("service").max_size(2)
     }
 }
@@ -211,7 +211,7 @@ impl BatchProcessor for Misconfigured {
 }
 
 impl CollectorService for Misconfigured {
-    fn collector() -> Builder<Self> {
+    fn collector() -> CollectorBuilder<Self> {
         Collector::builder(|| Self).ageing(std::time::Duration::MAX)
     }
 }

@@ -68,7 +68,7 @@ impl<F: Fn(&Call) -> Answer + Send + Sync + 'static> BatchProcessor for Downstre
 }
 
 /// One worker and its calls, unless a test says otherwise.
-fn builder<F>(answer: F) -> (Builder<Downstream<F>>, Calls)
+fn builder<F>(answer: F) -> (CollectorBuilder<Downstream<F>>, Calls)
 where
     F: Fn(&Call) -> Answer + Send + Sync + 'static,
 {
@@ -479,7 +479,7 @@ async fn a_thread_that_never_returns_is_given_up_and_replaced() {
 
 #[actix_rt::test]
 async fn rules_that_cannot_be_are_refused_at_start() {
-    let refused = |builder: Builder<_>| builder.build().map(drop).unwrap_err().key;
+    let refused = |builder: CollectorBuilder<_>| builder.build().map(drop).unwrap_err().key;
     assert_eq!(refused(builder(fine).0.timeout(Duration::ZERO)), "timeout");
     assert_eq!(refused(builder(fine).0.retry(Retry::fixed(MS).attempts(0))), "retry.attempts");
     assert_eq!(refused(builder(fine).0.breaker(Breaker::consecutive(0))), "breaker.consecutive");
@@ -584,18 +584,18 @@ type Letters = Arc<Mutex<Vec<(u64, String, u32)>>>;
 fn letters() -> (Letters, impl FnMut(DeadLetter<Ask>) + Send + 'static) {
     let letters = Letters::default();
     let buried = Arc::clone(&letters);
-    let bury = move |letter: DeadLetter<Ask>| {
+    let push = move |letter: DeadLetter<Ask>| {
         buried.lock().unwrap().push((letter.job.0, letter.error.to_string(), letter.attempts));
     };
-    (letters, bury)
+    (letters, push)
 }
 
 #[actix_rt::test]
 async fn what_timed_out_for_good_goes_to_the_dead_letters_too() {
     pause();
     let (builder, _) = builder(|_| Err(Trouble::Hang));
-    let (letters, bury) = letters();
-    let asks = builder.max_size(2).timeout(MS * 50).dead_letters(bury).start().unwrap();
+    let (letters, push) = letters();
+    let asks = builder.max_size(2).timeout(MS * 50).dead_letters(push).start().unwrap();
     let start = Instant::now();
     let replies = join_all(submit(&asks, 0..2)).await;
     assert!(replies.iter().all(|reply| matches!(reply, Err(JobError::TimedOut))), "{replies:?}");
@@ -603,25 +603,25 @@ async fn what_timed_out_for_good_goes_to_the_dead_letters_too() {
     let said = JobError::<String>::TimedOut.to_string();
     assert_eq!(*letters.lock().unwrap(), [(0, said.clone(), 1), (1, said, 1)]);
     let stats = settled(&asks).await;
-    assert_eq!((stats.unburied, stats.late, stats.processing.count()), (0, 0, 1));
+    assert_eq!((stats.lost_dead_letters, stats.late, stats.processing.count()), (0, 0, 1));
 }
 
 #[actix_rt::test]
 async fn jobs_that_a_thread_keeps_for_ever_are_in_no_dead_letter_but_counted() {
     let (open, gate) = std::sync::mpsc::channel();
     let gates = Arc::new(Mutex::new(HashMap::from([(0, gate)])));
-    let (letters, bury) = letters();
+    let (letters, push) = letters();
     let asks = Collector::builder(move || Blocking(Arc::clone(&gates)))
         .max_size(1)
         .workers(Workers::threads(1))
         .timeout(MS * 20)
-        .dead_letters(bury)
+        .dead_letters(push)
         .start()
         .unwrap();
     let stuck = timeout(S * 20, asks.submit(Ask(0))).await.unwrap();
     assert!(matches!(stuck, Err(JobError::TimedOut)), "{stuck:?}");
     assert!(letters.lock().unwrap().is_empty());
-    assert_eq!(settled(&asks).await.unburied, 1);
+    assert_eq!(settled(&asks).await.lost_dead_letters, 1);
     open.send(()).unwrap();
 }
 

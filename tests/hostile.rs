@@ -280,7 +280,7 @@ fn a_panic_that_carries_something_whose_drop_panics_ends_where_it_began() {
         assert!(matches!(ledger.submit(Tenfold(1)).await, Err(JobError::Panicked)));
         assert_eq!(ledger.submit(Tenfold(1)).await.unwrap(), 10);
         balanced(&ledger, &jobs).await;
-        assert_eq!(jobs.stats().await.unwrap().unburied, 3);
+        assert_eq!(jobs.stats().await.unwrap().lost_dead_letters, 3);
     });
 }
 

@@ -43,7 +43,7 @@ fn said(held: &Held<Of>) -> Vec<String> {
 }
 
 /// Two workers, batches of three, an interval that nobody sees the end of.
-fn builder(factory: impl Fn() -> Clerk<Of> + Send + Sync + 'static) -> Builder<Clerk<Of>> {
+fn builder(factory: impl Fn() -> Clerk<Of> + Send + Sync + 'static) -> CollectorBuilder<Clerk<Of>> {
     Collector::builder(factory).max_size(3).interval(ms(3_600_000))
 }
 
@@ -598,7 +598,7 @@ fn another_content_under_the_same_key_is_a_conflict_at_every_door_in_flight_and_
             assert!(matches!(ledger.submit(Of("a", 2)).await, Err(JobError::KeyConflict)));
             assert!(matches!(ledger.send(&door, Of("a", 2)).await.unwrap(), Err(JobError::KeyConflict)));
             let handed_back = ledger.try_submit(Of("a", 2)).err().unwrap();
-            assert_eq!((handed_back.job, handed_back.reason), (Of("a", 2), actix_batch::Reason::KeyConflict));
+            assert_eq!((handed_back.job, handed_back.reason), (Of("a", 2), actix_batch::RejectReason::KeyConflict));
             if let Some(held) = held.take() {
                 complete(held);
                 quiet().await;
@@ -630,7 +630,7 @@ fn no_more_outcomes_are_remembered_than_allowed_and_the_oldest_goes_first() {
 
 #[test]
 fn settings_of_keys_that_cannot_be_are_refused() {
-    let refused = |build: &dyn Fn(Builder<Clerk<Of>>) -> Builder<Clerk<Of>>| {
+    let refused = |build: &dyn Fn(CollectorBuilder<Clerk<Of>>) -> CollectorBuilder<Clerk<Of>>| {
         let (_, factory) = Desk::new();
         build(Collector::builder(factory)).build().err().map(|error| error.key)
     };
@@ -677,7 +677,7 @@ impl Hash for Hostile {
 fn whatever_keys_do_every_job_has_its_reply() {
     paused(async || {
         let script = actix_batch::test_util::Script::new(|job: &Of| Ok(done(job)));
-        let builders: [fn(Builder<_>) -> Builder<_>; 4] = [
+        let builders: [fn(CollectorBuilder<_>) -> CollectorBuilder<_>; 4] = [
             |builder| builder.partition_by(|job: &Of| Hostile(job.1)).max_partitions(5),
             |builder| builder.in_order_by(|job: &Of| Hostile(job.1)),
             |builder| builder.coalesce_by(|job: &Of| Hostile(job.1)),
@@ -829,7 +829,7 @@ fn keys_that_are_equal_only_now_and_then_keep_no_job_from_its_reply() {
             let asked = Arc::clone(&asked);
             move |_: &Of| Wavering(Arc::clone(&asked))
         };
-        let builders: [Box<dyn Fn(Builder<_>) -> Builder<_>>; 5] = [
+        let builders: [Box<dyn Fn(CollectorBuilder<_>) -> CollectorBuilder<_>>; 5] = [
             Box::new(|builder| builder.partition_by(key()).max_partitions(5)),
             Box::new(|builder| builder.in_order_by(key())),
             Box::new(|builder| builder.coalesce_by(key())),
@@ -919,7 +919,7 @@ fn an_outcome_that_is_forgotten_may_do_what_it_likes_when_it_goes() {
 fn many_jobs_of_one_key_take_their_turns_without_each_looking_at_all_the_others() {
     paused(async || {
         let script = actix_batch::test_util::Script::new(|job: &Of| Ok(done(job)));
-        let build: [fn(Builder<_>) -> Builder<_>; 3] = [
+        let build: [fn(CollectorBuilder<_>) -> CollectorBuilder<_>; 3] = [
             |builder| builder.max_size(1).in_order_by(|job: &Of| job.0),
             |builder| builder.in_order_by(|job: &Of| job.0).partition_by(|job: &Of| job.0),
             |builder| builder.coalesce_by(|job: &Of| job.0),
@@ -938,7 +938,7 @@ fn many_jobs_of_one_key_take_their_turns_without_each_looking_at_all_the_others(
 fn keys_keep_their_promises_whichever_threads_the_jobs_come_from() {
     support::real_time(async || {
         let script = actix_batch::test_util::Script::new(|job: &Of| Ok(done(job)));
-        let builders: [fn(Builder<_>) -> Builder<_>; 4] = [
+        let builders: [fn(CollectorBuilder<_>) -> CollectorBuilder<_>; 4] = [
             |builder| builder.in_order_by(|job: &Of| job.1 % 7),
             |builder| builder.partition_by(|job: &Of| job.1 % 7).in_order_by(|job: &Of| job.1 % 7).max_partitions(3),
             |builder| builder.coalesce_by(|job: &Of| job.1 % 50),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix_batch::{
-    BreakerState, JobId, Reason, Trigger,
+    BreakerState, JobId, RejectReason, Trigger,
     observe::{Dispatched, Ended, Flushed, Halved, Levels, Outcome, Restarted, Retried, Settled},
     prelude::*,
 };
@@ -20,7 +20,7 @@ use support::{Broken, Desk, Tenfold, guarded, ms, paused, quiet, tenfold};
 #[derive(Debug, Clone, PartialEq)]
 enum Heard {
     Accepted(u64),
-    Rejected(Reason),
+    Rejected(RejectReason),
     Flushed(Flushed),
     Dispatched(Dispatched),
     Outcome(Outcome),
@@ -55,7 +55,7 @@ impl Observer for Notes {
     fn accepted(&self, collector: &str, job: JobId) {
         self.note(collector, Heard::Accepted(job.get()));
     }
-    fn rejected(&self, collector: &str, reason: Reason) {
+    fn rejected(&self, collector: &str, reason: RejectReason) {
         self.note(collector, Heard::Rejected(reason));
     }
     fn flushed(&self, collector: &str, batch: &Flushed) {
@@ -95,7 +95,7 @@ impl Observer for Notes {
 
 /// One worker that answers when the test says so, and what is heard of it.
 fn observed(
-    set: impl FnOnce(Builder<support::Clerk<Tenfold>>) -> Builder<support::Clerk<Tenfold>>,
+    set: impl FnOnce(CollectorBuilder<support::Clerk<Tenfold>>) -> CollectorBuilder<support::Clerk<Tenfold>>,
 ) -> (Collector<Tenfold>, Desk<Tenfold>, Notes) {
     let (desk, factory) = Desk::new();
     let notes = Notes::default();
@@ -137,7 +137,7 @@ fn a_batch_is_heard_from_its_first_job_to_its_last_reply() {
 
         let report = jobs.shutdown(Shutdown::drain()).await.unwrap();
         assert!(jobs.try_submit(Tenfold(3)).is_err());
-        assert_eq!(notes.take(), [Heard::Drained(report), Heard::Rejected(Reason::ShutDown)]);
+        assert_eq!(notes.take(), [Heard::Drained(report), Heard::Rejected(RejectReason::ShutDown)]);
     });
 }
 
@@ -154,14 +154,18 @@ fn refusals_and_the_waiting_line_are_heard() {
         first.await.unwrap();
         let heard = notes.take();
         let of = |wanted: fn(&Heard) -> bool| heard.iter().filter(|heard| wanted(heard)).count();
-        assert_eq!(of(|heard| *heard == Heard::Rejected(Reason::Overloaded)), 2, "{heard:#?}");
+        assert_eq!(of(|heard| *heard == Heard::Rejected(RejectReason::Overloaded)), 2, "{heard:#?}");
         assert_eq!(of(|heard| matches!(heard, Heard::Accepted(0 | 1))), 2, "the second had its turn: {heard:#?}");
 
         let ended = jobs.shutdown(Shutdown::now()).await.unwrap();
         assert_eq!(ended.shut_down, 1);
         assert!(second.await.is_err() && third.await.is_err());
         let heard = notes.take();
-        assert_eq!(heard.iter().filter(|heard| **heard == Heard::Rejected(Reason::ShutDown)).count(), 1, "{heard:#?}");
+        assert_eq!(
+            heard.iter().filter(|heard| **heard == Heard::Rejected(RejectReason::ShutDown)).count(),
+            1,
+            "{heard:#?}"
+        );
         let stats = jobs.stats().await.unwrap();
         assert_eq!((stats.accepted, stats.rejected), (2, 3));
     });
@@ -257,7 +261,7 @@ impl Observer for Nuisance {
     fn accepted(&self, _: &str, _: JobId) {
         self.be();
     }
-    fn rejected(&self, _: &str, _: Reason) {
+    fn rejected(&self, _: &str, _: RejectReason) {
         self.be();
     }
     fn flushed(&self, _: &str, _: &Flushed) {

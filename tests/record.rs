@@ -33,7 +33,7 @@ impl BatchProcessor for Slow {
 }
 
 /// Jobs at these times, in milliseconds; the trace of the collector that they went through.
-async fn recorded(path: &Path, times: &[u64], builder: Builder<Slow>) -> Trace {
+async fn recorded(path: &Path, times: &[u64], builder: CollectorBuilder<Slow>) -> Trace {
     let jobs = builder.record(path).start().unwrap();
     let (ledger, mut replies, mut now) = (Ledger::new(&jobs), Vec::new(), 0);
     for (number, time) in (0..).zip(times) {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_batch::{
-    Closed, Reason, Trigger,
+    Closed, RejectReason, Trigger,
     prelude::*,
     test_util::{Ledger, Recorded, Script},
 };
@@ -315,7 +315,7 @@ fn latecomers_are_told_by_every_door() {
         assert!(is_shut_down(&ledger.submit(Tenfold(1)).await));
         assert!(is_shut_down(&ledger.send(&door, Tenfold(2)).await.unwrap()), "the actor lives on for that");
         let rejected = ledger.try_submit(Tenfold(3)).unwrap_err();
-        assert_eq!((rejected.job, rejected.reason), (Tenfold(3), Reason::ShutDown));
+        assert_eq!((rejected.job, rejected.reason), (Tenfold(3), RejectReason::ShutDown));
         ledger.do_send(&door, Tenfold(4));
         quiet().await;
         assert_eq!((jobs.flush().await, jobs.pause().await, jobs.resume().await), (Ok(0), Ok(()), Ok(())));

@@ -127,7 +127,7 @@ impl Spans {
 }
 
 fn one_worker(
-    set: impl FnOnce(Builder<Clerk<Tenfold>>) -> Builder<Clerk<Tenfold>>,
+    set: impl FnOnce(CollectorBuilder<Clerk<Tenfold>>) -> CollectorBuilder<Clerk<Tenfold>>,
 ) -> (Collector<Tenfold>, Desk<Tenfold>) {
     let (desk, factory) = Desk::new();
     (set(Collector::builder(factory).workers(Workers::local(1))).start().unwrap(), desk)

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use support::{Broken, Clerk, Desk, Tenfold, ms, paused, quiet};
 
 fn one_worker(
-    set: impl FnOnce(Builder<Clerk<Tenfold>>) -> Builder<Clerk<Tenfold>>,
+    set: impl FnOnce(CollectorBuilder<Clerk<Tenfold>>) -> CollectorBuilder<Clerk<Tenfold>>,
 ) -> (Collector<Tenfold>, Desk<Tenfold>) {
     let (desk, factory) = Desk::new();
     (set(Collector::builder(factory).name("tracked").workers(Workers::local(1))).start().unwrap(), desk)

@@ -22,7 +22,7 @@ use self::support::{Broken, Desk, Tenfold, balanced, ms, paused, quiet, real_tim
 mod support;
 
 /// One worker, one job per batch: what happens to a batch happens to a job.
-fn one_by_one(script: &Script<Tenfold>) -> Builder<Scripted<Tenfold>> {
+fn one_by_one(script: &Script<Tenfold>) -> CollectorBuilder<Scripted<Tenfold>> {
     Collector::builder(script.factory()).workers(Workers::local(1)).max_size(1)
 }
 

@@ -15,7 +15,7 @@ use self::support::{Clerk, Desk, Tenfold, balanced, ms, paused, quiet, tenfold};
 mod support;
 
 /// One worker, batches of two, an interval that nobody sees the end of.
-fn pairs(factory: impl Fn() -> Clerk<Tenfold> + Send + Sync + 'static) -> Builder<Clerk<Tenfold>> {
+fn pairs(factory: impl Fn() -> Clerk<Tenfold> + Send + Sync + 'static) -> CollectorBuilder<Clerk<Tenfold>> {
     Collector::builder(factory).workers(Workers::local(1)).max_size(2).interval(ms(3_600_000))
 }
 

@@ -169,10 +169,10 @@ mod tests {
 
     /// The settling side, as `Replies` does it. Returns whether the reply reached nobody.
     fn settle(slot: &Mutex<Slot<u8>>, reply: u8) -> bool {
-        let (mut wakers, mut unheeded) = (Vec::new(), Vec::new());
-        slot.lock().unwrap().fill(reply, &mut wakers, &mut unheeded);
+        let (mut wakers, mut undelivered) = (Vec::new(), Vec::new());
+        slot.lock().unwrap().fill(reply, &mut wakers, &mut undelivered);
         wakers.into_iter().for_each(Waker::wake);
-        !unheeded.is_empty()
+        !undelivered.is_empty()
     }
 
     #[test]
@@ -197,9 +197,9 @@ mod tests {
                 thread::spawn(move || settle(&slot, 7))
             };
             let previous = slot.lock().unwrap().abandon();
-            let unheeded = settler.join().unwrap();
+            let undelivered = settler.join().unwrap();
             // Either the reply was there and left with the caller, or the caller was gone and the settler keeps it.
-            assert_eq!(unheeded, previous.is_open());
+            assert_eq!(undelivered, previous.is_open());
             assert!(slot.lock().unwrap().is_open());
         });
     }

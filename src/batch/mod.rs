@@ -5,19 +5,25 @@ use std::{fmt, mem, ops::Deref, sync::Arc};
 use tokio::time::Instant;
 use tracing::Span;
 
-use crate::job::Priority;
+use crate::{job::Priority, panics::drop_each};
 
+mod deliveries;
 mod heartbeat;
+mod metadata;
 mod outcomes;
 mod replies;
+mod sealed;
 mod slot;
-mod terms;
+mod tally;
 
+pub(crate) use deliveries::Deliveries;
 pub(crate) use heartbeat::Heartbeat;
+pub(crate) use metadata::{BatchMetadata, Keys, Metadata, SharedKey};
 pub use outcomes::Outcomes;
-pub(crate) use outcomes::{Stray, Verdict};
-pub(crate) use replies::{Block, Blocks, Deliveries, Replies, Requester, SlotRef, Tally, contain, discard, drop_each};
-pub(crate) use terms::{Keys, SharedKey, Terms, TermsOf};
+pub(crate) use outcomes::{JobResults, Stray};
+pub(crate) use replies::{Block, Blocks, Replies, Requester, SlotRef};
+pub(crate) use sealed::Sealed;
+pub(crate) use tally::Tally;
 
 /// Why a batch left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,10 +2,10 @@
 
 use std::{collections::HashMap, fmt, hash::Hash, mem, sync::Arc, vec};
 
-use super::contain;
 use crate::{
-    JobError,
+    error::JobError,
     job::{Job, JobResult},
+    panics::contain,
 };
 
 /// What a processor says of a batch's jobs: in order, by key, or each its own `Result`.
@@ -124,22 +124,22 @@ impl<J: Job> Outcomes<J> {
 
     /// Holds the outcomes against the number of jobs. The last of the user's code runs here (`Clone` of an output), so it
     /// belongs to the worker.
-    pub(crate) fn verdict(self, jobs: usize) -> Verdict<J> {
+    pub(crate) fn verdict(self, jobs: usize) -> JobResults<J> {
         let results = match &self.0 {
             Kind::InOrder(outputs) => outputs.len(),
             Kind::Each(results) => results.len(),
             Kind::Matched(results, _) => results.len(),
             Kind::All(_) => jobs,
-            Kind::TooLarge => return Verdict::TooLarge(jobs),
+            Kind::TooLarge => return JobResults::TooLarge(jobs),
         };
         let verdict = match self.0 {
-            Kind::InOrder(outputs) => Verdict::Outputs(outputs.into_iter()),
-            Kind::Each(results) => Verdict::Each(results.into_iter()),
-            Kind::Matched(results, stray) => Verdict::Matched(results.into_iter(), stray),
-            Kind::All(outputs) => Verdict::Outputs(outputs(jobs).into_iter()),
-            Kind::TooLarge => Verdict::TooLarge(jobs),
+            Kind::InOrder(outputs) => JobResults::Outputs(outputs.into_iter()),
+            Kind::Each(results) => JobResults::Each(results.into_iter()),
+            Kind::Matched(results, stray) => JobResults::Matched(results.into_iter(), stray),
+            Kind::All(outputs) => JobResults::Outputs(outputs(jobs).into_iter()),
+            Kind::TooLarge => JobResults::TooLarge(jobs),
         };
-        if results == jobs { verdict } else { Verdict::whole(JobError::mismatch(jobs, results), jobs) }
+        if results == jobs { verdict } else { JobResults::whole(JobError::mismatch(jobs, results), jobs) }
     }
 }
 
@@ -189,7 +189,7 @@ impl<J: Job> fmt::Debug for Outcomes<J> {
 }
 
 /// One result per job, in order, with no code of the user's left to run: what a worker sends home.
-pub(crate) enum Verdict<J: Job> {
+pub(crate) enum JobResults<J: Job> {
     Outputs(vec::IntoIter<J::Output>),
     Each(vec::IntoIter<Result<J::Output, J::Error>>),
     Matched(vec::IntoIter<JobResult<J>>, Stray),
@@ -197,7 +197,7 @@ pub(crate) enum Verdict<J: Job> {
     TooLarge(usize),
 }
 
-impl<J: Job> Verdict<J> {
+impl<J: Job> JobResults<J> {
     /// The whole batch failed.
     pub(crate) fn whole(error: JobError<J::Error>, jobs: usize) -> Self {
         Self::Whole(error, jobs)
@@ -224,7 +224,7 @@ impl<J: Job> Verdict<J> {
     }
 }
 
-impl<J: Job> Iterator for Verdict<J> {
+impl<J: Job> Iterator for JobResults<J> {
     type Item = JobResult<J>;
 
     #[inline]
@@ -248,7 +248,7 @@ impl<J: Job> Iterator for Verdict<J> {
     }
 }
 
-impl<J: Job> Drop for Verdict<J> {
+impl<J: Job> Drop for JobResults<J> {
     /// What nobody has taken is dropped one by one: a panic in one `Drop` stays there.
     fn drop(&mut self) {
         if let Self::Whole(error, _) = self {

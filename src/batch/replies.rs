@@ -7,15 +7,13 @@
 //! - No code of the user's runs under a block's lock: wakers, senders and results leave it first, as [`Deliveries`].
 
 use std::{
-    any::Any,
     collections::VecDeque,
     mem,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use actix::dev::OneshotSender;
@@ -24,11 +22,11 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::{Terms, TermsOf, slot::Slot};
+use super::{BatchMetadata, Deliveries, Metadata, Tally, slot::Slot};
 use crate::{
-    JobError,
+    error::JobError,
     job::{Job, JobId, JobIds, JobResult},
-    observe::Failures,
+    panics::contain,
 };
 
 /// The reply slots of up to [`Block::SLOTS`] consecutive jobs.
@@ -167,7 +165,7 @@ pub(crate) struct Replies<J: Job> {
     requesters: Vec<Requester<J>>,
     len: usize,
     /// What some of the jobs brought along.
-    terms: Option<Box<TermsOf>>,
+    metadata: Option<Box<BatchMetadata>>,
 }
 
 impl<J: Job> Default for Replies<J> {
@@ -179,7 +177,7 @@ impl<J: Job> Default for Replies<J> {
 impl<J: Job> Replies<J> {
     /// None yet; requesters will be kept in this emptied buffer.
     pub(crate) fn with_buffer(requesters: Vec<Requester<J>>) -> Self {
-        Self { runs: SmallVec::new(), requesters, len: 0, terms: None }
+        Self { runs: SmallVec::new(), requesters, len: 0, metadata: None }
     }
 
     /// The reply of one job.
@@ -200,7 +198,7 @@ impl<J: Job> Replies<J> {
         self.len
     }
 
-    /// Adds others at the end, and their terms.
+    /// Adds others at the end, and their metadata.
     pub(crate) fn append(&mut self, mut others: Self) {
         let mut requesters = mem::take(&mut others.requesters).into_iter();
         for run in mem::take(&mut others.runs) {
@@ -214,8 +212,8 @@ impl<J: Job> Replies<J> {
             }
         }
         others.len = 0;
-        if let Some(terms) = others.terms.take() {
-            self.terms.get_or_insert_default().append(*terms);
+        if let Some(metadata) = others.metadata.take() {
+            self.metadata.get_or_insert_default().append(*metadata);
         }
     }
 
@@ -257,36 +255,36 @@ impl<J: Job> Replies<J> {
         }
     }
 
-    /// The job of the last reply came on these terms.
+    /// The job of the last reply came on these metadata.
     #[cold]
-    pub(crate) fn push_terms(&mut self, job: JobId, terms: Box<Terms>) {
-        self.terms.get_or_insert_default().push(job, terms);
+    pub(crate) fn push_metadata(&mut self, job: JobId, metadata: Box<Metadata>) {
+        self.metadata.get_or_insert_default().push(job, metadata);
     }
 
     /// The spans that the jobs were submitted in, each once.
     #[inline]
     pub(crate) fn spans(&self) -> Vec<Span> {
-        self.terms.as_ref().map_or_else(Vec::new, |terms| terms.spans())
+        self.metadata.as_ref().map_or_else(Vec::new, |metadata| metadata.spans())
     }
 
     /// The earliest deadline of these jobs.
     #[inline]
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.terms.as_ref().and_then(|terms| terms.deadline())
+        self.metadata.as_ref().and_then(|metadata| metadata.deadline())
     }
 
     /// Whether each job's deadline has passed, in order; `None` when none has.
     pub(crate) fn late(&self, now: Instant) -> Option<Vec<bool>> {
         self.deadline().filter(|deadline| *deadline <= now)?;
-        let late = self.terms.as_ref()?.late(now);
+        let late = self.metadata.as_ref()?.late(now);
         Some(self.ids().iter().map(|job| late.contains(&job)).collect())
     }
 
-    /// These jobs go on by themselves, and their terms with them.
-    fn take_terms(&mut self, whole: &mut Option<Box<TermsOf>>) {
+    /// These jobs go on by themselves, and their metadata with them.
+    fn take_metadata(&mut self, whole: &mut Option<Box<BatchMetadata>>) {
         if let Some(whole) = whole {
             let taken = whole.take(&self.ids());
-            self.terms = if taken.is_empty() { None } else { Some(Box::new(taken)) };
+            self.metadata = if taken.is_empty() { None } else { Some(Box::new(taken)) };
         }
     }
 
@@ -370,7 +368,7 @@ impl<J: Job> Replies<J> {
     /// Deals the replies out to batches, by their places. Each place is in one batch; one that is in none is `Lost`.
     pub(crate) fn deal(mut self, batches: &[Vec<usize>]) -> Vec<Self> {
         let runs = mem::take(&mut self.runs);
-        let mut terms = self.terms.take();
+        let mut metadata = self.metadata.take();
         let mut requesters = mem::take(&mut self.requesters).into_iter();
         let places = runs.iter().flat_map(|run| (0..run.len()).map(move |offset| (run, offset)));
         let mut places: Vec<_> = places
@@ -387,7 +385,7 @@ impl<J: Job> Replies<J> {
             for place in batch.iter().filter_map(|at| places.get_mut(*at)?.take()) {
                 replies.push(place);
             }
-            replies.take_terms(&mut terms);
+            replies.take_metadata(&mut metadata);
             replies
         });
         let dealt = dealt.collect();
@@ -420,9 +418,9 @@ impl<J: Job> Replies<J> {
             }
         }
         self.len = 0;
-        let mut terms = self.terms.take();
-        taken.take_terms(&mut terms);
-        rest.take_terms(&mut terms);
+        let mut metadata = self.metadata.take();
+        taken.take_metadata(&mut metadata);
+        rest.take_metadata(&mut metadata);
         (taken, rest)
     }
 }
@@ -462,59 +460,6 @@ impl<J: Job> Drop for Replies<J> {
     }
 }
 
-/// How settled jobs ended.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) succeeded: u64,
-    pub(crate) failed: Failures,
-    /// Failed jobs that nobody waited for: each was a `do_send`.
-    pub(crate) forgotten: u64,
-}
-
-impl Tally {
-    fn count<T, E>(&mut self, reply: &Result<T, JobError<E>>) {
-        match reply {
-            Ok(_) => self.succeeded += 1,
-            Err(error) => self.failed.count(error),
-        }
-    }
-}
-
-/// Whom to wake once the locks are free, and buffers that go from batch to batch.
-pub(crate) struct Deliveries<J: Job> {
-    wakers: Vec<Waker>,
-    unheeded: Vec<JobResult<J>>,
-    spare: Vec<Requester<J>>,
-}
-
-impl<J: Job> Default for Deliveries<J> {
-    fn default() -> Self {
-        Self { wakers: Vec::new(), unheeded: Vec::new(), spare: Vec::new() }
-    }
-}
-
-impl<J: Job> Deliveries<J> {
-    #[inline]
-    fn fill(&mut self, slot: &mut Slot<JobResult<J>>, reply: JobResult<J>) {
-        slot.fill(reply, &mut self.wakers, &mut self.unheeded);
-    }
-
-    /// The emptied buffer of the batch that was settled last.
-    pub(crate) fn take_spare(&mut self) -> Vec<Requester<J>> {
-        mem::take(&mut self.spare)
-    }
-
-    /// Wakes them.
-    pub(crate) fn deliver(&mut self) {
-        for waker in self.wakers.drain(..) {
-            contain(|| waker.wake());
-        }
-        for reply in self.unheeded.drain(..) {
-            contain(|| drop(reply));
-        }
-    }
-}
-
 /// What panics here is the user's – `Drop` of an output that nobody receives – and stays with its one reply.
 #[inline]
 fn answer<J: Job>(requester: Requester<J>, reply: JobResult<J>) {
@@ -522,29 +467,6 @@ fn answer<J: Job>(requester: Requester<J>, reply: JobResult<J>) {
         Some(sender) => drop(sender.send(reply)),
         None => drop(reply),
     });
-}
-
-/// Runs `f`; a panic in it ends here.
-pub(crate) fn contain(f: impl FnOnce()) {
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(discard);
-}
-
-/// Drops what a panic carries. That is the user's too, and may panic in its own `Drop`; then it is leaked.
-#[cold]
-pub(crate) fn discard(panic: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        mem::forget(again);
-    }
-}
-
-/// Drops every item by itself, so that a panic in one `Drop` stays there: of two in one `Vec` the second aborts the process.
-pub(crate) fn drop_each<T>(items: &mut Vec<T>) {
-    if !mem::needs_drop::<T>() {
-        return items.clear();
-    }
-    for item in items.drain(..) {
-        contain(|| drop(item));
-    }
 }
 
 #[cfg(test)]

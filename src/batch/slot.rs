@@ -52,10 +52,10 @@ impl<T> Slot<T> {
 
     /// The reply has come. Whom to wake, and a reply that nobody will fetch, are for when the lock is free.
     #[inline]
-    pub(crate) fn fill(&mut self, reply: T, wakers: &mut Vec<Waker>, unheeded: &mut Vec<T>) {
+    pub(crate) fn fill(&mut self, reply: T, wakers: &mut Vec<Waker>, undelivered: &mut Vec<T>) {
         if let State::Abandoned = self.state {
             self.state = State::Open;
-            unheeded.push(reply);
+            undelivered.push(reply);
             return;
         }
         self.state = State::Settled(reply);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{Batcher, Item, batcher_fn, group_by, group_by_ref, order_by};
-use crate::batch::discard;
+use crate::panics::discard;
 
 /// Batchers, one after the other, from left to right. The builder of a collector has the same methods; this one is for tests
 /// of a batcher, and for jobs that are at hand.

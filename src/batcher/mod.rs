@@ -150,7 +150,7 @@ impl<J: fmt::Debug> fmt::Debug for Item<'_, J> {
     }
 }
 
-/// A closure as a batcher; [`Batchers::batch_with`] and [`Builder::batch_with`](crate::Builder::batch_with) make one by
+/// A closure as a batcher; [`Batchers::batch_with`] and [`CollectorBuilder::batch_with`](crate::CollectorBuilder::batch_with) make one by
 /// themselves.
 ///
 /// ```

@@ -23,30 +23,31 @@ use tracing::{debug, error, info, trace, warn};
 use super::{
     Collector,
     batching::Batching,
-    builder::Builder,
+    builder::CollectorBuilder,
+    dead_letter_router::DeadLetterRouter,
     intake::{Buffers, Intake, View},
     messages::{Request, Shutdown, make_way},
-    morgue::Morgue,
     shared::Shared,
     shutdown::Ending,
 };
 use crate::{
-    JobError,
-    batch::{Batch, Deliveries, Replies, Tally, Trigger, Verdict, discard, drop_each},
+    batch::{Batch, Deliveries, JobResults, Replies, Sealed, Tally, Trigger},
     config::NoWorkers,
-    dispatch::{Dispatch, Fate, FlightId, Landed, Order, Past, Sealed, WorkerId},
+    dispatch::{AttemptEnd, Dispatch, FlightId, History, Landed, Order, WorkerId},
+    error::{Failures, JobError},
     flush::Timing,
     job::{Job, JobEvent, JobId, JobState},
     observe::{
-        Dispatched, Ended, Failures, Flushed, Halved, Levels, Observer, Outcome, Recorder, Restarted, Retried, Settled,
-        Tracker,
+        Dispatched, Ended, Flushed, Halved, Levels, Observer, Outcome, Recorder, Restarted, Retried, Settled,
+        ShutdownReport, Tracker,
     },
+    panics::{discard, drop_each},
     processor::{BatchProcessor, Load, Pause, Pool, Report, Reports, Scale},
 };
 
 /// The actor that gathers jobs, hands batches to its workers and settles every job.
 ///
-/// Build it with [`Collector::builder`] and [`build`](Builder::build), and start it as any actix actor: `actor.start()`,
+/// Build it with [`Collector::builder`] and [`build`](CollectorBuilder::build), and start it as any actix actor: `actor.start()`,
 /// `Supervisor::start(|_| actor)`, or in an arbiter. Its messages are [`SubmitJob`](crate::SubmitJob),
 /// [`Flush`](crate::Flush), [`Pause`](crate::Pause), [`Resume`](crate::Resume), [`GetStats`](crate::GetStats) and
 /// [`Shutdown`](crate::Shutdown). It ends by itself when it has neither handles nor addresses and everything is settled.
@@ -56,10 +57,10 @@ use crate::{
 pub struct CollectorActor<P: BatchProcessor> {
     shared: Arc<Shared<P::Job>>,
     dispatch: Dispatch<P::Job>,
-    morgue: Option<Morgue<P::Job>>,
+    dead_letters: Option<DeadLetterRouter<P::Job>>,
     batching: Batching<P::Job>,
     pool: Pool<P>,
-    home: Arc<Reports<P::Job>>,
+    inbox: Arc<Reports<P::Job>>,
     no_workers: NoWorkers,
     recorder: Recorder,
     tracker: Option<Tracker>,
@@ -80,7 +81,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
     /// Timers cannot be set for the end of all days. After so long the actor looks, and sets its alarm again.
     const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-    pub(super) fn new(mut builder: Builder<P>) -> Self {
+    pub(super) fn new(mut builder: CollectorBuilder<P>) -> Self {
         #[cfg(feature = "metrics")]
         if builder.metrics {
             builder.observers.push(Box::new(crate::observe::Metrics::new(&builder.config.name)));
@@ -94,16 +95,16 @@ impl<P: BatchProcessor> CollectorActor<P> {
         }
         let tracker = builder.history.map(|history| Tracker::new(Arc::clone(&shared.name), history));
         let batching = Batching::new(Arc::clone(&shared.name), builder.batchers);
-        let home = Arc::new(Reports::new(Arc::clone(&shared.bell)));
-        let morgue = builder.dead_letters.map(|letters| Morgue::new(Arc::clone(&shared.name), letters));
-        let pool = Pool::new(Arc::clone(&shared.name), builder.config.workers, builder.factory, Arc::clone(&home));
+        let inbox = Arc::new(Reports::new(Arc::clone(&shared.bell)));
+        let dead_letters = builder.dead_letters.map(|letters| DeadLetterRouter::new(Arc::clone(&shared.name), letters));
+        let pool = Pool::new(Arc::clone(&shared.name), builder.config.workers, builder.factory, Arc::clone(&inbox));
         Self {
             shared,
             dispatch: Dispatch::new(builder.rules),
-            morgue,
+            dead_letters,
             batching,
             pool,
-            home,
+            inbox,
             no_workers: builder.config.no_workers,
             recorder: Recorder::default(),
             tracker,
@@ -226,12 +227,12 @@ impl<P: BatchProcessor> CollectorActor<P> {
         let mut settled = false;
         while let Some(order) = self.dispatch.next(now) {
             settled |= matches!(order, Order::Settle { .. });
-            self.obey(order, now);
+            self.execute(order, now);
         }
         settled
     }
 
-    fn obey(&mut self, order: Order<P::Job>, now: Instant) {
+    fn execute(&mut self, order: Order<P::Job>, now: Instant) {
         let collector = &*self.shared.name;
         match order {
             Order::Send { worker, flight, batch, waited_since } => {
@@ -294,7 +295,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
 
     fn read_reports(&mut self, now: Instant) {
         let mut reports = mem::take(&mut self.reports);
-        self.home.take(&mut reports);
+        self.inbox.take(&mut reports);
         for report in reports.drain(..) {
             self.read_report(report, now);
         }
@@ -318,12 +319,12 @@ impl<P: BatchProcessor> CollectorActor<P> {
                     "processor panicked"
                 );
                 self.restart(worker, &message, now);
-                self.landed(flight, Fate::Panicked, batch, now);
+                self.landed(flight, AttemptEnd::Panicked, batch, now);
             }
             Report::Cancelled { worker, flight, batch } => {
                 self.dispatch.worker_unable(worker);
                 self.restart(worker, "told to stop", now);
-                self.landed(flight, Fate::Cancelled, batch, now);
+                self.landed(flight, AttemptEnd::Cancelled, batch, now);
             }
             Report::Dropped { flight, batch } => {
                 warn!(
@@ -332,7 +333,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
                     jobs = batch.len(),
                     "worker stopped mid-batch"
                 );
-                self.landed(flight, Fate::Lost, batch, now);
+                self.landed(flight, AttemptEnd::Lost, batch, now);
             }
             Report::Returned { flight, batch } => {
                 let id = batch.id();
@@ -368,7 +369,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         worker: WorkerId,
         flight: FlightId,
         batch: Batch<P::Job>,
-        verdict: Verdict<P::Job>,
+        verdict: JobResults<P::Job>,
         now: Instant,
     ) {
         if self.pool.succeeded(worker) {
@@ -385,15 +386,15 @@ impl<P: BatchProcessor> CollectorActor<P> {
             );
         }
         self.recorder.stray(stray);
-        self.landed(flight, Fate::Answered(verdict), batch, now);
+        self.landed(flight, AttemptEnd::Answered(verdict), batch, now);
     }
 
     /// A flight has ended, unless it had ended before.
-    fn landed(&mut self, flight: FlightId, fate: Fate<P::Job>, batch: Batch<P::Job>, now: Instant) {
+    fn landed(&mut self, flight: FlightId, fate: AttemptEnd<P::Job>, batch: Batch<P::Job>, now: Instant) {
         let (jobs, answered) =
-            (batch.len(), matches!(&fate, Fate::Answered(verdict) if verdict.whole_failure().is_none()));
+            (batch.len(), matches!(&fate, AttemptEnd::Answered(verdict) if verdict.whole_failure().is_none()));
         let (id, attempt, ended) = (batch.id(), batch.attempt(), ended(&fate));
-        let is_answer = matches!(fate, Fate::Answered(_));
+        let is_answer = matches!(fate, AttemptEnd::Answered(_));
         let landed = self.dispatch.landed(flight, fate, batch, now);
         self.recorder.late += u64::from(is_answer && landed.as_ref().is_none_or(|landed| landed.overdue));
         let Some(Landed { waited, took, overdue }) = landed else { return };
@@ -411,17 +412,17 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn settle(
         &mut self,
         replies: Replies<P::Job>,
-        verdict: Verdict<P::Job>,
+        verdict: JobResults<P::Job>,
         jobs: Vec<P::Job>,
-        past: Past,
+        past: History,
         now: Instant,
     ) {
         let keep = self.shared.intake.keeps() && verdict.whole_failure().is_none();
         let verdict = if keep { self.keep(verdict, &jobs, past) } else { verdict };
-        match &mut self.morgue {
+        match &mut self.dead_letters {
             None => self.reply(replies, verdict, jobs, past),
-            Some(morgue) => {
-                let (verdict, jobs) = morgue.sort_out(verdict, jobs, past, now);
+            Some(dead_letters) => {
+                let (verdict, jobs) = dead_letters.sort_out(verdict, jobs, past, now);
                 self.reply(replies, verdict, jobs, past);
             }
         }
@@ -429,14 +430,14 @@ impl<P: BatchProcessor> CollectorActor<P> {
 
     /// Before the replies: whoever has his finds the result kept.
     #[cold]
-    fn keep(&self, verdict: Verdict<P::Job>, jobs: &[P::Job], past: Past) -> Verdict<P::Job> {
+    fn keep(&self, verdict: JobResults<P::Job>, jobs: &[P::Job], past: History) -> JobResults<P::Job> {
         let results: Vec<_> = verdict.collect();
         self.shared.intake.keep(jobs, &results, past.accepted_at);
-        Verdict::results(results)
+        JobResults::results(results)
     }
 
     /// Settles, gives the room to others, and wakes the callers: what they submit next finds that room.
-    fn reply(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, mut jobs: Vec<P::Job>, past: Past) {
+    fn reply(&mut self, replies: Replies<P::Job>, verdict: JobResults<P::Job>, mut jobs: Vec<P::Job>, past: History) {
         let mut settled = replies.len();
         let Tally { succeeded, failed, forgotten } = self.recorder.tally;
         let ids = self.shared.intake.follows_jobs().then(|| replies.ids());
@@ -449,7 +450,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         };
         self.fill(replies, verdict, past);
         let forgotten = self.recorder.tally.forgotten - forgotten;
-        if forgotten > 0 && self.morgue.is_none() {
+        if forgotten > 0 && self.dead_letters.is_none() {
             warn!(collector = &*self.shared.name, jobs = forgotten, "failed, and nobody waited for the reply");
         }
         drop_each(&mut jobs);
@@ -461,7 +462,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
 
     /// Fills in the replies. Whom to wake is left in `deliveries`.
     #[inline]
-    fn fill(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, past: Past) {
+    fn fill(&mut self, replies: Replies<P::Job>, verdict: JobResults<P::Job>, past: History) {
         if self.tracker.is_some() {
             return self.fill_tracked(replies, verdict, past);
         }
@@ -470,7 +471,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
 
     /// The same, while somebody wants to know how each job ends.
     #[cold]
-    fn fill_tracked(&mut self, replies: Replies<P::Job>, verdict: Verdict<P::Job>, past: Past) {
+    fn fill_tracked(&mut self, replies: Replies<P::Job>, verdict: JobResults<P::Job>, past: History) {
         let (ids, mut ends) = (replies.ids(), Vec::with_capacity(replies.len()));
         let verdict = verdict.inspect(|reply| ends.push(JobState::of_reply(reply)));
         replies.settle(verdict, &mut self.recorder.tally, &mut self.deliveries);
@@ -479,15 +480,20 @@ impl<P: BatchProcessor> CollectorActor<P> {
 
     /// Those who ride on these jobs get copies of their replies. Returns how many they are.
     #[cold]
-    fn share(&mut self, replies: &Replies<P::Job>, verdict: Verdict<P::Job>, past: Past) -> (Verdict<P::Job>, usize) {
+    fn share(
+        &mut self,
+        replies: &Replies<P::Job>,
+        verdict: JobResults<P::Job>,
+        past: History,
+    ) -> (JobResults<P::Job>, usize) {
         let results: Vec<_> = verdict.collect();
         let riders = self.shared.intake.share(&replies.ids(), &results);
         let mut count = 0;
         for (replies, copies) in riders {
             count += replies.len();
-            self.fill(replies, Verdict::results(copies), past);
+            self.fill(replies, JobResults::results(copies), past);
         }
-        (Verdict::results(results), count)
+        (JobResults::results(results), count)
     }
 
     #[inline]
@@ -556,7 +562,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 Request::GetStats(sender) => {
                     let view = self.carry_out(now);
                     self.recorder.lost_events = self.tracker.as_ref().map_or(0, |tracker| tracker.lost);
-                    self.recorder.unburied = self.morgue.as_ref().map_or(0, |morgue| morgue.unburied);
+                    self.recorder.lost_dead_letters =
+                        self.dead_letters.as_ref().map_or(0, |dead_letters| dead_letters.lost_dead_letters);
                     let stats = self.recorder.snapshot(&self.shared.name, self.levels(&view));
                     answer(sender, stats);
                 }
@@ -586,7 +593,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn shut_down(
         &mut self,
         shutdown: Shutdown,
-        sender: Option<actix::dev::OneshotSender<super::ShutdownReport>>,
+        sender: Option<actix::dev::OneshotSender<ShutdownReport>>,
         now: Instant,
     ) {
         if shutdown == Shutdown::now() {
@@ -684,14 +691,14 @@ fn answer<T>(sender: Option<actix::dev::OneshotSender<T>>, answer: T) {
 }
 
 /// How the attempt ended.
-fn ended<J: Job>(fate: &Fate<J>) -> Ended {
+fn ended<J: Job>(fate: &AttemptEnd<J>) -> Ended {
     match fate {
-        Fate::Answered(Verdict::TooLarge(_)) => Ended::TooLarge,
-        Fate::Answered(verdict) if verdict.whole_failure().is_some() => Ended::Failed,
-        Fate::Answered(_) => Ended::Answered,
-        Fate::Panicked => Ended::Panicked,
-        Fate::Cancelled => Ended::TimedOut,
-        Fate::Lost => Ended::Lost,
+        AttemptEnd::Answered(JobResults::TooLarge(_)) => Ended::TooLarge,
+        AttemptEnd::Answered(verdict) if verdict.whole_failure().is_some() => Ended::Failed,
+        AttemptEnd::Answered(_) => Ended::Answered,
+        AttemptEnd::Panicked => Ended::Panicked,
+        AttemptEnd::Cancelled => Ended::TimedOut,
+        AttemptEnd::Lost => Ended::Lost,
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tracing::warn;
 
 use crate::{
+    batch::Sealed,
     batcher::{Batchers, Plan, deal},
-    dispatch::Sealed,
     job::Job,
 };
 

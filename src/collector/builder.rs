@@ -20,11 +20,11 @@ use super::{
 #[cfg(feature = "record")]
 use crate::observe::TraceRecorder;
 use crate::{
-    ConfigError, StartError,
     batcher::{Batcher, Batchers, Item},
     config::{CollectorConfig, NoWorkers, Workers},
     dead_letters::DeadLetters,
     dispatch::{Breaker, RateLimit, Retry, Rules},
+    error::{ConfigError, StartError},
     flush::{FlushPolicy, Strategy},
     job::{Job, Key},
     observe::Observer,
@@ -35,7 +35,7 @@ use crate::{
 ///
 /// Nothing is checked before [`build`](Self::build) or a `start`: these refuse what cannot be.
 #[must_use = "a builder does nothing until it is built or started"]
-pub struct Builder<P: BatchProcessor> {
+pub struct CollectorBuilder<P: BatchProcessor> {
     pub(super) config: CollectorConfig,
     pub(super) factory: Factory<P>,
     pub(super) rules: Rules<ErrorOf<P>>,
@@ -54,7 +54,7 @@ pub struct Builder<P: BatchProcessor> {
 type ErrorOf<P> = <<P as BatchProcessor>::Job as Job>::Error;
 type OutputOf<P> = <<P as BatchProcessor>::Job as Job>::Output;
 
-impl<P: BatchProcessor> Builder<P> {
+impl<P: BatchProcessor> CollectorBuilder<P> {
     pub(super) fn new(factory: impl Fn() -> P + Send + Sync + 'static) -> Self {
         let flushing = Flushing { policy: None, weigher: None, ageing: Duration::ZERO };
         let rules = Rules::default();
@@ -725,8 +725,8 @@ impl<P: BatchProcessor> Builder<P> {
     }
 }
 
-impl<P: BatchProcessor> fmt::Debug for Builder<P> {
+impl<P: BatchProcessor> fmt::Debug for CollectorBuilder<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("CollectorBuilder").field("config", &self.config).finish_non_exhaustive()
     }
 }

@@ -17,12 +17,12 @@ use tokio::time::Instant;
 
 use super::intake::{Keep, Keying};
 use crate::{
-    ConfigError,
-    batch::{contain, discard},
+    error::ConfigError,
     job::{Job, Key, KeyFn},
+    panics::{contain, discard},
 };
 
-/// How many results are kept, and for how long. See [`Builder::cache`](crate::Builder::cache).
+/// How many results are kept, and for how long. See [`CollectorBuilder::cache`](crate::CollectorBuilder::cache).
 ///
 /// ```
 /// use std::time::Duration;

@@ -25,12 +25,11 @@ use super::{
     actor::CollectorActor,
     intake::{Intake, News},
     shared::Shared,
-    shutdown::ShutdownReport,
 };
 use crate::{
-    batch::Terms,
+    batch::Metadata,
     job::{Job, JobEvent, JobId, JobResult, JobState, Priority},
-    observe::Stats,
+    observe::{ShutdownReport, Stats},
     processor::BatchProcessor,
 };
 
@@ -80,25 +79,25 @@ use crate::{
 pub struct SubmitJob<J> {
     job: J,
     /// What it brings along.
-    terms: Option<Box<Terms>>,
+    metadata: Option<Box<Metadata>>,
 }
 
 impl<J: Job> SubmitJob<J> {
     /// Submits this job.
     #[inline]
     pub fn new(job: J) -> Self {
-        Self { job, terms: Terms::here() }
+        Self { job, metadata: Metadata::here() }
     }
 
     /// The job, and what it brings along.
     #[inline]
-    pub(crate) fn into_parts(self) -> (J, Option<Box<Terms>>) {
-        (self.job, self.terms)
+    pub(crate) fn into_parts(self) -> (J, Option<Box<Metadata>>) {
+        (self.job, self.metadata)
     }
 
     /// How urgent it is. Default: [`Priority::Normal`].
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.terms.get_or_insert_default().priority = priority;
+        self.metadata.get_or_insert_default().priority = priority;
         self
     }
 
@@ -108,7 +107,7 @@ impl<J: Job> SubmitJob<J> {
     ///
     /// Its batch leaves when three quarters of the time until then have passed, if nothing makes it leave before. Default: none.
     pub fn deadline(mut self, deadline: Instant) -> Self {
-        self.terms.get_or_insert_default().deadline = Some(deadline);
+        self.metadata.get_or_insert_default().deadline = Some(deadline);
         self
     }
 
@@ -159,8 +158,8 @@ impl<P: BatchProcessor> Handler<SubmitJob<P::Job>> for CollectorActor<P> {
 
 impl<P: BatchProcessor> MessageResponse<CollectorActor<P>, SubmitJob<P::Job>> for Admission<P::Job> {
     fn handle(self, ctx: &mut Context<CollectorActor<P>>, sender: Option<OneshotSender<JobResult<P::Job>>>) {
-        let (job, terms) = self.message.into_parts();
-        if self.intake.message(job, terms, sender) == News::Some {
+        let (job, metadata) = self.message.into_parts();
+        if self.intake.message(job, metadata, sender) == News::Some {
             make_way(ctx);
         }
     }
@@ -227,7 +226,7 @@ pub struct SetMaxInFlight(pub usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GetStats;
 
-/// Asks where a job is; the collector's builder has to have said [`track_jobs`](crate::Builder::track_jobs). `None`: there was
+/// Asks where a job is; the collector's builder has to have said [`track_jobs`](crate::CollectorBuilder::track_jobs). `None`: there was
 /// no such job, it has been forgotten since, or nobody tracks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GetJobState(pub JobId);

@@ -10,23 +10,23 @@ mod batching;
 mod builder;
 #[cfg(feature = "cache")]
 mod cache;
+mod dead_letter_router;
 mod intake;
 mod messages;
-mod morgue;
 mod service;
 mod shared;
 mod shutdown;
 mod submit_all;
 
 pub use actor::CollectorActor;
-pub use builder::Builder;
+pub use builder::CollectorBuilder;
 #[cfg(feature = "cache")]
 pub use cache::Cache;
+pub use intake::Submit;
 pub use messages::{
     Admission, Answer, Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, SubmitJob, Subscribe,
 };
 pub use service::CollectorService;
-pub use shutdown::ShutdownReport;
 pub use submit_all::SubmitAll;
 
 #[cfg(feature = "test-util")]
@@ -34,10 +34,9 @@ pub(crate) use intake::Intake;
 
 use self::{messages::Ask, shared::Shared};
 use crate::{
-    Closed,
-    error::Rejected,
-    job::{Job, JobEvent, JobId, JobResult, JobState, Submit},
-    observe::Stats,
+    error::{Closed, Rejected},
+    job::{Job, JobEvent, JobId, JobResult, JobState},
+    observe::{ShutdownReport, Stats},
     processor::BatchProcessor,
 };
 
@@ -73,8 +72,8 @@ pub struct Collector<J: Job> {
 
 impl<J: Job> Collector<J> {
     /// Sets up a collector. The factory is called for each worker, and again after each failure.
-    pub fn builder<P: BatchProcessor<Job = J>>(factory: impl Fn() -> P + Send + Sync + 'static) -> Builder<P> {
-        Builder::new(factory)
+    pub fn builder<P: BatchProcessor<Job = J>>(factory: impl Fn() -> P + Send + Sync + 'static) -> CollectorBuilder<P> {
+        CollectorBuilder::new(factory)
     }
 
     fn new(shared: Arc<Shared<J>>) -> Self {
@@ -101,8 +100,8 @@ impl<J: Job> Collector<J> {
     /// The future's: every [`JobError`](crate::JobError) but `Overloaded`.
     #[inline]
     pub fn submit(&self, job: impl Into<SubmitJob<J>>) -> Submit<J> {
-        let (job, terms) = job.into().into_parts();
-        self.shared.intake.submit(job, terms)
+        let (job, metadata) = job.into().into_parts();
+        self.shared.intake.submit(job, metadata)
     }
 
     /// Submits a job if there is room now.
@@ -110,11 +109,11 @@ impl<J: Job> Collector<J> {
     /// # Errors
     ///
     /// [`Rejected`] hands the job back: the collector is full, or has been shut down, or the job's key stands for another one
-    /// (see [`idempotent_by`](Builder::idempotent_by)).
+    /// (see [`idempotent_by`](CollectorBuilder::idempotent_by)).
     #[inline]
     pub fn try_submit(&self, job: impl Into<SubmitJob<J>>) -> Result<Submit<J>, Rejected<J>> {
-        let (job, terms) = job.into().into_parts();
-        self.shared.intake.try_submit(job, terms)
+        let (job, metadata) = job.into().into_parts();
+        self.shared.intake.try_submit(job, metadata)
     }
 
     /// Submits every job of an iterator and yields the replies in its order. Jobs are taken from the iterator as the stream is
@@ -187,7 +186,7 @@ impl<J: Job> Collector<J> {
         self.ask(GetStats).await
     }
 
-    /// Where a job is; the builder has to have said [`track_jobs`](Builder::track_jobs). `None`: there was no such job, it has
+    /// Where a job is; the builder has to have said [`track_jobs`](CollectorBuilder::track_jobs). `None`: there was no such job, it has
     /// been forgotten since, or nobody tracks.
     ///
     /// # Errors
@@ -231,7 +230,7 @@ impl<J: Job> Collector<J> {
     }
 }
 
-/// What concerns a [cache](Builder::cache). Without one they do nothing.
+/// What concerns a [cache](CollectorBuilder::cache). Without one they do nothing.
 #[cfg(feature = "cache")]
 impl<J: Job> Collector<J> {
     /// Keeps this as the result of jobs like this one, without asking the processor: what was just written, or what came along
@@ -243,7 +242,7 @@ impl<J: Job> Collector<J> {
     /// Forgets the result that is kept for jobs like this one, so that the next is processed: call it after a write.
     ///
     /// A job that was accepted before may have read what was true before: its result is not kept when it comes, and with
-    /// [`coalesce_by`](Builder::coalesce_by) nobody rides on it any more.
+    /// [`coalesce_by`](CollectorBuilder::coalesce_by) nobody rides on it any more.
     pub fn clear(&self, job: &J) {
         self.shared.intake.clear(Some(job));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::SystemService;
 use tracing::error;
 
-use super::{Builder, CollectorActor};
+use super::{CollectorActor, CollectorBuilder};
 use crate::processor::BatchProcessor;
 
 /// Makes a processor's collector a `SystemService`, one per `System`, under actix's supervisor.
@@ -25,7 +25,7 @@ use crate::processor::BatchProcessor;
 /// #     }
 /// # }
 /// impl CollectorService for Doubles {
-///     fn collector() -> Builder<Self> {
+///     fn collector() -> CollectorBuilder<Self> {
 ///         Collector::builder(|| Doubles).name("doubles")
 ///     }
 /// }
@@ -37,7 +37,7 @@ use crate::processor::BatchProcessor;
 /// ```
 pub trait CollectorService: BatchProcessor {
     /// How the service is set up.
-    fn collector() -> Builder<Self>;
+    fn collector() -> CollectorBuilder<Self>;
 }
 
 impl<P: CollectorService> Default for CollectorActor<P> {
@@ -46,7 +46,7 @@ impl<P: CollectorService> Default for CollectorActor<P> {
         let factory = Arc::clone(&builder.factory);
         builder.build().unwrap_or_else(|error| {
             error!(%error, "the service's settings are refused: every job will be answered with `ShutDown`");
-            let actor = Self::new(Builder::new(move || factory()));
+            let actor = Self::new(CollectorBuilder::new(move || factory()));
             actor.shared().intake.refuse();
             actor
         })

@@ -17,13 +17,12 @@ use tokio::sync::oneshot;
 use super::{
     intake::{Flushing, Intake, Keying},
     messages::{Request, SubmitJob},
-    shutdown::ShutdownReport,
 };
 use crate::{
     bell::Bell,
     config::CollectorConfig,
     job::Job,
-    observe::{Observer, Observers},
+    observe::{Observer, Observers, ShutdownReport},
 };
 
 pub(crate) struct Shared<J: Job> {

@@ -1,23 +1,10 @@
 //! The end: how far it is, and what is reported.
 
-use std::time::Duration;
-
 use actix::dev::OneshotSender;
 use tokio::time::Instant;
 
 use super::messages::Shutdown;
-
-/// How a shutdown went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ShutdownReport {
-    /// Accepted jobs that were outstanding when the shutdown began and got the reply that they would have got anyway.
-    pub completed: u64,
-    /// Accepted jobs that the limit cut off: settled with [`JobError::ShutDown`](crate::JobError::ShutDown).
-    pub shut_down: u64,
-    /// From the request to the last reply.
-    pub elapsed: Duration,
-}
+use crate::observe::ShutdownReport;
 
 /// A shutdown under way, or done.
 pub(super) struct Ending {

@@ -11,7 +11,10 @@ use std::{
 use futures_util::{Stream, stream::FusedStream};
 
 use super::{Collector, SubmitJob};
-use crate::job::{Job, JobResult, Submit};
+use crate::{
+    collector::Submit,
+    job::{Job, JobResult},
+};
 
 /// The replies to the jobs of an iterator, in its order; made by [`Collector::submit_all`].
 ///

@@ -136,7 +136,7 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
 }
 
 impl<J: Job + Serialize> DeadLetters<J> for DeadLetterFile<J> {
-    fn bury(&mut self, letter: DeadLetter<J>) {
+    fn push(&mut self, letter: DeadLetter<J>) {
         let record = DeadRecord {
             job: &letter.job,
             error: letter.error.to_string(),
@@ -164,7 +164,7 @@ mod tests {
     use std::{fs, sync::Arc};
 
     use super::*;
-    use crate::JobError;
+    use crate::error::JobError;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Insert(u64);
@@ -189,7 +189,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dead.jsonl");
         let mut file = DeadLetterFile::open(&path).unwrap();
-        (0..3).for_each(|number| file.bury(letter(number)));
+        (0..3).for_each(|number| file.push(letter(number)));
         let records = DeadLetterFile::<Insert>::read(&path).unwrap();
         assert_eq!(records.len(), 3);
         assert_eq!((&records[2].job, records[2].attempts, records[2].failed_at), (&Insert(2), 2, 2));
@@ -201,12 +201,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dead.jsonl");
         let mut file = DeadLetterFile::open(&path).unwrap();
-        (0..200).for_each(|number| file.bury(letter(number)));
+        (0..200).for_each(|number| file.push(letter(number)));
         let whole = fs::read(&path).unwrap();
         for torn in [1, 30, whole.len() - 1] {
             fs::write(&path, &whole[..whole.len() - torn]).unwrap();
             let before = numbers(&path);
-            DeadLetterFile::open(&path).unwrap().bury(letter(1000));
+            DeadLetterFile::open(&path).unwrap().push(letter(1000));
             assert_eq!(numbers(&path), [before, vec![1000]].concat(), "{torn} bytes torn off");
         }
     }
@@ -227,9 +227,9 @@ mod tests {
     fn a_disk_that_is_full_loses_a_letter_and_spoils_no_other() {
         if let Some(path) = std::env::var_os("SMALL_DISK") {
             let mut file = DeadLetterFile::open(&path).unwrap();
-            file.bury(letter(1));
-            file.bury(DeadLetter { error: JobError::Failed(Arc::new("long".repeat(10_000))), ..letter(2) });
-            return file.bury(letter(3));
+            file.push(letter(1));
+            file.push(DeadLetter { error: JobError::Failed(Arc::new("long".repeat(10_000))), ..letter(2) });
+            return file.push(letter(3));
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dead.jsonl");
@@ -244,7 +244,7 @@ mod tests {
         let path = folder.path().join("dead.jsonl");
         let mut files = [(); 2].map(|()| DeadLetterFile::open(&path).unwrap());
         for number in 0..4 {
-            files[number % 2].bury(letter(number as u64));
+            files[number % 2].push(letter(number as u64));
         }
         assert_eq!(numbers(&path), [0, 1, 2, 3]);
     }
@@ -253,7 +253,7 @@ mod tests {
     fn a_line_that_is_no_record_is_an_error_with_its_number() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dead.jsonl");
-        DeadLetterFile::open(&path).unwrap().bury(letter(1));
+        DeadLetterFile::open(&path).unwrap().push(letter(1));
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{}\n").unwrap();
         let error = DeadLetterFile::<Insert>::read(&path).unwrap_err();
         assert!(error.to_string().starts_with("line 2: "), "{error}");

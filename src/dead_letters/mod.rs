@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::{JobError, job::Job};
+use crate::{error::JobError, job::Job};
 
 #[cfg(feature = "dead-letters")]
 mod file;
@@ -31,7 +31,7 @@ pub struct DeadLetter<J: Job> {
 /// It is called on the collector's thread, before the caller is told, so it should be quick. If it panics, that letter is lost
 /// and logged, and nothing else happens. It gets every job whose reply is an error, but for those that were abandoned by their
 /// callers, and those that a worker still has when they are settled: these are logged, and counted in
-/// [`Stats::unburied`](crate::Stats::unburied). A job that timed out is first awaited from its worker, for a second at the most.
+/// [`Stats::lost_dead_letters`](crate::Stats::lost_dead_letters). A job that timed out is first awaited from its worker, for a second at the most.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -56,11 +56,11 @@ pub struct DeadLetter<J: Job> {
 /// ```
 pub trait DeadLetters<J: Job>: Send + 'static {
     /// A job has failed for good.
-    fn bury(&mut self, letter: DeadLetter<J>);
+    fn push(&mut self, letter: DeadLetter<J>);
 }
 
 impl<J: Job, F: FnMut(DeadLetter<J>) + Send + 'static> DeadLetters<J> for F {
-    fn bury(&mut self, letter: DeadLetter<J>) {
+    fn push(&mut self, letter: DeadLetter<J>) {
         self(letter);
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// A circuit breaker: after too many failures nothing is sent for a while, then a few probes, then everything again.
 ///

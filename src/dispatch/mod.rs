@@ -25,8 +25,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    ConfigError, JobError,
-    batch::{Batch, Heartbeat, Replies, Trigger, Verdict},
+    batch::{Batch, Heartbeat, JobResults, Replies, Sealed, Trigger},
+    error::{ConfigError, JobError},
     job::{Job, Priority},
 };
 
@@ -115,23 +115,14 @@ impl<E> Rules<E> {
     }
 }
 
-/// A batch as the intake hands it over.
-pub(crate) struct Sealed<J: Job> {
-    pub(crate) jobs: Vec<J>,
-    pub(crate) replies: Replies<J>,
-    pub(crate) trigger: Trigger,
-    pub(crate) opened_at: Instant,
-    pub(crate) priority: Priority,
-}
-
 /// A batch that waits: for its turn, or for its next attempt.
-struct Ready<J: Job> {
+struct ReadyBatch<J: Job> {
     batch: Batch<J>,
     replies: Replies<J>,
     /// When the first of these jobs was accepted, however often they have been sent since.
     opened_at: Instant,
     /// What the attempt before said, where this is a retry: if it comes too late, that is the reply.
-    last: Option<Verdict<J>>,
+    last: Option<JobResults<J>>,
     /// As which attempt these jobs were sent last; 0: they never were.
     attempts: u32,
 }
@@ -144,7 +135,7 @@ struct Flight<J: Job> {
     attempt: u32,
     replies: Replies<J>,
     opened_at: Instant,
-    last: Option<Verdict<J>>,
+    last: Option<JobResults<J>>,
     /// As which attempt they were sent before this.
     attempts: u32,
     sent_at: Instant,
@@ -155,9 +146,9 @@ struct Flight<J: Job> {
 }
 
 /// How a flight ended.
-pub(crate) enum Fate<J: Job> {
+pub(crate) enum AttemptEnd<J: Job> {
     /// The processor answered.
-    Answered(Verdict<J>),
+    Answered(JobResults<J>),
     /// It panicked.
     Panicked,
     /// It stopped because it had been told to.
@@ -168,7 +159,7 @@ pub(crate) enum Fate<J: Job> {
 
 /// What is behind jobs that end.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Past {
+pub(crate) struct History {
     /// Their batch.
     pub(crate) batch: u64,
     /// As which attempt they were sent last; 0: they never were.
@@ -200,7 +191,7 @@ pub(crate) enum Order<J: Job> {
     /// Hand the batch to the worker.
     Send { worker: WorkerId, flight: FlightId, batch: Batch<J>, waited_since: Instant },
     /// These jobs end here. `jobs` is empty where a worker still has them.
-    Settle { replies: Replies<J>, verdict: Verdict<J>, jobs: Vec<J>, past: Past },
+    Settle { replies: Replies<J>, verdict: JobResults<J>, jobs: Vec<J>, past: History },
     /// Stop what the worker is doing with this flight, and build it anew.
     Cancel { worker: WorkerId, flight: FlightId },
     /// The worker was told to stop and has not: it is lost, with its thread.
@@ -222,7 +213,7 @@ pub(crate) struct Dispatch<J: Job> {
     circuit: Option<Circuit>,
     ready: ReadyQueue<J>,
     /// By the end of the delay; of equal ends, in the order of their failures.
-    backing_off: BTreeMap<(Instant, u64), Ready<J>>,
+    backing_off: BTreeMap<(Instant, u64), ReadyBatch<J>>,
     free: VecDeque<WorkerId>,
     flights: Vec<Flight<J>>,
     /// When deadlines of waiting jobs pass: of each batch the earliest, or earlier ones that have lost their meaning.
@@ -271,7 +262,7 @@ impl<J: Job> Dispatch<J> {
         self.note_deadline(&replies);
         let batch = self.new_batch(jobs, trigger, 1, priority);
         let id = batch.id();
-        self.ready.push_back(Ready { batch, replies, opened_at, last: None, attempts: 0 });
+        self.ready.push_back(ReadyBatch { batch, replies, opened_at, last: None, attempts: 0 });
         id
     }
 
@@ -424,33 +415,33 @@ impl<J: Job> Dispatch<J> {
     }
 
     /// What is left of a waiting batch. The late ones of a retry are told what the attempt before said.
-    fn without_late(&mut self, ready: Ready<J>, now: Instant) -> Option<Ready<J>> {
+    fn without_late(&mut self, ready: ReadyBatch<J>, now: Instant) -> Option<ReadyBatch<J>> {
         let Some(late) = ready.replies.late(now) else { return Some(ready) };
-        self.take_out(ready, &late, |last, jobs| last.unwrap_or_else(|| Verdict::whole(JobError::Expired, jobs)))
+        self.take_out(ready, &late, |last, jobs| last.unwrap_or_else(|| JobResults::whole(JobError::Expired, jobs)))
     }
 
     /// Settles the marked jobs of a waiting batch, and returns what is left of it. `verdict` is told what the attempt before said,
     /// if there was one, and how many jobs they are.
     fn take_out(
         &mut self,
-        ready: Ready<J>,
+        ready: ReadyBatch<J>,
         marked: &[bool],
-        verdict: impl FnOnce(Option<Verdict<J>>, usize) -> Verdict<J>,
-    ) -> Option<Ready<J>> {
-        let Ready { batch, replies, opened_at, last, attempts } = ready;
+        verdict: impl FnOnce(Option<JobResults<J>>, usize) -> JobResults<J>,
+    ) -> Option<ReadyBatch<J>> {
+        let ReadyBatch { batch, replies, opened_at, last, attempts } = ready;
         let (id, trigger, attempt, priority) = (batch.id(), batch.trigger(), batch.attempt(), batch.priority());
         let (out, kept) = Part { jobs: batch.into_jobs(), replies }.part(marked);
         let (out_last, kept_last) = last.map(|last| part(last, marked)).unzip();
         // As verdicts both can be dropped whatever the errors in them do.
-        let (out_last, last) = (out_last.map(Verdict::results), kept_last.map(Verdict::results));
+        let (out_last, last) = (out_last.map(JobResults::results), kept_last.map(JobResults::results));
         let verdict = verdict(out_last, out.jobs.len());
-        let past = Past { batch: id, attempts, accepted_at: opened_at };
+        let past = History { batch: id, attempts, accepted_at: opened_at };
         self.orders.push_back(Order::Settle { replies: out.replies, verdict, jobs: out.jobs, past });
         if kept.jobs.is_empty() {
             return None;
         }
         let batch = Batch::new(kept.jobs, id, trigger, attempt, priority);
-        Some(Ready { batch, replies: kept.replies, opened_at, last, attempts })
+        Some(ReadyBatch { batch, replies: kept.replies, opened_at, last, attempts })
     }
 
     /// Moves the first ready batch one step; `false`: it has to wait, or there is none.
@@ -497,16 +488,17 @@ impl<J: Job> Dispatch<J> {
         if self.last_chance(first).is_none_or(|at| now <= at) {
             return false;
         }
-        let Some(Ready { batch, replies, opened_at, last: Some(verdict), attempts }) = self.ready.pop_front() else {
+        let Some(ReadyBatch { batch, replies, opened_at, last: Some(verdict), attempts }) = self.ready.pop_front()
+        else {
             return false;
         };
-        let past = Past { batch: batch.id(), attempts, accepted_at: opened_at };
+        let past = History { batch: batch.id(), attempts, accepted_at: opened_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
         true
     }
 
     /// Until when a retry may begin.
-    fn last_chance(&self, ready: &Ready<J>) -> Option<Instant> {
+    fn last_chance(&self, ready: &ReadyBatch<J>) -> Option<Instant> {
         let retry = self.rules.retry.as_ref().filter(|_| ready.last.is_some())?;
         retry.last_chance(ready.opened_at)
     }
@@ -545,8 +537,8 @@ impl<J: Job> Dispatch<J> {
         true
     }
 
-    fn hand_out(&mut self, ready: Ready<J>, worker: WorkerId, now: Instant) {
-        let Ready { mut batch, replies, opened_at, last, attempts } = ready;
+    fn hand_out(&mut self, ready: ReadyBatch<J>, worker: WorkerId, now: Instant) {
+        let ReadyBatch { mut batch, replies, opened_at, last, attempts } = ready;
         self.handed_out += 1;
         let id = FlightId(self.handed_out);
         let heartbeat = self.rules.timeout.map(|_| Arc::new(Heartbeat::new(now)));
@@ -576,10 +568,10 @@ impl<J: Job> Dispatch<J> {
         true
     }
 
-    fn settle_whole(&mut self, batch: Ready<J>, error: JobError<J::Error>) {
-        let Ready { batch, replies, opened_at: accepted_at, attempts, .. } = batch;
-        let verdict = Verdict::whole(error, replies.len());
-        let past = Past { batch: batch.id(), attempts, accepted_at };
+    fn settle_whole(&mut self, batch: ReadyBatch<J>, error: JobError<J::Error>) {
+        let ReadyBatch { batch, replies, opened_at: accepted_at, attempts, .. } = batch;
+        let verdict = JobResults::whole(error, replies.len());
+        let past = History { batch: batch.id(), attempts, accepted_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
     }
 
@@ -590,31 +582,37 @@ impl<J: Job> Dispatch<J> {
         }
         let Some(abandoned) = self.ready.front().and_then(|ready| ready.replies.abandoned()) else { return false };
         let Some(ready) = self.ready.pop_front() else { return false };
-        if let Some(kept) = self.take_out(ready, &abandoned, |_, jobs| Verdict::whole(JobError::Abandoned, jobs)) {
+        if let Some(kept) = self.take_out(ready, &abandoned, |_, jobs| JobResults::whole(JobError::Abandoned, jobs)) {
             self.ready.push_front(kept);
         }
         true
     }
 
     /// A flight has ended. `None`: it had ended before, this comes late, and is dropped.
-    pub(crate) fn landed(&mut self, id: FlightId, fate: Fate<J>, batch: Batch<J>, now: Instant) -> Option<Landed> {
+    pub(crate) fn landed(
+        &mut self,
+        id: FlightId,
+        fate: AttemptEnd<J>,
+        batch: Batch<J>,
+        now: Instant,
+    ) -> Option<Landed> {
         let flight = self.take_flight(id)?;
         let took = now.saturating_duration_since(flight.sent_at);
         let waited = flight.sent_at.saturating_duration_since(flight.opened_at);
         let verdict = match fate {
-            _ if flight.overdue.is_some() => Verdict::whole(JobError::TimedOut, batch.len()),
-            Fate::Answered(verdict) => verdict,
-            Fate::Panicked => Verdict::whole(JobError::Panicked, batch.len()),
+            _ if flight.overdue.is_some() => JobResults::whole(JobError::TimedOut, batch.len()),
+            AttemptEnd::Answered(verdict) => verdict,
+            AttemptEnd::Panicked => JobResults::whole(JobError::Panicked, batch.len()),
             // It is told to stop only when it has timed out.
-            Fate::Cancelled => Verdict::whole(JobError::TimedOut, batch.len()),
-            Fate::Lost => Verdict::whole(JobError::Lost, batch.len()),
+            AttemptEnd::Cancelled => JobResults::whole(JobError::TimedOut, batch.len()),
+            AttemptEnd::Lost => JobResults::whole(JobError::Lost, batch.len()),
         };
         if flight.overdue.is_none() {
             self.count(verdict.whole_failure().is_some(), took, flight.probe, now);
         }
         let Flight { replies, opened_at, overdue, .. } = flight;
         let attempts = batch.attempt();
-        self.judge(Ready { batch, replies, opened_at, last: None, attempts }, verdict, now);
+        self.judge(ReadyBatch { batch, replies, opened_at, last: None, attempts }, verdict, now);
         Some(Landed { waited, took, overdue: overdue.is_some() })
     }
 
@@ -631,8 +629,8 @@ impl<J: Job> Dispatch<J> {
     }
 
     /// Retry, split, or settle.
-    fn judge(&mut self, sent: Ready<J>, verdict: Verdict<J>, now: Instant) {
-        if let Verdict::TooLarge(_) = verdict {
+    fn judge(&mut self, sent: ReadyBatch<J>, verdict: JobResults<J>, now: Instant) {
+        if let JobResults::TooLarge(_) = verdict {
             return self.shrink(sent);
         }
         if let Some(error) = verdict.whole_failure() {
@@ -645,17 +643,17 @@ impl<J: Job> Dispatch<J> {
         }
     }
 
-    fn settle(&mut self, sent: Ready<J>, verdict: Verdict<J>) {
-        let past = Past { batch: sent.batch.id(), attempts: sent.attempts, accepted_at: sent.opened_at };
+    fn settle(&mut self, sent: ReadyBatch<J>, verdict: JobResults<J>) {
+        let past = History { batch: sent.batch.id(), attempts: sent.attempts, accepted_at: sent.opened_at };
         let (replies, jobs) = (sent.replies, sent.batch.into_jobs());
         self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
     }
 
     /// The batch failed whole.
-    fn failed(&mut self, mut sent: Ready<J>, error: JobError<J::Error>, now: Instant) {
+    fn failed(&mut self, mut sent: ReadyBatch<J>, error: JobError<J::Error>, now: Instant) {
         let retry = self.rules.retry.as_ref().filter(|retry| retry.is_worth(&error));
         if let Some(at) = retry.and_then(|retry| retry.next(sent.batch.attempt(), sent.opened_at, now)) {
-            sent.last = Some(Verdict::whole(error, sent.batch.len()));
+            sent.last = Some(JobResults::whole(error, sent.batch.len()));
             return self.back_off(sent, at);
         }
         let is_open = self.circuit.as_ref().is_some_and(|circuit| circuit.state() != BreakerState::Closed);
@@ -667,7 +665,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     /// The processor wants smaller batches. That spends no attempt.
-    fn shrink(&mut self, sent: Ready<J>) {
+    fn shrink(&mut self, sent: ReadyBatch<J>) {
         if sent.batch.len() > 1 {
             let attempt = sent.batch.attempt();
             return self.halve(sent, attempt);
@@ -675,8 +673,8 @@ impl<J: Job> Dispatch<J> {
         self.settle_whole(sent, JobError::TooLarge);
     }
 
-    fn halve(&mut self, sent: Ready<J>, attempt: u32) {
-        let Ready { batch, replies, opened_at, attempts, .. } = sent;
+    fn halve(&mut self, sent: ReadyBatch<J>, attempt: u32) {
+        let ReadyBatch { batch, replies, opened_at, attempts, .. } = sent;
         let (id, jobs, priority) = (batch.id(), batch.len(), batch.priority());
         let sizes = [jobs.div_ceil(2), jobs / 2];
         let first: Vec<bool> = (0..jobs).map(|position| position < sizes[0]).collect();
@@ -685,44 +683,44 @@ impl<J: Job> Dispatch<J> {
             self.note_deadline(&replies);
             let batch = self.new_batch(jobs, Trigger::Split, attempt, priority);
             let id = batch.id();
-            self.ready.push_front(Ready { batch, replies, opened_at, last: None, attempts });
+            self.ready.push_front(ReadyBatch { batch, replies, opened_at, last: None, attempts });
             id
         });
         self.orders.push_back(Order::Split { batch: id, into: [left, right], jobs: sizes, attempt });
     }
 
-    fn back_off(&mut self, sent: Ready<J>, at: Instant) {
-        let Ready { batch, replies, opened_at, last, attempts } = sent;
+    fn back_off(&mut self, sent: ReadyBatch<J>, at: Instant) {
+        let ReadyBatch { batch, replies, opened_at, last, attempts } = sent;
         let (from, jobs, attempt, priority) = (batch.id(), batch.len(), batch.attempt() + 1, batch.priority());
         self.note_deadline(&replies);
         let batch = self.new_batch(batch.into_jobs(), Trigger::Retry, attempt, priority);
         let id = batch.id();
-        self.backing_off.insert((at, id), Ready { batch, replies, opened_at, last, attempts });
+        self.backing_off.insert((at, id), ReadyBatch { batch, replies, opened_at, last, attempts });
         self.orders.push_back(Order::Retrying { from, batch: id, jobs, attempt, at });
     }
 
     /// Some jobs failed by themselves: those that are worth it are tried again, the others are settled.
-    fn retry_some(&mut self, sent: Ready<J>, verdict: Verdict<J>, at: Instant) {
+    fn retry_some(&mut self, sent: ReadyBatch<J>, verdict: JobResults<J>, at: Instant) {
         let Some(retry) = &self.rules.retry else { return self.settle(sent, verdict) };
         let results: Vec<_> = verdict.collect();
         let again: Vec<_> =
             results.iter().map(|result| matches!(result, Err(error) if retry.is_worth(error))).collect();
         if !again.contains(&true) {
-            return self.settle(sent, Verdict::results(results));
+            return self.settle(sent, JobResults::results(results));
         }
-        let Ready { batch, replies, opened_at, attempts, .. } = sent;
+        let ReadyBatch { batch, replies, opened_at, attempts, .. } = sent;
         let (id, trigger, attempt, priority) = (batch.id(), batch.trigger(), batch.attempt(), batch.priority());
         let (retried, done) = Part { jobs: batch.into_jobs(), replies }.part(&again);
         let (failed, results) = part(results, &again);
         if !done.jobs.is_empty() {
             let Part { jobs, replies } = done;
-            let past = Past { batch: id, attempts, accepted_at: opened_at };
-            let verdict = Verdict::results(results);
+            let past = History { batch: id, attempts, accepted_at: opened_at };
+            let verdict = JobResults::results(results);
             self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
         }
         let batch = Batch::new(retried.jobs, id, trigger, attempt, priority);
-        let last = Some(Verdict::results(failed));
-        self.back_off(Ready { batch, replies: retried.replies, opened_at, last, attempts }, at);
+        let last = Some(JobResults::results(failed));
+        self.back_off(ReadyBatch { batch, replies: retried.replies, opened_at, last, attempts }, at);
     }
 
     fn end_back_offs(&mut self, now: Instant) {
@@ -742,7 +740,7 @@ impl<J: Job> Dispatch<J> {
             circuit.unsent(probe);
         }
         self.note_deadline(&replies);
-        self.ready.push_front(Ready { batch, replies, opened_at, last, attempts });
+        self.ready.push_front(ReadyBatch { batch, replies, opened_at, last, attempts });
     }
 
     fn deadline(&self, flight: &Flight<J>) -> Option<Instant> {
@@ -806,8 +804,8 @@ impl<J: Job> Dispatch<J> {
     /// Settles jobs that a worker still has.
     fn settle_far(&mut self, flight: Flight<J>, error: JobError<J::Error>) {
         let Flight { batch, replies, attempt, opened_at, .. } = flight;
-        let verdict = Verdict::whole(error, replies.len());
-        let past = Past { batch, attempts: attempt, accepted_at: opened_at };
+        let verdict = JobResults::whole(error, replies.len());
+        let past = History { batch, attempts: attempt, accepted_at: opened_at };
         self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), past });
     }
 

@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::{ConfigError, bell::Bell};
+use crate::{bell::Bell, error::ConfigError};
 
 /// Limits jobs or batches per second. Clones share one limit, so several collectors can keep to one quota together.
 ///

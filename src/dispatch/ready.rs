@@ -8,12 +8,12 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::Ready;
+use super::ReadyBatch;
 use crate::job::{Job, Priority};
 
 pub(super) struct ReadyQueue<J: Job> {
     /// The highest priority first.
-    queues: [VecDeque<Ready<J>>; Priority::ALL.len()],
+    queues: [VecDeque<ReadyBatch<J>>; Priority::ALL.len()],
     ageing: Duration,
 }
 
@@ -22,31 +22,31 @@ impl<J: Job> ReadyQueue<J> {
         Self { queues: [VecDeque::new(), VecDeque::new(), VecDeque::new()], ageing }
     }
 
-    fn of(&mut self, ready: &Ready<J>) -> &mut VecDeque<Ready<J>> {
+    fn of(&mut self, ready: &ReadyBatch<J>) -> &mut VecDeque<ReadyBatch<J>> {
         &mut self.queues[ready.batch.priority().rank() as usize]
     }
 
     /// It waits behind those of its priority.
-    pub(super) fn push_back(&mut self, ready: Ready<J>) {
+    pub(super) fn push_back(&mut self, ready: ReadyBatch<J>) {
         self.of(&ready).push_back(ready);
     }
 
     /// It is the next of its priority.
-    pub(super) fn push_front(&mut self, ready: Ready<J>) {
+    pub(super) fn push_front(&mut self, ready: ReadyBatch<J>) {
         self.of(&ready).push_front(ready);
     }
 
-    pub(super) fn front(&self) -> Option<&Ready<J>> {
+    pub(super) fn front(&self) -> Option<&ReadyBatch<J>> {
         self.queues.iter().filter_map(VecDeque::front).min_by_key(|ready| self.turn(ready))
     }
 
-    pub(super) fn pop_front(&mut self) -> Option<Ready<J>> {
+    pub(super) fn pop_front(&mut self) -> Option<ReadyBatch<J>> {
         let queue = self.front()?.batch.priority().rank();
         self.queues[queue as usize].pop_front()
     }
 
     /// The earlier, the sooner.
-    fn turn(&self, ready: &Ready<J>) -> Instant {
+    fn turn(&self, ready: &ReadyBatch<J>) -> Instant {
         ready.batch.priority().turn(ready.opened_at, self.ageing)
     }
 
@@ -55,7 +55,7 @@ impl<J: Job> ReadyQueue<J> {
     }
 
     /// All of them, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Ready<J>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ReadyBatch<J>> {
         self.queues.iter().flatten()
     }
 
@@ -64,7 +64,7 @@ impl<J: Job> ReadyQueue<J> {
     }
 
     /// All of them, the next ones first within each priority.
-    pub(super) fn take(&mut self) -> Vec<Ready<J>> {
+    pub(super) fn take(&mut self) -> Vec<ReadyBatch<J>> {
         self.queues.iter_mut().flat_map(std::mem::take).collect()
     }
 }

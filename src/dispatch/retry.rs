@@ -6,7 +6,10 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::{ConfigError, JobError, batch::discard};
+use crate::{
+    error::{ConfigError, JobError},
+    panics::discard,
+};
 
 /// Tries again what failed: only the jobs that failed, as a batch of their own, at the front of the ready queue.
 ///

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    batch::{Blocks, SlotRef, Terms},
+    batch::{Blocks, Metadata, SlotRef},
     job::JobId,
 };
 
@@ -55,9 +55,9 @@ impl Bench {
             replies.push_slot(&block, at);
             self.slots.push(SlotRef::new(block, at));
         }
-        let mut terms = Box::new(Terms::default());
-        terms.deadline = deadline;
-        replies.push_terms(JobId(self.slots.len() as u64 - 1), terms);
+        let mut metadata = Box::new(Metadata::default());
+        metadata.deadline = deadline;
+        replies.push_metadata(JobId(self.slots.len() as u64 - 1), metadata);
         let jobs = (first..first + jobs as u64).map(Number).collect();
         self.dispatch.batch_ready(Sealed {
             jobs,
@@ -96,18 +96,18 @@ impl Bench {
     }
 
     /// The worker that has had its batch longest ends so, and is free again unless it is gone.
-    fn ends(&mut self, fate: impl FnOnce(usize) -> Fate<Number>) {
+    fn ends(&mut self, fate: impl FnOnce(usize) -> AttemptEnd<Number>) {
         let (worker, flight, batch) = self.sent.remove(0);
         let fate = fate(batch.len());
-        if !matches!(fate, Fate::Lost) {
+        if !matches!(fate, AttemptEnd::Lost) {
             self.dispatch.worker_free(worker);
         }
         assert!(self.dispatch.landed(flight, fate, batch, self.now).is_some());
     }
 }
 
-fn answered(jobs: usize) -> Fate<Number> {
-    Fate::Answered(crate::Outcomes::all(1).verdict(jobs))
+fn answered(jobs: usize) -> AttemptEnd<Number> {
+    AttemptEnd::Answered(crate::Outcomes::all(1).verdict(jobs))
 }
 
 #[test]
@@ -173,11 +173,11 @@ fn a_flight_ends_once_and_what_comes_later_finds_nothing() {
 
 #[test]
 fn however_a_flight_ends_its_jobs_are_settled_with_that() {
-    let ends: [(Fate<Number>, &str); 4] = [
+    let ends: [(AttemptEnd<Number>, &str); 4] = [
         (answered(2), "2 [0, 1] answered after 1"),
-        (Fate::Panicked, "2 [0, 1] Panicked after 1"),
-        (Fate::Lost, "2 [0, 1] Lost after 1"),
-        (Fate::Cancelled, "2 [0, 1] TimedOut after 1"),
+        (AttemptEnd::Panicked, "2 [0, 1] Panicked after 1"),
+        (AttemptEnd::Lost, "2 [0, 1] Lost after 1"),
+        (AttemptEnd::Cancelled, "2 [0, 1] TimedOut after 1"),
     ];
     for (fate, expected) in ends {
         let mut bench = Bench::new(1);
@@ -274,7 +274,7 @@ fn halves_of_a_batch_that_was_too_large_have_been_sent() {
     let mut bench = Bench::new(1);
     bench.ready(2);
     bench.orders();
-    bench.ends(|jobs| Fate::Answered(crate::Outcomes::too_large().verdict(jobs)));
+    bench.ends(|jobs| AttemptEnd::Answered(crate::Outcomes::too_large().verdict(jobs)));
     bench.dispatch.pause(true);
     assert_eq!(bench.orders(), ["news"]);
     bench.dispatch.abort(&JobError::ShutDown, &JobError::Lost, bench.now);
@@ -288,7 +288,7 @@ fn of_retries_that_are_due_at_one_time_the_first_that_failed_goes_first() {
     (0..3).for_each(|_| bench.ready(1));
     bench.orders();
     bench.sent.swap(0, 1);
-    let failed = |jobs| Fate::Answered(Verdict::whole(JobError::Failed(Arc::new("down".to_owned())), jobs));
+    let failed = |jobs| AttemptEnd::Answered(JobResults::whole(JobError::Failed(Arc::new("down".to_owned())), jobs));
     (0..2).for_each(|_| bench.ends(failed));
     bench.now += MILLISECOND;
     bench.ends(failed);
@@ -312,7 +312,7 @@ fn jobs_that_are_wanted_back_are_awaited_after_their_time_out() {
         let mut said = bench.orders();
         let (worker, flight, batch) = bench.sent.remove(0);
         bench.dispatch.worker_unable(worker);
-        assert_eq!(bench.dispatch.landed(flight, Fate::Cancelled, batch, bench.now).is_some(), keeps_failed);
+        assert_eq!(bench.dispatch.landed(flight, AttemptEnd::Cancelled, batch, bench.now).is_some(), keeps_failed);
         said.extend(bench.orders());
         assert_eq!(said, ["cancel 0", "news", expected]);
         assert_eq!(bench.dispatch.due(), None);
@@ -341,7 +341,7 @@ fn while_a_gate_holds_what_comes_no_batch_is_asked_for() {
         let mut bench = Bench::with_rules(1, Rules { breaker, ..Rules::default() });
         bench.ready(1);
         bench.orders();
-        bench.ends(|_| Fate::Panicked);
+        bench.ends(|_| AttemptEnd::Panicked);
         bench
     };
     let mut bench = broken(Breaker::consecutive(1));
@@ -359,7 +359,7 @@ fn a_gate_that_is_closed_asks_for_no_workers() {
     (0..2).for_each(|_| bench.ready(1));
     bench.orders();
     assert!(bench.dispatch.wants_workers(bench.now));
-    bench.ends(|_| Fate::Lost);
+    bench.ends(|_| AttemptEnd::Lost);
     bench.orders();
     assert!(!bench.dispatch.wants_workers(bench.now));
     bench.now += Duration::from_secs(1);

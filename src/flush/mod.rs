@@ -2,7 +2,7 @@
 //!
 //! A [`FlushPolicy`] is a pure decision: it is told what is in the open batch and answers what to do. It is asked before a job
 //! joins, when a worker becomes free, and when a time that it has named has come. It sees neither actix nor a job: what a job
-//! weighs comes as a number, from [`Builder::weigh`](crate::Builder::weigh).
+//! weighs comes as a number, from [`CollectorBuilder::weigh`](crate::CollectorBuilder::weigh).
 //!
 //! | policy | the batch leaves when | [`Strategy`] |
 //! |---|---|---|
@@ -18,7 +18,7 @@
 //! [deadline](crate::SubmitJob::deadline) brings the flush forward, and `Flush` and a shutdown send it at once. Jobs whose batch has
 //! left still wait for a worker, and while the collector is paused.
 //!
-//! Jobs of other [priorities](crate::Priority) and [partitions](crate::Builder::partition_by) have open batches of their own. One
+//! Jobs of other [priorities](crate::Priority) and [partitions](crate::CollectorBuilder::partition_by) have open batches of their own. One
 //! policy is asked about each of them, so what belongs to a batch is what [`OpenBatch`] says of it, not what the policy remembers.
 //!
 //! `docs/batching.md` in the repository draws what each of them does; [`replay`] says what it would do with your jobs.
@@ -75,9 +75,9 @@ use crate::batch::Trigger;
 mod adaptive;
 mod debounce;
 mod fixed_interval;
-mod gauge;
 mod idle;
 mod or;
+mod policy_state;
 pub mod replay;
 mod size_or_interval;
 mod strategy;
@@ -86,9 +86,9 @@ mod weight;
 pub use adaptive::Adaptive;
 pub use debounce::Debounce;
 pub use fixed_interval::FixedInterval;
-pub(crate) use gauge::Gauge;
 pub use idle::Idle;
 pub use or::Or;
+pub(crate) use policy_state::PolicyState;
 pub use size_or_interval::SizeOrInterval;
 pub use strategy::Strategy;
 pub use weight::Weight;
@@ -101,7 +101,7 @@ pub use weight::Weight;
 pub struct OpenBatch {
     /// Jobs in it.
     pub jobs: usize,
-    /// What they weigh together; 0 without [`Builder::weigh`](crate::Builder::weigh).
+    /// What they weigh together; 0 without [`CollectorBuilder::weigh`](crate::CollectorBuilder::weigh).
     pub weight: u64,
     /// When its first job joined; `None` while it is empty.
     pub opened_at: Option<Instant>,
@@ -116,7 +116,7 @@ pub struct OpenBatch {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Arrival {
-    /// What it weighs; 0 without [`Builder::weigh`](crate::Builder::weigh).
+    /// What it weighs; 0 without [`CollectorBuilder::weigh`](crate::CollectorBuilder::weigh).
     pub weight: u64,
     /// The time; `None` for a policy that does not [read the clock](FlushPolicy::reads_clock).
     pub at: Option<Instant>,
@@ -188,7 +188,7 @@ pub trait FlushPolicy: Send + 'static {
         false
     }
 
-    /// Whether it is useless without weights: a collector without [`weigh`](crate::Builder::weigh) is then refused. Asked
+    /// Whether it is useless without weights: a collector without [`weigh`](crate::CollectorBuilder::weigh) is then refused. Asked
     /// once. Default: no.
     fn reads_weight(&self) -> bool {
         false

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// Which flush policy decides when a batch leaves, as configuration says it. What
 /// [`max_size`](crate::CollectorConfig::max_size) and [`interval`](crate::CollectorConfig::interval) mean to it, and the
@@ -35,7 +35,7 @@ pub enum Strategy {
     /// `idle`: [`Idle`](crate::flush::Idle), up to `max_size` jobs; no interval.
     Idle,
     /// `weight`: [`Weight`](crate::flush::Weight), up to `max_weight` (the environment's `BATCH_CAPACITY`) and `max_size`
-    /// jobs, or after `interval`. It needs [`Builder::weigh`](crate::Builder::weigh).
+    /// jobs, or after `interval`. It needs [`CollectorBuilder::weigh`](crate::CollectorBuilder::weigh).
     Weight,
     /// `adaptive`: [`Adaptive`](crate::flush::Adaptive), towards `target_latency` with 1 to `max_size` jobs, after `interval`
     /// at the latest.

@@ -8,7 +8,7 @@ use super::{Arrival, Decision, FlushPolicy, OpenBatch};
 use crate::batch::Trigger;
 
 /// Sends the batch before its jobs weigh more than `limit` together – bytes, rows, tokens, whatever
-/// [`Builder::weigh`](crate::Builder::weigh) says – or when its first job has waited for the interval, if there is one.
+/// [`CollectorBuilder::weigh`](crate::CollectorBuilder::weigh) says – or when its first job has waited for the interval, if there is one.
 ///
 /// A batch that weighs exactly `limit` leaves at once. A job heavier than `limit` goes alone. The largest size, in jobs, is the
 /// collector's `max_size`. Without `weigh` the collector is refused.

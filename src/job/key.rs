@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use crate::batch::{contain, discard};
+use crate::panics::{contain, discard};
 
 /// Keys of one value have one hash, whichever closure told them; which one, nobody outside can know.
 static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);

@@ -2,22 +2,19 @@
 
 use std::fmt::{self, Debug, Display};
 
-use crate::JobError;
+use crate::error::{JobError, Rejected};
 
 mod event;
 mod ids;
 mod key;
 mod priority;
 pub(crate) mod state;
-mod submit;
 
 pub use event::JobEvent;
 pub use ids::JobIds;
 pub(crate) use key::{Key, KeyFn};
 pub use priority::Priority;
 pub use state::JobState;
-pub(crate) use submit::Line;
-pub use submit::Submit;
 
 /// What one caller submits. Like an actix `Message`, a job says what it returns.
 ///
@@ -62,5 +59,11 @@ impl Debug for JobId {
 impl Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Display::fmt(&self.0, f)
+    }
+}
+
+impl<J: Job> From<Rejected<J>> for JobError<J::Error> {
+    fn from(rejected: Rejected<J>) -> Self {
+        rejected.reason.into()
     }
 }

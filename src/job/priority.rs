@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// How urgent a job is. Jobs of different priorities do not share a batch; of the batches that wait for a worker, the higher go
-/// first – until a lower one has waited longer by [`Builder::ageing`](crate::Builder::ageing) for each step between them.
+/// first – until a lower one has waited longer by [`CollectorBuilder::ageing`](crate::CollectorBuilder::ageing) for each step between them.
 ///
 /// ```
 /// use actix_batch::Priority;

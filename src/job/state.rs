@@ -6,7 +6,7 @@
 use std::{fmt, marker::PhantomData};
 
 use super::JobIds;
-use crate::JobError;
+use crate::error::JobError;
 
 /// Where a job is on its way.
 ///

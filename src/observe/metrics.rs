@@ -7,8 +7,8 @@ use metrics::{
     describe_histogram, with_recorder,
 };
 
-use super::{Dispatched, Failures, Flushed, Halved, Levels, Observer, Outcome, Restarted, Retried, Settled};
-use crate::{BreakerState, JobId, Reason, Trigger};
+use super::{Dispatched, Flushed, Halved, Levels, Observer, Outcome, Restarted, Retried, Settled};
+use crate::{batch::Trigger, dispatch::BreakerState, error::Failures, error::RejectReason, job::JobId};
 
 const SUBMITTED: &str = "actix_batch_jobs_submitted_total";
 const COMPLETED: &str = "actix_batch_jobs_completed_total";
@@ -33,7 +33,7 @@ pub(crate) struct Metrics {
     completed: Counter,
     /// By cause, in the order of [`Failures::iter`].
     failed: Vec<Counter>,
-    rejected: [(Reason, Counter); Reason::ALL.len()],
+    rejected: [(RejectReason, Counter); RejectReason::ALL.len()],
     batches: [(Trigger, Counter); Trigger::ALL.len()],
     batch_size: Histogram,
     queue_wait: Histogram,
@@ -57,7 +57,7 @@ impl Metrics {
             submitted: one(SUBMITTED),
             completed: one(COMPLETED),
             failed: Failures::default().iter().map(|(cause, _)| by(FAILED, "cause", cause)).collect(),
-            rejected: Reason::ALL.map(|reason| (reason, by(REJECTED, "reason", reason.as_str()))),
+            rejected: RejectReason::ALL.map(|reason| (reason, by(REJECTED, "reason", reason.as_str()))),
             batches: Trigger::ALL.map(|trigger| (trigger, by(BATCHES, "trigger", trigger.as_str()))),
             batch_size: histogram(BATCH_SIZE, &label),
             queue_wait: histogram(QUEUE_WAIT, &label),
@@ -86,7 +86,7 @@ impl Observer for Metrics {
         self.submitted.increment(1);
     }
 
-    fn rejected(&self, _: &str, reason: Reason) {
+    fn rejected(&self, _: &str, reason: RejectReason) {
         if let Some((_, rejected)) = self.rejected.iter().find(|(known, _)| *known == reason) {
             rejected.increment(1);
         }

@@ -10,8 +10,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::{Failures, Levels};
-use crate::{BreakerState, JobId, Reason, ShutdownReport, Trigger, batch::discard};
+use super::{Levels, ShutdownReport};
+use crate::error::Failures;
+use crate::{batch::Trigger, dispatch::BreakerState, error::RejectReason, job::JobId, panics::discard};
 
 /// Hears what happens in a collector. Every hook does nothing by default: write those that you want.
 ///
@@ -60,7 +61,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// A job was refused. No processor has seen it.
-    fn rejected(&self, collector: &str, reason: Reason) {
+    fn rejected(&self, collector: &str, reason: RejectReason) {
         let _ = (collector, reason);
     }
 
@@ -261,7 +262,7 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
         (**self).accepted(collector, job);
     }
 
-    fn rejected(&self, collector: &str, reason: Reason) {
+    fn rejected(&self, collector: &str, reason: RejectReason) {
         (**self).rejected(collector, reason);
     }
 

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use hdrhistogram::Histogram;
 
 use crate::{
-    JobError, Reason,
     batch::{Stray, Tally, Trigger},
     dispatch::BreakerState,
+    error::{Failures, Rejections},
 };
 
 /// What a collector has counted and measured since it started, as `GetStats` and `Collector::stats` answer it.
@@ -33,7 +33,7 @@ pub struct Stats {
     pub forgotten: u64,
     /// Failed jobs that the dead letters did not get: a worker still had them when they were settled, or the dead letters
     /// panicked. They are logged too.
-    pub unburied: u64,
+    pub lost_dead_letters: u64,
     /// Results that reached nobody, because no job of their batch had their key or another result had it first.
     pub stray: u64,
     /// Jobs that a batcher left out of its batches; they came in a last one.
@@ -42,7 +42,7 @@ pub struct Stats {
     pub coalesced: u64,
     /// Jobs that got the outcome of an earlier one with the same key. They count nowhere else.
     pub replayed: u64,
-    /// Jobs that were answered from the cache (`Builder::cache`). They count nowhere else.
+    /// Jobs that were answered from the cache (`CollectorBuilder::cache`). They count nowhere else.
     pub cache_hits: u64,
     /// Answers that came after their time-out, or after a shutdown had settled the batch: they reached nobody.
     pub late: u64,
@@ -86,7 +86,7 @@ impl Stats {
         since.succeeded = self.succeeded.saturating_sub(earlier.succeeded);
         since.failed = self.failed.since(&earlier.failed);
         since.forgotten = self.forgotten.saturating_sub(earlier.forgotten);
-        since.unburied = self.unburied.saturating_sub(earlier.unburied);
+        since.lost_dead_letters = self.lost_dead_letters.saturating_sub(earlier.lost_dead_letters);
         since.stray = self.stray.saturating_sub(earlier.stray);
         since.lost_events = self.lost_events.saturating_sub(earlier.lost_events);
         since.left_out = self.left_out.saturating_sub(earlier.left_out);
@@ -119,123 +119,6 @@ pub struct WorkerStats {
     pub able: usize,
     /// Those that rest because they failed too often (more than 5 times in 30 s), or because too many threads were lost.
     pub resting: usize,
-}
-
-/// Failed jobs by cause, one field per [`JobError`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Failures {
-    /// [`JobError::Failed`].
-    pub failed: u64,
-    /// [`JobError::Mismatch`].
-    pub mismatch: u64,
-    /// [`JobError::NoResult`].
-    pub no_result: u64,
-    /// [`JobError::DuplicateKey`].
-    pub duplicate_key: u64,
-    /// [`JobError::Panicked`].
-    pub panicked: u64,
-    /// [`JobError::TimedOut`].
-    pub timed_out: u64,
-    /// [`JobError::CircuitOpen`].
-    pub circuit_open: u64,
-    /// [`JobError::TooLarge`].
-    pub too_large: u64,
-    /// [`JobError::Lost`].
-    pub lost: u64,
-    /// [`JobError::Expired`].
-    pub expired: u64,
-    /// [`JobError::Abandoned`].
-    pub abandoned: u64,
-    /// [`JobError::NoWorkers`].
-    pub no_workers: u64,
-    /// [`JobError::ShutDown`].
-    pub shut_down: u64,
-}
-
-impl Failures {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.iter().map(|(_, count)| count).sum()
-    }
-
-    /// Each cause's name and count, in the order of the fields.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let mut copy = *self;
-        copy.fields().map(|(name, count)| (name, *count)).into_iter()
-    }
-
-    pub(crate) fn count<E>(&mut self, error: &JobError<E>) {
-        *match error {
-            JobError::Failed(_) => &mut self.failed,
-            JobError::Mismatch { .. } => &mut self.mismatch,
-            JobError::NoResult => &mut self.no_result,
-            JobError::DuplicateKey => &mut self.duplicate_key,
-            JobError::Panicked => &mut self.panicked,
-            JobError::TimedOut => &mut self.timed_out,
-            JobError::CircuitOpen { .. } => &mut self.circuit_open,
-            JobError::TooLarge => &mut self.too_large,
-            JobError::Lost => &mut self.lost,
-            JobError::Expired => &mut self.expired,
-            JobError::Abandoned => &mut self.abandoned,
-            JobError::NoWorkers => &mut self.no_workers,
-            // An accepted job is never told the other two.
-            JobError::ShutDown | JobError::Overloaded | JobError::KeyConflict => &mut self.shut_down,
-        } += 1;
-    }
-
-    pub(crate) fn since(&self, earlier: &Self) -> Self {
-        let mut since = *self;
-        for ((_, count), (_, before)) in since.fields().into_iter().zip(earlier.iter()) {
-            *count = count.saturating_sub(before);
-        }
-        since
-    }
-
-    fn fields(&mut self) -> [(&'static str, &mut u64); 13] {
-        [
-            ("failed", &mut self.failed),
-            ("mismatch", &mut self.mismatch),
-            ("no_result", &mut self.no_result),
-            ("duplicate_key", &mut self.duplicate_key),
-            ("panicked", &mut self.panicked),
-            ("timed_out", &mut self.timed_out),
-            ("circuit_open", &mut self.circuit_open),
-            ("too_large", &mut self.too_large),
-            ("lost", &mut self.lost),
-            ("expired", &mut self.expired),
-            ("abandoned", &mut self.abandoned),
-            ("no_workers", &mut self.no_workers),
-            ("shut_down", &mut self.shut_down),
-        ]
-    }
-}
-
-/// Refused jobs by reason.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rejections([u64; Reason::ALL.len()]);
-
-impl Rejections {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-
-    /// Each reason, and how many jobs were refused for it.
-    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> {
-        Reason::ALL.into_iter().zip(self.0)
-    }
-
-    pub(crate) fn count(&mut self, reason: Reason, jobs: u64) {
-        let known = Reason::ALL.iter().zip(&mut self.0).find(|(known, _)| **known == reason);
-        if let Some((_, count)) = known {
-            *count += jobs;
-        }
-    }
-
-    fn since(&self, earlier: &Self) -> Self {
-        Self(std::array::from_fn(|at| self.0[at].saturating_sub(earlier.0[at])))
-    }
 }
 
 /// How values were distributed: a histogram that keeps two significant digits (an error of at most 1 %).
@@ -310,7 +193,7 @@ pub(crate) struct Recorder {
     pub(crate) tally: Tally,
     pub(crate) late: u64,
     pub(crate) lost_events: u64,
-    pub(crate) unburied: u64,
+    pub(crate) lost_dead_letters: u64,
     pub(crate) restarts: u64,
     pub(crate) left_out: u64,
     stray: u64,
@@ -357,7 +240,7 @@ impl Default for Recorder {
             tally: Tally::default(),
             late: 0,
             lost_events: 0,
-            unburied: 0,
+            lost_dead_letters: 0,
             restarts: 0,
             left_out: 0,
             stray: 0,
@@ -394,7 +277,7 @@ impl Recorder {
             succeeded: self.tally.succeeded,
             failed: self.tally.failed,
             forgotten: self.tally.forgotten,
-            unburied: self.unburied,
+            lost_dead_letters: self.lost_dead_letters,
             stray: self.stray,
             left_out: self.left_out,
             coalesced: levels.coalesced,

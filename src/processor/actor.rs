@@ -16,9 +16,10 @@ use tracing::{Instrument, Span, debug_span};
 
 use super::{Assignment, BatchProcessor, Factory, Report, Reports};
 use crate::{
-    JobError,
-    batch::{Batch, Verdict, contain, discard},
+    batch::{Batch, JobResults},
     dispatch::WorkerId,
+    error::JobError,
+    panics::{contain, discard},
 };
 
 /// One worker of the pool: runs your [`BatchProcessor`] under actix's `Supervisor`.
@@ -30,7 +31,7 @@ pub struct ProcessorActor<P: BatchProcessor> {
     collector: Arc<str>,
     factory: Factory<P>,
     processor: Option<Box<P>>,
-    home: Arc<Reports<P::Job>>,
+    inbox: Arc<Reports<P::Job>>,
 }
 
 /// Build a new processor and prepare it.
@@ -41,8 +42,8 @@ impl Message for Build {
 }
 
 impl<P: BatchProcessor> ProcessorActor<P> {
-    pub(super) fn new(id: WorkerId, collector: Arc<str>, factory: Factory<P>, home: Arc<Reports<P::Job>>) -> Self {
-        Self { id, collector, factory, processor: None, home }
+    pub(super) fn new(id: WorkerId, collector: Arc<str>, factory: Factory<P>, inbox: Arc<Reports<P::Job>>) -> Self {
+        Self { id, collector, factory, processor: None, inbox }
     }
 
     fn batch_span(&self, batch: &Batch<P::Job>) -> Span {
@@ -70,7 +71,7 @@ impl<P: BatchProcessor> Handler<Build> for ProcessorActor<P> {
     fn handle(&mut self, _: Build, ctx: &mut Context<Self>) {
         let built = build(Arc::clone(&self.factory)).into_actor(self).map(|built, act, _| {
             let result = built.map(|processor| act.processor = Some(processor));
-            act.home.push(Report::Prepared { worker: act.id, result });
+            act.inbox.push(Report::Prepared { worker: act.id, result });
         });
         ctx.wait(built);
     }
@@ -104,7 +105,7 @@ impl<P: BatchProcessor> Handler<Assignment<P::Job>> for ProcessorActor<P> {
 impl<P: BatchProcessor> Drop for ProcessorActor<P> {
     fn drop(&mut self) {
         contain(|| drop(self.processor.take()));
-        self.home.push(Report::Gone { worker: self.id });
+        self.inbox.push(Report::Gone { worker: self.id });
     }
 }
 
@@ -138,7 +139,7 @@ async fn work<P: BatchProcessor>(mut processor: Box<P>, mut assignment: Assignme
     let verdict = AssertUnwindSafe(async {
         match processor.process(batch).await {
             Ok(outcomes) => outcomes.verdict(jobs),
-            Err(error) => Verdict::whole(JobError::Failed(Arc::new(error)), jobs),
+            Err(error) => JobResults::whole(JobError::Failed(Arc::new(error)), jobs),
         }
     });
     let ended = until(cancelled, verdict.catch_unwind()).await;

@@ -25,7 +25,7 @@ pub(crate) struct Pool<P: BatchProcessor> {
     collector: Arc<str>,
     workers: Workers,
     factory: Factory<P>,
-    home: Arc<Reports<P::Job>>,
+    inbox: Arc<Reports<P::Job>>,
     seats: Vec<Seat<P>>,
     /// Workers so far: each has its own number.
     hired: u32,
@@ -54,9 +54,9 @@ enum State {
 }
 
 impl<P: BatchProcessor> Pool<P> {
-    pub(crate) fn new(collector: Arc<str>, workers: Workers, factory: Factory<P>, home: Arc<Reports<P::Job>>) -> Self {
+    pub(crate) fn new(collector: Arc<str>, workers: Workers, factory: Factory<P>, inbox: Arc<Reports<P::Job>>) -> Self {
         let scaling = Scaling::new(workers.min(), workers.max());
-        Self { collector, workers, factory, home, seats: Vec::new(), hired: 0, scaling, lost: Vec::new() }
+        Self { collector, workers, factory, inbox, seats: Vec::new(), hired: 0, scaling, lost: Vec::new() }
     }
 
     /// Starts every worker, once. Called on the collector's arbiter.
@@ -143,9 +143,9 @@ impl<P: BatchProcessor> Pool<P> {
 
     /// A new worker, on its own thread where that was asked for.
     fn hire(&self, id: WorkerId) -> io::Result<(Addr<ProcessorActor<P>>, Option<Arbiter>)> {
-        let (collector, factory, home) =
-            (Arc::clone(&self.collector), Arc::clone(&self.factory), Arc::clone(&self.home));
-        let worker = move || ProcessorActor::new(id, collector, factory, home);
+        let (collector, factory, inbox) =
+            (Arc::clone(&self.collector), Arc::clone(&self.factory), Arc::clone(&self.inbox));
+        let worker = move || ProcessorActor::new(id, collector, factory, inbox);
         if self.workers.on_threads() {
             let arbiter = Arbiter::try_new()?;
             Ok((Supervisor::start_in_arbiter(&arbiter.handle(), move |_| worker()), Some(arbiter)))
@@ -211,9 +211,9 @@ impl<P: BatchProcessor> Pool<P> {
 
     /// Hands a batch to a worker. If it has gone meanwhile, the assignment reports so.
     pub(crate) fn assign(&mut self, worker: WorkerId, flight: FlightId, batch: Batch<P::Job>) {
-        let home = Arc::clone(&self.home);
+        let inbox = Arc::clone(&self.inbox);
         let cancel = self.seat(worker).map(|seat| Arc::clone(&seat.cancel)).unwrap_or_default();
-        let assignment = Assignment::new(worker, flight, batch, home, cancel);
+        let assignment = Assignment::new(worker, flight, batch, inbox, cancel);
         if let Some(addr) = self.seat(worker).and_then(|seat| seat.addr.as_ref()) {
             addr.do_send(assignment);
         }

@@ -1,7 +1,7 @@
-//! What a worker is given, and what comes home.
+//! What a worker is given, and what comes inbox.
 //!
 //! However a worker goes away – it answers, panics, stops, its arbiter dies – its [`Assignment`] reports. The one exception is
-//! a thread that never returns; for that the replies wait at home, and never depend on the worker.
+//! a thread that never returns; for that the replies wait at inbox, and never depend on the worker.
 
 use std::{
     future::{Future, poll_fn},
@@ -18,7 +18,7 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use crate::{
-    batch::{Batch, Verdict},
+    batch::{Batch, JobResults},
     bell::Bell,
     dispatch::{FlightId, WorkerId},
     job::Job,
@@ -29,7 +29,7 @@ pub(crate) enum Report<J: Job> {
     /// Ready to work, or why not.
     Prepared { worker: WorkerId, result: Result<(), String> },
     /// The processor has answered.
-    Done { worker: WorkerId, flight: FlightId, batch: Batch<J>, verdict: Verdict<J> },
+    Done { worker: WorkerId, flight: FlightId, batch: Batch<J>, verdict: JobResults<J> },
     /// The processor has panicked; it needs to be built anew.
     Panicked { worker: WorkerId, flight: FlightId, batch: Batch<J>, message: String },
     /// The worker stopped because it was told to; its processor needs to be built anew.
@@ -70,7 +70,7 @@ pub(crate) struct Assignment<J: Job> {
     flight: FlightId,
     batch: Option<Batch<J>>,
     started: bool,
-    home: Arc<Reports<J>>,
+    inbox: Arc<Reports<J>>,
     cancel: Arc<Cancel>,
 }
 
@@ -102,10 +102,10 @@ impl<J: Job> Assignment<J> {
         worker: WorkerId,
         flight: FlightId,
         batch: Batch<J>,
-        home: Arc<Reports<J>>,
+        inbox: Arc<Reports<J>>,
         cancel: Arc<Cancel>,
     ) -> Self {
-        Self { worker, flight, batch: Some(batch), started: false, home, cancel }
+        Self { worker, flight, batch: Some(batch), started: false, inbox, cancel }
     }
 
     /// The worker begins. `None` is never seen: an assignment has its batch until it reports.
@@ -132,21 +132,21 @@ impl<J: Job> Assignment<J> {
     pub(crate) fn obeyed(mut self) {
         let (worker, flight) = (self.worker, self.flight);
         if let Some(batch) = self.batch.take() {
-            self.home.push(Report::Cancelled { worker, flight, batch });
+            self.inbox.push(Report::Cancelled { worker, flight, batch });
         }
     }
 
-    pub(crate) fn done(mut self, verdict: Verdict<J>) {
+    pub(crate) fn done(mut self, verdict: JobResults<J>) {
         let (worker, flight) = (self.worker, self.flight);
         if let Some(batch) = self.batch.take() {
-            self.home.push(Report::Done { worker, flight, batch, verdict });
+            self.inbox.push(Report::Done { worker, flight, batch, verdict });
         }
     }
 
     pub(crate) fn panicked(mut self, message: String) {
         let (worker, flight) = (self.worker, self.flight);
         if let Some(batch) = self.batch.take() {
-            self.home.push(Report::Panicked { worker, flight, batch, message });
+            self.inbox.push(Report::Panicked { worker, flight, batch, message });
         }
     }
 }
@@ -156,7 +156,7 @@ impl<J: Job> Drop for Assignment<J> {
         let flight = self.flight;
         if let Some(batch) = self.batch.take() {
             let started = self.started;
-            self.home.push(if started {
+            self.inbox.push(if started {
                 Report::Dropped { flight, batch }
             } else {
                 Report::Returned { flight, batch }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::{
-    JobError,
-    observe::{Failures, Stats},
+    error::{Failures, JobError},
+    observe::Stats,
 };
 
 /// What a [`Ledger`](super::Ledger) has recorded, each job once.

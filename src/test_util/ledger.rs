@@ -70,8 +70,8 @@ impl<J: Job> Ledger<J> {
     /// Submits a job as [`Collector::submit`] does.
     pub fn submit(&self, job: impl Into<SubmitJob<J>>) -> Recorded<JobResult<J>> {
         let ticket = self.ticket();
-        let (job, terms) = job.into().into_parts();
-        let submit = self.intake.submit(job, terms);
+        let (job, metadata) = job.into().into_parts();
+        let submit = self.intake.submit(job, metadata);
         self.look();
         Recorded::new(submit.id(), ticket, submit, Ticket::reply)
     }
@@ -83,8 +83,8 @@ impl<J: Job> Ledger<J> {
     /// [`Rejected`] hands the job back: the collector is full, or has been shut down.
     pub fn try_submit(&self, job: impl Into<SubmitJob<J>>) -> Result<Recorded<JobResult<J>>, Rejected<J>> {
         let mut ticket = self.ticket();
-        let (job, terms) = job.into().into_parts();
-        let submit = self.intake.try_submit(job, terms);
+        let (job, metadata) = job.into().into_parts();
+        let submit = self.intake.try_submit(job, metadata);
         self.look();
         match submit {
             Ok(submit) => Ok(Recorded::new(submit.id(), ticket, submit, Ticket::reply)),

@@ -230,7 +230,7 @@ proptest! {
         let times = times(&coming);
         let count = times.len();
         let made = on_paused_time(async move || {
-            let set_up = |builder: Builder<_>| builder.policy(policy).max_size(max_size).max_pending(max_size + spare);
+            let set_up = |builder: CollectorBuilder<_>| builder.policy(policy).max_size(max_size).max_pending(max_size + spare);
             run(&times, takes, set_up).await
         });
         prop_assert!(made.iter().all(|(jobs, ..)| (1..=max_size).contains(&jobs.len())));

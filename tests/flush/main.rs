@@ -43,7 +43,11 @@ impl BatchProcessor for Watch {
 
 /// Submits job 0, 1, 2, … at these times, in milliseconds, to a collector with one worker that takes so long for a batch;
 /// shuts it down when all are answered, or after the last time in the list if some are not; and returns the batches.
-async fn run(times: &[u64], takes: u64, set_up: impl FnOnce(Builder<Watch>) -> Builder<Watch>) -> Vec<Left> {
+async fn run(
+    times: &[u64],
+    takes: u64,
+    set_up: impl FnOnce(CollectorBuilder<Watch>) -> CollectorBuilder<Watch>,
+) -> Vec<Left> {
     let (seen, start) = (Arc::new(Mutex::default()), Instant::now());
     let record = Arc::clone(&seen);
     let watch = move || Watch { seen: Arc::clone(&record), start, takes };
@@ -66,7 +70,7 @@ async fn run(times: &[u64], takes: u64, set_up: impl FnOnce(Builder<Watch>) -> B
 fn expect(
     times: &'static [u64],
     takes: u64,
-    set_up: impl FnOnce(Builder<Watch>) -> Builder<Watch> + Send + 'static,
+    set_up: impl FnOnce(CollectorBuilder<Watch>) -> CollectorBuilder<Watch> + Send + 'static,
     batches: &'static [(&'static [u64], Trigger, u64)],
 ) {
     paused(async move || {

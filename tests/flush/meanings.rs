@@ -188,14 +188,14 @@ fn a_weight_is_never_passed_and_a_heavier_job_goes_alone() {
         (&[6, 7], Trigger::Interval, 16), // 9, and job 6 has waited for 10 ms
         (&[8], Trigger::Interval, 40),
     ];
-    let word = |builder: Builder<_>| builder.strategy(Strategy::Weight).max_weight(10).interval(ms(10));
+    let word = |builder: CollectorBuilder<_>| builder.strategy(Strategy::Weight).max_weight(10).interval(ms(10));
     expect(times, 0, move |builder| word(builder).weigh(weigh), batches);
     expect(times, 0, move |builder| builder.policy(Weight::new(10).interval(ms(10))).weigh(weigh), batches);
 }
 
 #[test]
 fn a_weight_without_weights_or_without_a_limit_is_refused() {
-    let refused = |builder: Builder<_>| match builder.start() {
+    let refused = |builder: CollectorBuilder<_>| match builder.start() {
         Err(StartError::Config(error)) => error,
         other => panic!("{other:?}"),
     };

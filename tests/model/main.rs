@@ -309,7 +309,7 @@ impl Real {
 fn builder(
     settings: &Settings,
     factory: impl Fn() -> Clerk<Tenfold> + Send + Sync + 'static,
-) -> Builder<Clerk<Tenfold>> {
+) -> CollectorBuilder<Clerk<Tenfold>> {
     Collector::builder(factory)
         .workers(Workers::local(settings.workers))
         .max_size(settings.max_size)

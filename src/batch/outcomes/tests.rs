@@ -112,7 +112,7 @@ fn outcomes_of_another_batch_are_a_mismatch() {
 #[test]
 fn a_verdict_on_a_whole_batch_has_one_and_the_same_error_for_each_job() {
     let error = Arc::new("down".to_owned());
-    let verdict = Verdict::<Ask>::whole(JobError::Failed(Arc::clone(&error)), 3);
+    let verdict = JobResults::<Ask>::whole(JobError::Failed(Arc::clone(&error)), 3);
     assert!(matches!(verdict.whole_failure(), Some(JobError::Failed(_))));
     let errors: Vec<_> = verdict.collect();
     assert_eq!(errors.len(), 3);

@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    task::Wake,
+    task::{Wake, Waker},
 };
 
 use tokio::sync::oneshot;

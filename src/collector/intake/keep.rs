@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Intake;
 use crate::{
-    ConfigError,
+    error::ConfigError,
     job::{Job, JobResult},
 };
 

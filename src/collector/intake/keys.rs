@@ -16,9 +16,10 @@ use super::{
     sharing::{Memory, Shared, Sharing},
 };
 use crate::{
-    ConfigError, JobError,
-    batch::{Keys, SharedKey, Terms, discard},
+    batch::{Keys, Metadata, SharedKey},
+    error::{ConfigError, JobError},
     job::{Job, JobResult, KeyFn},
+    panics::discard,
 };
 
 /// How jobs are told apart and put together by keys; nothing, unless the builder says so.
@@ -117,11 +118,11 @@ impl<J: Job> Keying<J> {
         Some(Box::new(Sharing::new(memory)))
     }
 
-    pub(super) fn keys(&self, job: &J, terms: &Terms) -> Keys {
+    pub(super) fn keys(&self, job: &J, metadata: &Metadata) -> Keys {
         Keys {
             partition: self.partition.as_ref().map(|key| key(job)),
             sequence: self.sequence.as_ref().map(|key| key(job)),
-            shared: self.sharing().and_then(|sharing| sharing.key(job, terms)),
+            shared: self.sharing().and_then(|sharing| sharing.key(job, metadata)),
         }
     }
 
@@ -147,10 +148,10 @@ impl<J: Job> Keying<J> {
 
 impl<J: Job> SharingRules<J> {
     /// A job with a deadline of its own goes by itself, unless its key stands for one request only.
-    fn key(&self, job: &J, terms: &Terms) -> Option<SharedKey> {
+    fn key(&self, job: &J, metadata: &Metadata) -> Option<SharedKey> {
         let key = || (self.key)(job);
         match &self.memory {
-            None if terms.deadline.is_some() => None,
+            None if metadata.deadline.is_some() => None,
             None => Some(SharedKey { key: key(), fingerprint: None }),
             Some(remembered) => {
                 let fingerprint = catch_unwind(AssertUnwindSafe(|| (remembered.fingerprint)(job)));

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    batch::{Replies, Terms},
+    batch::{Metadata, Replies},
     flush::OpenBatch,
     job::{Job, JobId, Key, Priority},
 };
@@ -24,8 +24,8 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn of(terms: &Terms) -> Self {
-        Self { priority: terms.priority, partition: terms.keys.partition.clone() }
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self { priority: metadata.priority, partition: metadata.keys.partition.clone() }
     }
 
     /// That of jobs that say nothing.
@@ -71,7 +71,7 @@ impl<J: Job> Open<J> {
 }
 
 /// An open batch that is not in hand, and not empty.
-pub(super) struct Aside<J: Job> {
+pub(super) struct Parked<J: Job> {
     pub(super) open: Open<J>,
     /// The same, as the flush policy sees it.
     pub(super) seen: OpenBatch,
@@ -84,7 +84,7 @@ pub(super) struct Aside<J: Job> {
 
 /// All that are not in hand, by their numbers: a lane's key is the user's, and may not find again what it found before.
 pub(super) struct Lanes<J: Job> {
-    open: HashMap<u64, Aside<J>>,
+    open: HashMap<u64, Parked<J>>,
     numbers: HashMap<Lane, u64>,
     by_use: BTreeMap<u64, u64>,
     by_due: BTreeSet<(Instant, u64)>,
@@ -119,43 +119,43 @@ impl<J: Job> Lanes<J> {
 
     /// Whether this job is in the open batch.
     pub(super) fn has(&self, lane: &Lane, job: JobId) -> bool {
-        let aside = self.numbers.get(lane).and_then(|number| self.open.get(number));
-        aside.is_some_and(|aside| aside.open.replies.contains(job))
+        let parked = self.numbers.get(lane).and_then(|number| self.open.get(number));
+        parked.is_some_and(|parked| parked.open.replies.contains(job))
     }
 
     /// The open batches, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Open<J>> {
-        self.open.values().map(|aside| &aside.open)
+        self.open.values().map(|parked| &parked.open)
     }
 
     /// Opens a batch, to be taken in hand.
-    pub(super) fn open(&mut self, lane: Lane) -> Aside<J> {
+    pub(super) fn open(&mut self, lane: Lane) -> Parked<J> {
         self.opened += 1;
-        Aside { open: Open::of(lane), seen: OpenBatch::default(), due: None, number: self.opened, used: 0 }
+        Parked { open: Open::of(lane), seen: OpenBatch::default(), due: None, number: self.opened, used: 0 }
     }
 
     /// Takes an open batch in hand.
-    pub(super) fn take(&mut self, number: u64) -> Option<Aside<J>> {
-        let aside = self.open.remove(&number)?;
-        self.numbers.remove(&aside.open.lane);
-        self.by_use.remove(&aside.used);
-        self.by_urgency.remove(&(Reverse(aside.open.lane.priority), number));
-        if let Some(due) = aside.due {
+    pub(super) fn take(&mut self, number: u64) -> Option<Parked<J>> {
+        let parked = self.open.remove(&number)?;
+        self.numbers.remove(&parked.open.lane);
+        self.by_use.remove(&parked.used);
+        self.by_urgency.remove(&(Reverse(parked.open.lane.priority), number));
+        if let Some(due) = parked.due {
             self.by_due.remove(&(due, number));
         }
-        Some(aside)
+        Some(parked)
     }
 
-    /// Puts an open batch aside. It is the one that was used last.
-    pub(super) fn put(&mut self, mut aside: Aside<J>) {
+    /// Puts an open batch parked. It is the one that was used last.
+    pub(super) fn put(&mut self, mut parked: Parked<J>) {
         self.uses += 1;
-        aside.used = self.uses;
-        let (lane, number) = (&aside.open.lane, aside.number);
+        parked.used = self.uses;
+        let (lane, number) = (&parked.open.lane, parked.number);
         self.numbers.insert(lane.clone(), number);
-        self.by_use.insert(aside.used, number);
+        self.by_use.insert(parked.used, number);
         self.by_urgency.insert((Reverse(lane.priority), number));
-        self.by_due.extend(aside.due.map(|due| (due, number)));
-        self.open.insert(number, aside);
+        self.by_due.extend(parked.due.map(|due| (due, number)));
+        self.open.insert(number, parked);
     }
 
     pub(super) fn least_recently_used(&self) -> Option<u64> {
@@ -182,7 +182,7 @@ impl<J: Job> Lanes<J> {
         let of = |priority| (Reverse(priority), 0)..=(Reverse(priority), u64::MAX);
         let firsts = Priority::ALL.into_iter().filter_map(|priority| self.by_urgency.range(of(priority)).next());
         let turns = firsts.filter_map(|(_, number)| {
-            let Aside { open, seen, .. } = self.open.get(number)?;
+            let Parked { open, seen, .. } = self.open.get(number)?;
             Some((open.lane.urgency(seen.opened_at?, ageing), *number))
         });
         turns.min()

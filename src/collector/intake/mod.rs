@@ -18,31 +18,32 @@ use tokio::time::Instant;
 use tracing::{debug, level_filters::LevelFilter, warn};
 
 use crate::{
-    ConfigError, JobError,
-    batch::{Deliveries, Replies, Requester, SlotRef, Tally, Terms, Trigger, contain, discard, drop_each},
+    batch::{Deliveries, Metadata, Replies, Requester, Sealed, SlotRef, Tally, Trigger},
     bell::Bell,
     config::CollectorConfig,
-    dispatch::Sealed,
-    error::{Reason, Rejected},
-    flush::{FlushPolicy, Gauge, Strategy, Timing},
-    job::{Job, JobId, JobIds, JobResult, JobState, Submit},
-    observe::{Observers, Rejections},
+    error::{ConfigError, JobError, RejectReason, Rejected, Rejections},
+    flush::{FlushPolicy, PolicyState, Strategy, Timing},
+    job::{Job, JobId, JobIds, JobResult, JobState},
+    observe::Observers,
+    panics::{contain, discard, drop_each},
 };
 
 mod keep;
 mod keys;
 mod lanes;
-mod line;
 mod sequences;
 mod sharing;
 mod state;
+mod submit;
+mod wait_queue;
 
 #[cfg(feature = "cache")]
 pub(crate) use keep::Keep;
 pub(crate) use keys::{Keying, Remembered, SharingRules};
-use line::Waiting;
 use sequences::Sequences;
-use state::{Comer, Entry, Gathering, Ready, State};
+use state::{Candidate, Entry, Gathering, Ready, State};
+pub use submit::Submit;
+use wait_queue::Waiting;
 
 pub(crate) struct Intake<J: Job> {
     state: Mutex<State<J>>,
@@ -116,23 +117,23 @@ impl<J: Job> Intake<J> {
         observers: Observers,
     ) -> Self {
         let policy = flushing.policy.unwrap_or_else(|| config.policy());
-        let gauge = Gauge::new(policy, config.max_size, flushing.weigher.is_some(), Instant::now());
+        let policy = PolicyState::new(policy, config.max_size, flushing.weigher.is_some(), Instant::now());
         let gathering = Gathering {
             max_partitions: keying.max_partitions,
             ageing: flushing.ageing,
             sequences: keying.sequence.as_ref().map(|_| Box::new(Sequences::default())),
             sharing: keying.new_sharing(),
         };
-        let state = State::new(config.max_pending, gauge, gathering);
+        let state = State::new(config.max_pending, policy, gathering);
         let keying = if keying.is_off() { None } else { Some(Box::new(keying)) };
         Self { state: Mutex::new(state), bell, collector, weigher: flushing.weigher, keying, observers }
     }
 
     /// Accepts the job, or puts it in line.
     #[inline]
-    pub(crate) fn submit(self: &Arc<Self>, job: J, terms: Option<Box<Terms>>) -> Submit<J> {
-        if let Some(terms) = self.special(terms) {
-            return *self.submit_on(job, terms);
+    pub(crate) fn submit(self: &Arc<Self>, job: J, metadata: Option<Box<Metadata>>) -> Submit<J> {
+        if let Some(metadata) = self.special(metadata) {
+            return *self.submit_on(job, metadata);
         }
         let weight = self.weigh(&job);
         let mut state = self.state.lock();
@@ -153,21 +154,21 @@ impl<J: Job> Intake<J> {
     )]
     fn not_now(self: &Arc<Self>, mut state: MutexGuard<'_, State<J>>, job: J, weight: u64) -> Box<Submit<J>> {
         if state.closed {
-            state.rejected.count(Reason::ShutDown, 1);
+            state.rejected.count(RejectReason::ShutDown, 1);
             drop(state);
-            return Box::new(self.refused(Reason::ShutDown));
+            return Box::new(self.refused(RejectReason::ShutDown));
         }
         let (block, at) = state.take_slot();
-        state.line.join(Waiting { id: block.id(at), job, weight, terms: None, block: Arc::clone(&block), at });
+        state.wait_queue.join(Waiting { id: block.id(at), job, weight, metadata: None, block: Arc::clone(&block), at });
         drop(state);
         Box::new(self.in_line(SlotRef::new(block, at)))
     }
 
     /// Accepts the job, or hands it back.
     #[inline]
-    pub(crate) fn try_submit(&self, job: J, terms: Option<Box<Terms>>) -> Result<Submit<J>, Rejected<J>> {
-        if let Some(terms) = self.special(terms) {
-            return self.try_submit_on(job, terms);
+    pub(crate) fn try_submit(&self, job: J, metadata: Option<Box<Metadata>>) -> Result<Submit<J>, Rejected<J>> {
+        if let Some(metadata) = self.special(metadata) {
+            return self.try_submit_on(job, metadata);
         }
         let weight = self.weigh(&job);
         let mut state = self.state.lock();
@@ -183,9 +184,9 @@ impl<J: Job> Intake<J> {
 
     /// Accepts a request's job, or answers at once. Returns whether the actor has news.
     #[inline]
-    pub(crate) fn message(&self, job: J, terms: Option<Box<Terms>>, requester: Requester<J>) -> News {
-        if let Some(terms) = self.special(terms) {
-            return self.message_on(job, terms, requester);
+    pub(crate) fn message(&self, job: J, metadata: Option<Box<Metadata>>, requester: Requester<J>) -> News {
+        if let Some(metadata) = self.special(metadata) {
+            return self.message_on(job, metadata, requester);
         }
         let weight = self.weigh(&job);
         let mut state = self.state.lock();
@@ -206,22 +207,22 @@ impl<J: Job> Intake<J> {
 
     /// What a job brings along, if it brings anything, or somebody wants to know its keys.
     #[inline]
-    fn special(&self, terms: Option<Box<Terms>>) -> Option<Box<Terms>> {
-        if terms.is_none() && self.keying.is_some() { Some(Box::default()) } else { terms }
+    fn special(&self, metadata: Option<Box<Metadata>>) -> Option<Box<Metadata>> {
+        if metadata.is_none() && self.keying.is_some() { Some(Box::default()) } else { metadata }
     }
 
     #[cold]
     #[expect(clippy::unnecessary_box_returns, reason = "as `not_now`")]
-    fn submit_on(self: &Arc<Self>, job: J, terms: Box<Terms>) -> Box<Submit<J>> {
-        let (weight, terms, hit) = (self.weigh(&job), self.told(&job, terms), self.hit(&job));
+    fn submit_on(self: &Arc<Self>, job: J, metadata: Box<Metadata>) -> Box<Submit<J>> {
+        let (weight, metadata, hit) = (self.weigh(&job), self.told(&job, metadata), self.hit(&job));
         let mut state = self.state.lock();
         let (block, at) = state.take_slot();
         let (id, replies) = (block.id(at), Replies::of_slot(&block, at));
         let slot = SlotRef::new(Arc::clone(&block), at);
-        match state.enter(Comer { id, job, weight, terms, replies, hit }, Instant::now()) {
-            Entry::Full(Comer { job, terms, replies, .. }) => {
+        match state.enter(Candidate { id, job, weight, metadata, replies, hit }, Instant::now()) {
+            Entry::Full(Candidate { job, metadata, replies, .. }) => {
                 replies.forget();
-                let news = state.wait_in_line(Waiting { id, job, weight, terms: Some(terms), block, at });
+                let news = state.wait_in_line(Waiting { id, job, weight, metadata: Some(metadata), block, at });
                 drop(state);
                 self.ring(news);
                 Box::new(self.in_line(slot))
@@ -237,24 +238,24 @@ impl<J: Job> Intake<J> {
     }
 
     #[cold]
-    fn try_submit_on(&self, job: J, terms: Box<Terms>) -> Result<Submit<J>, Rejected<J>> {
-        let (weight, terms, hit) = (self.weigh(&job), self.told(&job, terms), self.hit(&job));
+    fn try_submit_on(&self, job: J, metadata: Box<Metadata>) -> Result<Submit<J>, Rejected<J>> {
+        let (weight, metadata, hit) = (self.weigh(&job), self.told(&job, metadata), self.hit(&job));
         let mut state = self.state.lock();
         let (block, at) = state.take_slot();
         let (id, replies) = (block.id(at), Replies::of_slot(&block, at));
-        let entry = state.enter(Comer { id, job, weight, terms, replies, hit }, Instant::now());
+        let entry = state.enter(Candidate { id, job, weight, metadata, replies, hit }, Instant::now());
         drop(state);
         self.entered(id, entry).map(|_| Submit::accepted(SlotRef::new(block, at)))
     }
 
     #[cold]
-    fn message_on(&self, job: J, terms: Box<Terms>, requester: Requester<J>) -> News {
-        let (weight, terms, hit) = (self.weigh(&job), self.told(&job, terms), self.hit(&job));
+    fn message_on(&self, job: J, metadata: Box<Metadata>, requester: Requester<J>) -> News {
+        let (weight, metadata, hit) = (self.weigh(&job), self.told(&job, metadata), self.hit(&job));
         let mut state = self.state.lock();
         let (block, at) = state.take_slot();
         let id = block.id(at);
         let replies = Replies::of_requester(id, requester);
-        let entry = state.enter(Comer { id, job, weight, terms, replies, hit }, Instant::now());
+        let entry = state.enter(Candidate { id, job, weight, metadata, replies, hit }, Instant::now());
         drop(state);
         let entered = self.entered(id, entry);
         let news = *entered.as_ref().unwrap_or(&News::None);
@@ -274,25 +275,25 @@ impl<J: Job> Intake<J> {
                 self.announce(id, news);
                 Ok(news)
             }
-            Entry::Answered(comer, reply) => {
-                self.answer(comer, reply);
+            Entry::Answered(candidate, reply) => {
+                self.answer(candidate, reply);
                 Ok(News::None)
             }
-            Entry::Full(comer) => Err(self.turned_down(comer, Reason::Overloaded)),
-            Entry::Refused(comer, reason) => Err(self.turned_down(comer, reason)),
+            Entry::Full(candidate) => Err(self.turned_down(candidate, RejectReason::Overloaded)),
+            Entry::Refused(candidate, reason) => Err(self.turned_down(candidate, reason)),
         }
     }
 
-    fn turned_down(&self, comer: Comer<J>, reason: Reason) -> Rejected<J> {
+    fn turned_down(&self, candidate: Candidate<J>, reason: RejectReason) -> Rejected<J> {
         self.state.lock().rejected.count(reason, 1);
-        contain(|| drop(comer.hit));
-        reply(comer.replies, Err(reason.into()));
-        self.rejected(comer.job, reason)
+        contain(|| drop(candidate.hit));
+        reply(candidate.replies, Err(reason.into()));
+        self.rejected(candidate.job, reason)
     }
 
     /// Gives a job the reply that another one has got.
-    fn answer(&self, comer: Comer<J>, ready: Ready<J>) {
-        contain(|| drop(comer.job));
+    fn answer(&self, candidate: Candidate<J>, ready: Ready<J>) {
+        contain(|| drop(candidate.job));
         let result = match ready {
             Ready::Shared(shared) => {
                 let copy = self.copy(&shared.lock());
@@ -301,7 +302,7 @@ impl<J: Job> Intake<J> {
             }
             Ready::Kept(output) => Ok(output),
         };
-        reply(comer.replies, result);
+        reply(candidate.replies, result);
     }
 
     fn copy(&self, reply: &JobResult<J>) -> JobResult<J> {
@@ -309,19 +310,19 @@ impl<J: Job> Intake<J> {
     }
 
     /// The job's keys join what it brings along.
-    fn told(&self, job: &J, mut terms: Box<Terms>) -> Box<Terms> {
+    fn told(&self, job: &J, mut metadata: Box<Metadata>) -> Box<Metadata> {
         if let Some(keying) = &self.keying {
-            terms.keys = keying.keys(job, &terms);
+            metadata.keys = keying.keys(job, &metadata);
         }
-        terms
+        metadata
     }
 
-    fn refused(&self, reason: Reason) -> Submit<J> {
+    fn refused(&self, reason: RejectReason) -> Submit<J> {
         self.observers.tell(|observer, collector| observer.rejected(collector, reason));
         Submit::refused(reason)
     }
 
-    fn rejected(&self, job: J, reason: Reason) -> Rejected<J> {
+    fn rejected(&self, job: J, reason: RejectReason) -> Rejected<J> {
         self.observers.tell(|observer, collector| observer.rejected(collector, reason));
         Rejected { job, reason }
     }
@@ -387,26 +388,26 @@ impl<J: Job> Intake<J> {
         mem::swap(&mut state.sealed, sealed);
         let due = state.next_look();
         state.alarm = [alarm, due].into_iter().flatten().min();
-        let (view, panics) = (state.view(due), state.gauge.take_panics());
+        let (view, panics) = (state.view(due), state.policy.take_panics());
         drop(state);
         if panics > 0 {
             warn!(collector = &*self.collector, panics, "the flush policy panicked: what was open was sent");
         }
         for waiting in late {
-            self.turn_away(waiting.turned_away(), Reason::Expired);
+            self.turn_away(waiting.turned_away(), RejectReason::Expired);
         }
         view
     }
 
     /// Somebody who was never accepted is not any more.
-    fn turn_away(&self, (job, replies): (J, Replies<J>), reason: Reason) {
+    fn turn_away(&self, (job, replies): (J, Replies<J>), reason: RejectReason) {
         reply(replies, Err(reason.into()));
         contain(|| drop(self.rejected(job, reason)));
     }
 
     /// A worker has answered a batch: the policy may learn from it.
     pub(crate) fn answered(&self, timing: &Timing) {
-        self.state.lock().gauge.on_done(timing);
+        self.state.lock().policy.on_done(timing);
     }
 
     /// What the actor would see if it looked, and `max_pending`; without touching anything.
@@ -476,9 +477,9 @@ impl<J: Job> Intake<J> {
             }
         }
         admitted.riding.into_iter().for_each(|job| contain(|| drop(job)));
-        admitted.answered.into_iter().for_each(|(comer, ready)| self.answer(comer, ready));
-        for (comer, reason) in admitted.refused {
-            let refused = self.turned_down(comer, reason);
+        admitted.answered.into_iter().for_each(|(candidate, ready)| self.answer(candidate, ready));
+        for (candidate, reason) in admitted.refused {
+            let refused = self.turned_down(candidate, reason);
             contain(|| drop(refused));
         }
     }
@@ -494,13 +495,13 @@ impl<J: Job> Intake<J> {
         state.closed = true;
         state.flush(Trigger::Drain);
         let mut line = Vec::new();
-        while let Some(waiting) = state.line.next() {
-            state.rejected.count(Reason::ShutDown, 1);
+        while let Some(waiting) = state.wait_queue.next() {
+            state.rejected.count(RejectReason::ShutDown, 1);
             line.push(waiting);
         }
         drop(state);
         for waiting in line {
-            self.turn_away(waiting.turned_away(), Reason::ShutDown);
+            self.turn_away(waiting.turned_away(), RejectReason::ShutDown);
         }
     }
 
@@ -523,9 +524,9 @@ fn somebody_listens() -> bool {
     LevelFilter::current() >= LevelFilter::DEBUG || log::max_level() >= log::LevelFilter::Debug
 }
 
-impl<J: Job> crate::job::Line for Intake<J> {
+impl<J: Job> submit::WaitQueue for Intake<J> {
     fn leave(&self, id: JobId) {
-        let waiting = self.state.lock().line.leave(id);
+        let waiting = self.state.lock().wait_queue.leave(id);
         drop(waiting);
     }
 }

@@ -47,14 +47,14 @@ pub(super) struct Sharing<J: Job> {
     memory: Option<Memory>,
     on_their_way: HashMap<Key, (JobId, Option<u128>)>,
     /// By the job that they ride on.
-    riders: HashMap<JobId, Party<J>>,
+    riders: HashMap<JobId, Followers<J>>,
     outcomes: HashMap<Key, Outcome<J>>,
     oldest: VecDeque<(Instant, Key)>,
     /// Outcomes that are forgotten, but not yet dropped: that is the user's code, and not for under the lock.
     forgotten: Vec<Shared<J>>,
 }
 
-struct Party<J: Job> {
+struct Followers<J: Job> {
     key: SharedKey,
     riders: Replies<J>,
 }
@@ -103,7 +103,7 @@ impl<J: Job> Sharing<J> {
     /// The job goes its way; others may ride on it.
     pub(super) fn lead(&mut self, job: JobId, key: SharedKey) {
         self.on_their_way.insert(key.key.clone(), (job, key.fingerprint));
-        self.riders.insert(job, Party { key, riders: Replies::default() });
+        self.riders.insert(job, Followers { key, riders: Replies::default() });
     }
 
     /// Who rides on this job: the next one is added there.
@@ -128,13 +128,13 @@ impl<J: Job> Sharing<J> {
 
     /// The job has been settled, with a reply that is to be remembered if it is given. Returns who rode on it.
     pub(super) fn settled(&mut self, job: JobId, reply: Option<Shared<J>>, now: Instant) -> Option<Replies<J>> {
-        let Party { key, riders } = self.riders.remove(&job)?;
+        let Followers { key, riders } = self.riders.remove(&job)?;
         // It may have been parted from its key, which then stands for another.
         if self.on_their_way.get(&key.key).is_some_and(|(leader, _)| *leader == job) {
             self.on_their_way.remove(&key.key);
         }
         if let (Some(reply), Some(memory)) = (reply, self.memory) {
-            // Rounds of centuries aside.
+            // Rounds of centuries parked.
             let until = now.checked_add(memory.time_to_live).unwrap_or(now);
             if self.oldest.len() >= memory.most {
                 self.forget_oldest();
@@ -167,7 +167,9 @@ impl<J: Job> Sharing<J> {
 
 /// Whether a processor may have seen the job: what was never sent may be submitted again under the same key.
 fn is_an_outcome<J: Job>(reply: &JobResult<J>) -> bool {
-    use crate::JobError::{Abandoned, CircuitOpen, Expired, KeyConflict, NoWorkers, Overloaded, ShutDown, TooLarge};
+    use crate::error::JobError::{
+        Abandoned, CircuitOpen, Expired, KeyConflict, NoWorkers, Overloaded, ShutDown, TooLarge,
+    };
     !matches!(
         reply,
         Err(Abandoned | CircuitOpen { .. } | Expired | KeyConflict | NoWorkers | Overloaded | ShutDown | TooLarge)

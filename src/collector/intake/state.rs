@@ -13,24 +13,22 @@ use tokio::time::Instant;
 
 use super::{
     Buffers, News, View,
-    lanes::{Aside, Lane, Lanes, Open},
-    line::{Line, Waiting},
+    lanes::{Lane, Lanes, Open, Parked},
     sequences::{Joining, Sequences, Turn},
     sharing::{Known, Shared, Sharing},
+    wait_queue::{WaitQueue, Waiting},
 };
 use crate::{
-    batch::{Block, Blocks, Replies, Requester, Terms, Trigger},
-    dispatch::Sealed,
-    error::Reason,
-    flush::{Decision, Gauge},
+    batch::{Block, Blocks, Metadata, Replies, Requester, Sealed, Trigger},
+    error::{RejectReason, Rejections},
+    flush::{Decision, PolicyState},
     job::{Job, JobId, JobIds, JobState, Key},
-    observe::Rejections,
 };
 
 pub(super) struct State<J: Job> {
     /// The open batch in hand.
     open: Open<J>,
-    pub(super) gauge: Gauge,
+    pub(super) policy: PolicyState,
     /// The other open batches.
     lanes: Lanes<J>,
     max_partitions: usize,
@@ -49,7 +47,7 @@ pub(super) struct State<J: Job> {
     // Admission.
     pub(super) max_pending: usize,
     pending: usize,
-    pub(super) line: Line<J>,
+    pub(super) wait_queue: WaitQueue<J>,
     pub(super) closed: bool,
     accepted: u64,
     pub(super) rejected: Rejections,
@@ -62,11 +60,11 @@ pub(super) struct State<J: Job> {
 }
 
 /// A job that brings something along, with its one reply.
-pub(super) struct Comer<J: Job> {
+pub(super) struct Candidate<J: Job> {
     pub(super) id: JobId,
     pub(super) job: J,
     pub(super) weight: u64,
-    pub(super) terms: Box<Terms>,
+    pub(super) metadata: Box<Metadata>,
     pub(super) replies: Replies<J>,
     /// The output that was kept of an earlier job with its key.
     pub(super) hit: Option<J::Output>,
@@ -78,10 +76,10 @@ pub(super) enum Entry<J: Job> {
     /// It is accepted and rides on another: the job itself is not needed.
     Rides(J, News),
     /// There is no room.
-    Full(Comer<J>),
-    Refused(Comer<J>, Reason),
+    Full(Candidate<J>),
+    Refused(Candidate<J>, RejectReason),
     /// Its reply is known already.
-    Answered(Comer<J>, Ready<J>),
+    Answered(Candidate<J>, Ready<J>),
 }
 
 /// A reply that is known already.
@@ -97,8 +95,8 @@ pub(super) struct Admitted<J: Job> {
     pub(super) jobs: Vec<JobId>,
     /// Jobs that nobody needs, because they ride on others.
     pub(super) riding: Vec<J>,
-    pub(super) answered: Vec<(Comer<J>, Ready<J>)>,
-    pub(super) refused: Vec<(Comer<J>, Reason)>,
+    pub(super) answered: Vec<(Candidate<J>, Ready<J>)>,
+    pub(super) refused: Vec<(Candidate<J>, RejectReason)>,
 }
 
 impl<J: Job> Default for Admitted<J> {
@@ -119,11 +117,11 @@ impl<J: Job> State<J> {
     /// Buffers kept for reuse.
     const SPARE: usize = 16;
 
-    pub(super) fn new(max_pending: usize, gauge: Gauge, gathering: Gathering<J>) -> Self {
+    pub(super) fn new(max_pending: usize, policy: PolicyState, gathering: Gathering<J>) -> Self {
         let Gathering { max_partitions, ageing, sequences, sharing } = gathering;
         Self {
             open: Open::default(),
-            gauge,
+            policy,
             lanes: Lanes::default(),
             max_partitions,
             ageing,
@@ -134,7 +132,7 @@ impl<J: Job> State<J> {
             blocks: Blocks::default(),
             max_pending,
             pending: 0,
-            line: Line::default(),
+            wait_queue: WaitQueue::default(),
             closed: false,
             accepted: 0,
             rejected: Rejections::default(),
@@ -145,11 +143,11 @@ impl<J: Job> State<J> {
         }
     }
 
-    pub(super) fn refusal(&mut self) -> Option<Reason> {
+    pub(super) fn refusal(&mut self) -> Option<RejectReason> {
         let reason = if self.closed {
-            Reason::ShutDown
+            RejectReason::ShutDown
         } else if self.is_full() {
-            Reason::Overloaded
+            RejectReason::Overloaded
         } else {
             return None;
         };
@@ -197,7 +195,7 @@ impl<J: Job> State<J> {
     /// The policy decides about a job of this weight. The open batch may leave before it.
     #[inline]
     fn decide(&mut self, weight: u64) -> Decision {
-        match self.gauge.on_job(weight, Instant::now) {
+        match self.policy.on_job(weight, Instant::now) {
             Decision::SendThenAdd(trigger) => self.send_first(trigger),
             decision => decision,
         }
@@ -205,27 +203,27 @@ impl<J: Job> State<J> {
 
     #[cold]
     fn send_first(&mut self, trigger: Trigger) -> Decision {
-        if self.gauge.is_empty() {
+        if self.policy.is_empty() {
             return Decision::Add;
         }
         self.seal(trigger);
-        self.gauge.on_same_job()
+        self.policy.on_same_job()
     }
 
     /// The job joins the open batch, where its reply waits already. The batch may leave with it.
     #[inline]
     fn join(&mut self, job: J, decision: Decision) -> News {
         self.open.jobs.push(job);
-        if self.gauge.joined(decision) && !self.is_full() { News::None } else { self.turn(decision) }
+        if self.policy.joined(decision) && !self.is_full() { News::None } else { self.turn(decision) }
     }
 
     /// The open batch leaves or begins.
     #[cold]
     fn turn(&mut self, decision: Decision) -> News {
-        let left = self.gauge.leaves(decision);
+        let left = self.policy.leaves(decision);
         match left {
             Some(trigger) => self.seal(trigger),
-            None => self.gauge.opened(Instant::now),
+            None => self.policy.opened(Instant::now),
         }
         if self.is_full() {
             self.seal_all(Trigger::Full);
@@ -236,7 +234,7 @@ impl<J: Job> State<J> {
 
     /// The open batch has its first job: the actor must look in time, or now if a worker is waiting for it.
     fn opened(&mut self) -> News {
-        if self.gauge.leaves_when_free() {
+        if self.policy.leaves_when_free() {
             return News::Some;
         }
         self.due().map_or(News::None, |due| self.news_at(due))
@@ -249,7 +247,7 @@ impl<J: Job> State<J> {
 
     /// When the open batch in hand leaves by time.
     fn due(&mut self) -> Option<Instant> {
-        [self.gauge.due(), self.open.leave_at].into_iter().flatten().min()
+        [self.policy.due(), self.open.leave_at].into_iter().flatten().min()
     }
 
     fn seal(&mut self, trigger: Trigger) {
@@ -259,7 +257,7 @@ impl<J: Job> State<J> {
         let (jobs, requesters) = self.spare.pop().map_or_else(Default::default, |spare| (spare.jobs, spare.requesters));
         let jobs = mem::replace(&mut self.open.jobs, jobs);
         let replies = mem::replace(&mut self.open.replies, Replies::with_buffer(requesters));
-        let opened_at = self.gauge.left().unwrap_or_else(Instant::now);
+        let opened_at = self.policy.left().unwrap_or_else(Instant::now);
         self.open.leave_at = None;
         self.sealed.push(Sealed { jobs, replies, trigger, opened_at, priority: self.open.lane.priority });
     }
@@ -278,78 +276,78 @@ impl<J: Job> State<J> {
 
     /// Does something to another open batch.
     fn in_lane(&mut self, number: u64, act: impl FnOnce(&mut Self)) {
-        if let Some(aside) = self.lanes.take(number) {
-            self.in_hand(aside, act);
+        if let Some(parked) = self.lanes.take(number) {
+            self.with_current(parked, act);
         }
     }
 
     /// Takes another open batch in hand, does something to it, and puts it aside again.
-    fn in_hand<R>(&mut self, mut aside: Aside<J>, act: impl FnOnce(&mut Self) -> R) -> R {
-        mem::swap(&mut self.open, &mut aside.open);
-        self.gauge.exchange(&mut aside.seen);
+    fn with_current<R>(&mut self, mut parked: Parked<J>, act: impl FnOnce(&mut Self) -> R) -> R {
+        mem::swap(&mut self.open, &mut parked.open);
+        self.policy.exchange(&mut parked.seen);
         let result = act(self);
         let due = self.due();
-        mem::swap(&mut self.open, &mut aside.open);
-        self.gauge.exchange(&mut aside.seen);
-        if aside.open.jobs.is_empty() {
-            let Open { jobs, mut replies, .. } = aside.open;
+        mem::swap(&mut self.open, &mut parked.open);
+        self.policy.exchange(&mut parked.seen);
+        if parked.open.jobs.is_empty() {
+            let Open { jobs, mut replies, .. } = parked.open;
             self.reuse(Buffers { jobs, requesters: replies.take_buffer() });
         } else {
-            aside.due = due;
-            self.lanes.put(aside);
+            parked.due = due;
+            self.lanes.put(parked);
         }
         result
     }
 
     /// There is no room for a job that brings something along.
     pub(super) fn wait_in_line(&mut self, waiting: Waiting<J>) -> News {
-        self.line.join(waiting);
-        self.line.due().map_or(News::None, |due| self.news_at(due))
+        self.wait_queue.join(waiting);
+        self.wait_queue.due().map_or(News::None, |due| self.news_at(due))
     }
 
     /// A job that brings something along.
     #[cold]
-    pub(super) fn enter(&mut self, mut comer: Comer<J>, now: Instant) -> Entry<J> {
+    pub(super) fn enter(&mut self, mut candidate: Candidate<J>, now: Instant) -> Entry<J> {
         if self.closed {
-            return Entry::Refused(comer, Reason::ShutDown);
+            return Entry::Refused(candidate, RejectReason::ShutDown);
         }
-        if let Some(output) = comer.hit.take() {
+        if let Some(output) = candidate.hit.take() {
             self.cache_hits += 1;
-            return Entry::Answered(comer, Ready::Kept(output));
+            return Entry::Answered(candidate, Ready::Kept(output));
         }
-        match self.known(&comer, now) {
-            Known::Conflict => Entry::Refused(comer, Reason::KeyConflict),
+        match self.known(&candidate, now) {
+            Known::Conflict => Entry::Refused(candidate, RejectReason::KeyConflict),
             Known::Reply(reply) => {
                 self.replayed += 1;
-                Entry::Answered(comer, Ready::Shared(reply))
+                Entry::Answered(candidate, Ready::Shared(reply))
             }
-            Known::Nothing | Known::OnItsWay(_) if self.is_full() => Entry::Full(comer),
-            Known::OnItsWay(job) => self.ride(comer, job),
-            Known::Nothing => Entry::Accepted(self.accept(comer, now)),
+            Known::Nothing | Known::OnItsWay(_) if self.is_full() => Entry::Full(candidate),
+            Known::OnItsWay(job) => self.ride(candidate, job),
+            Known::Nothing => Entry::Accepted(self.accept(candidate, now)),
         }
     }
 
-    fn known(&mut self, comer: &Comer<J>, now: Instant) -> Known<J> {
-        match (&mut self.sharing, &comer.terms.keys.shared) {
+    fn known(&mut self, candidate: &Candidate<J>, now: Instant) -> Known<J> {
+        match (&mut self.sharing, &candidate.metadata.keys.shared) {
             (Some(sharing), Some(shared)) => sharing.ask(shared, now),
             _ => Known::Nothing,
         }
     }
 
-    fn ride(&mut self, comer: Comer<J>, on: JobId) -> Entry<J> {
+    fn ride(&mut self, candidate: Candidate<J>, on: JobId) -> Entry<J> {
         let Some(riders) = self.sharing.as_mut().and_then(|sharing| sharing.riders(on)) else {
-            return Entry::Full(comer);
+            return Entry::Full(candidate);
         };
-        riders.append(comer.replies);
+        riders.append(candidate.replies);
         self.coalesced += 1;
         self.count();
-        Entry::Rides(comer.job, self.after_special(News::None))
+        Entry::Rides(candidate.job, self.after_special(News::None))
     }
 
-    fn accept(&mut self, comer: Comer<J>, now: Instant) -> News {
-        let Comer { id, job, weight, mut terms, mut replies, .. } = comer;
-        let (lane, keys) = (Lane::of(&terms), mem::take(&mut terms.keys));
-        replies.push_terms(id, terms);
+    fn accept(&mut self, candidate: Candidate<J>, now: Instant) -> News {
+        let Candidate { id, job, weight, mut metadata, mut replies, .. } = candidate;
+        let (lane, keys) = (Lane::of(&metadata), mem::take(&mut metadata.keys));
+        replies.push_metadata(id, metadata);
         if let (Some(sharing), Some(shared)) = (&mut self.sharing, keys.shared) {
             sharing.lead(id, shared);
         }
@@ -387,14 +385,14 @@ impl<J: Job> State<J> {
         if joining.lane.is_common() {
             return self.add_here(joining, now);
         }
-        let aside = self.open_lane(&joining.lane);
-        self.in_hand(aside, |state| state.add_here(joining, now))
+        let parked = self.open_lane(&joining.lane);
+        self.with_current(parked, |state| state.add_here(joining, now))
     }
 
     /// The open batch that is there, or a new one; then another one may have to leave.
-    fn open_lane(&mut self, lane: &Lane) -> Aside<J> {
-        if let Some(aside) = self.lanes.find(lane).and_then(|number| self.lanes.take(number)) {
-            return aside;
+    fn open_lane(&mut self, lane: &Lane) -> Parked<J> {
+        if let Some(parked) = self.lanes.find(lane).and_then(|number| self.lanes.take(number)) {
+            return parked;
         }
         if self.lanes.len() >= self.max_partitions
             && let Some(other) = self.lanes.least_recently_used()
@@ -405,7 +403,7 @@ impl<J: Job> State<J> {
     }
 
     fn add_here(&mut self, joining: Joining<J>, now: Instant) -> News {
-        let decision = match self.gauge.on_job(joining.weight, Instant::now) {
+        let decision = match self.policy.on_job(joining.weight, Instant::now) {
             Decision::SendThenAdd(trigger) if joining.follows => {
                 // Those before it leave without it, and it must not overtake them.
                 self.seal(trigger);
@@ -419,7 +417,7 @@ impl<J: Job> State<J> {
             self.open.leave_before(deadline, now);
         }
         self.open.replies.append(replies);
-        self.gauge.waits_since(accepted_at);
+        self.policy.waits_since(accepted_at);
         let news = self.join(job, decision);
         match self.open.leave_at {
             Some(leave_at) if news == News::None => self.news_at(leave_at),
@@ -459,22 +457,22 @@ impl<J: Job> State<J> {
     /// Gives room to those in line, first come, first served.
     fn admit(&mut self, admitted: &mut Admitted<J>) {
         while !self.is_full() {
-            let Some(Waiting { id, job, weight, terms, block, at }) = self.line.next() else { return };
-            let Some(terms) = terms else {
+            let Some(Waiting { id, job, weight, metadata, block, at }) = self.wait_queue.next() else { return };
+            let Some(metadata) = metadata else {
                 self.accept_slot(job, weight, &block, at);
                 admitted.jobs.push(id);
                 continue;
             };
             let replies = Replies::of_slot(&block, at);
-            match self.enter(Comer { id, job, weight, terms, replies, hit: None }, Instant::now()) {
+            match self.enter(Candidate { id, job, weight, metadata, replies, hit: None }, Instant::now()) {
                 Entry::Accepted(_) => admitted.jobs.push(id),
                 Entry::Rides(job, _) => {
                     admitted.jobs.push(id);
                     admitted.riding.push(job);
                 }
-                Entry::Answered(comer, reply) => admitted.answered.push((comer, reply)),
-                Entry::Full(comer) => admitted.refused.push((comer, Reason::Overloaded)),
-                Entry::Refused(comer, reason) => admitted.refused.push((comer, reason)),
+                Entry::Answered(candidate, reply) => admitted.answered.push((candidate, reply)),
+                Entry::Full(candidate) => admitted.refused.push((candidate, RejectReason::Overloaded)),
+                Entry::Refused(candidate, reason) => admitted.refused.push((candidate, reason)),
             }
         }
     }
@@ -482,20 +480,20 @@ impl<J: Job> State<J> {
     /// Sends what is due, or what a free worker may take; and lets go of whoever has waited beyond his deadline.
     pub(super) fn look(&mut self, now: Instant, idle: bool) -> Vec<Waiting<J>> {
         // What has left already will take the free worker.
-        self.gauge.set_idle(idle && self.sealed.is_empty());
+        self.policy.set_idle(idle && self.sealed.is_empty());
         self.seal_if_due(now);
         for lane in self.lanes.due(now) {
             self.in_lane(lane, |state| state.seal_if_due(now));
         }
         self.seal_for_free_worker();
         self.let_go_late(now);
-        let late = self.line.late(now);
-        self.rejected.count(Reason::Expired, late.len() as u64);
+        let late = self.wait_queue.late(now);
+        self.rejected.count(RejectReason::Expired, late.len() as u64);
         late
     }
 
     fn seal_if_due(&mut self, now: Instant) {
-        if self.gauge.due().is_some_and(|due| due <= now) {
+        if self.policy.due().is_some_and(|due| due <= now) {
             self.seal(Trigger::Interval);
         } else if self.open.leave_at.is_some_and(|leave_at| leave_at <= now) {
             self.seal(Trigger::Deadline);
@@ -504,10 +502,10 @@ impl<J: Job> State<J> {
 
     /// The most urgent open batch leaves if a worker is free and the policy wants that. The others get older, and so more urgent.
     fn seal_for_free_worker(&mut self) {
-        if !self.gauge.is_idle() {
+        if !self.policy.is_idle() {
             return;
         }
-        let common = self.gauge.opened_at().map(|opened_at| self.open.lane.urgency(opened_at, self.ageing));
+        let common = self.policy.opened_at().map(|opened_at| self.open.lane.urgency(opened_at, self.ageing));
         let other = self
             .lanes
             .next_for_worker(self.ageing)
@@ -519,7 +517,7 @@ impl<J: Job> State<J> {
     }
 
     fn seal_if_wanted(&mut self) {
-        if self.gauge.leaves_when_free() {
+        if self.policy.leaves_when_free() {
             self.seal(Trigger::Idle);
         }
     }
@@ -549,7 +547,7 @@ impl<J: Job> State<J> {
     /// When the actor must look again.
     pub(super) fn next_look(&mut self) -> Option<Instant> {
         let sequences = self.sequences.as_ref().and_then(|sequences| sequences.due());
-        [self.due(), self.lanes.next_due(), sequences, self.line.due()].into_iter().flatten().min()
+        [self.due(), self.lanes.next_due(), sequences, self.wait_queue.due()].into_iter().flatten().min()
     }
 
     /// Sends every open batch. Returns how many jobs they had.
@@ -576,14 +574,14 @@ impl<J: Job> State<J> {
         if open.chain(left).any(|replies| replies.ids().contains(job)) || held() || rides() {
             return Some(JobState::Buffered);
         }
-        self.line.contains(job).then_some(JobState::Waiting)
+        self.wait_queue.contains(job).then_some(JobState::Waiting)
     }
 
     pub(super) fn view(&self, due: Option<Instant>) -> View {
         View {
             due,
             pending: self.pending,
-            waiting: self.line.len(),
+            waiting: self.wait_queue.len(),
             accepted: self.accepted,
             rejected: self.rejected,
             coalesced: self.coalesced,

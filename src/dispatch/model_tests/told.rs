@@ -1,7 +1,7 @@
 //! What a caller is told.
 
 use super::{HOPELESS, Numbered, settings::RetrySettings};
-use crate::{JobError, job::JobResult};
+use crate::{error::JobError, job::JobResult};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {

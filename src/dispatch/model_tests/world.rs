@@ -15,9 +15,10 @@ use super::{
     told::Told,
 };
 use crate::{
-    JobError, Outcomes, Priority,
-    batch::{Batch, Blocks, Deliveries, Replies, SlotRef, Tally, Terms, Trigger, Verdict},
-    dispatch::{BreakerState, Dispatch, Fate, FlightId, GRACE, Order, Past, RateLimit, Sealed, WorkerId},
+    Outcomes, Priority,
+    batch::{Batch, Blocks, Deliveries, JobResults, Metadata, Replies, Sealed, SlotRef, Tally, Trigger},
+    dispatch::{AttemptEnd, BreakerState, Dispatch, FlightId, GRACE, History, Order, RateLimit, WorkerId},
+    error::JobError,
 };
 
 /// One job, and where the model has it.
@@ -154,9 +155,9 @@ impl<'a> World<'a> {
             replies.push_slot(block, at);
             let deadline = within.filter(|_| job % 2 == 0).map(|millis| now + MS * millis);
             if deadline.is_some() {
-                let mut terms = Box::<Terms>::default();
-                terms.deadline = deadline;
-                replies.push_terms(block.id(at), terms);
+                let mut metadata = Box::<Metadata>::default();
+                metadata.deadline = deadline;
+                replies.push_metadata(block.id(at), metadata);
             }
             let place = Place::Waiting { attempt: 1, not_before: now, last: None };
             self.jobs.push(Known {
@@ -314,12 +315,12 @@ impl<'a> World<'a> {
     fn pump(&mut self) {
         let now = Instant::now();
         while let Some(order) = self.dispatch.next(now) {
-            self.obey(order, now);
+            self.execute(order, now);
         }
         self.check(now);
     }
 
-    fn obey(&mut self, order: Order<Numbered>, now: Instant) {
+    fn execute(&mut self, order: Order<Numbered>, now: Instant) {
         match order {
             Order::Send { worker, flight, batch, .. } => self.sent(worker, flight, batch, now),
             Order::Settle { replies, verdict, jobs, past } => self.settled(replies, verdict, &jobs, past),
@@ -424,7 +425,7 @@ impl<'a> World<'a> {
         job.seen && !jitter && not_before <= Instant::now()
     }
 
-    fn settled(&mut self, replies: Replies<Numbered>, verdict: Verdict<Numbered>, jobs: &[Numbered], past: Past) {
+    fn settled(&mut self, replies: Replies<Numbered>, verdict: JobResults<Numbered>, jobs: &[Numbered], past: History) {
         let count = replies.len();
         let mut deliveries = Deliveries::default();
         replies.settle(verdict, &mut self.tally, &mut deliveries);
@@ -638,14 +639,14 @@ enum Again {
     Surely(Place),
 }
 
-fn fate(held: &Held, answer: &Answer) -> Fate<Numbered> {
+fn fate(held: &Held, answer: &Answer) -> AttemptEnd<Numbered> {
     let jobs = held.batch.len();
     let output = |job: &Numbered| (job.0, held.batch.attempt());
-    let failed = |error| Verdict::whole(JobError::Failed(Arc::new(error)), jobs);
-    Fate::Answered(match answer {
-        Answer::Obey if held.cancelled.is_some() => return Fate::Cancelled,
-        Answer::Panic => return Fate::Panicked,
-        Answer::Lost => return Fate::Lost,
+    let failed = |error| JobResults::whole(JobError::Failed(Arc::new(error)), jobs);
+    AttemptEnd::Answered(match answer {
+        Answer::Obey if held.cancelled.is_some() => return AttemptEnd::Cancelled,
+        Answer::Panic => return AttemptEnd::Panicked,
+        Answer::Lost => return AttemptEnd::Lost,
         Answer::Ok | Answer::Obey | Answer::Returned => {
             Outcomes::<Numbered>::in_order(held.batch.iter().map(output)).verdict(jobs)
         }

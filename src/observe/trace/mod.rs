@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Ended, Outcome};
-use crate::CollectorConfig;
+use crate::config::CollectorConfig;
 
 mod reader;
 mod recorder;

@@ -12,12 +12,12 @@ use serde::Deserialize;
 
 use super::{BatchLine, Header, Line, TraceError, VERSION};
 use crate::{
-    CollectorConfig,
+    config::CollectorConfig,
     flush::{Timing, replay::Incoming},
     observe::Ended,
 };
 
-/// What a collector has recorded: see [`Builder::record`](crate::Builder::record) (feature `record`).
+/// What a collector has recorded: see [`CollectorBuilder::record`](crate::CollectorBuilder::record) (feature `record`).
 ///
 /// ```
 /// use actix_batch::{flush::replay::{Cost, Setting, replay}, observe::Trace};
@@ -38,7 +38,7 @@ pub struct Trace {
     pub started_at: SystemTime,
     /// The settings of the collector.
     pub config: CollectorConfig,
-    /// Whether its flush policy was one that the settings do not know: that of [`Builder::policy`](crate::Builder::policy).
+    /// Whether its flush policy was one that the settings do not know: that of [`CollectorBuilder::policy`](crate::CollectorBuilder::policy).
     pub own_policy: bool,
     /// The accepted jobs, in the order in which they came; times count from the trace's start. Weights are not recorded.
     pub jobs: Vec<Incoming>,

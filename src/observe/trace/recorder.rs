@@ -18,13 +18,14 @@ use super::{
     tape::{Piece, Tape},
 };
 use crate::{
-    CollectorConfig, JobId, ShutdownReport,
-    observe::{Observer, Outcome},
+    config::CollectorConfig,
+    job::JobId,
+    observe::{Observer, Outcome, ShutdownReport},
 };
 
 /// Records when jobs come and how batches go, as lines of JSON in a file: a [`Trace`](super::Trace) (feature `record`).
 ///
-/// [`Builder::record`](crate::Builder::record) sets one up. Made by hand, it can be asked what is lost.
+/// [`CollectorBuilder::record`](crate::CollectorBuilder::record) sets one up. Made by hand, it can be asked what is lost.
 ///
 /// A job costs a look at the clock and a push under a lock of the recorder's own; a thread of its own writes ten times a second
 /// while there is something to write, so the collector never waits for the disk. What the disk cannot keep up with – more than

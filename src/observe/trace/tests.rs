@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, mpsc};
 
 use super::*;
-use crate::{JobId, Observer, ShutdownReport, flush::replay::Incoming};
+use crate::{Observer, flush::replay::Incoming, job::JobId, observe::ShutdownReport};
 
 fn header() -> Header {
     Header::new(&CollectorConfig { name: "a \"name\"\n".to_owned(), ..CollectorConfig::default() }, false)

@@ -9,14 +9,13 @@ use std::{
 };
 
 use crate::{
-    JobError,
     batch::SlotRef,
-    error::Reason,
+    error::{JobError, RejectReason},
     job::{Job, JobId, JobResult},
 };
 
 /// Where a submitter waits while the collector is full.
-pub(crate) trait Line: Send + Sync {
+pub(crate) trait WaitQueue: Send + Sync {
     /// The submitter of this job has gone.
     fn leave(&self, id: JobId);
 }
@@ -37,8 +36,8 @@ pub struct Submit<J: Job> {
 
 enum Detour {
     /// The line that this job joined when it arrived; it may have left it since.
-    InLine(Weak<dyn Line>),
-    Refused(Reason),
+    InLine(Weak<dyn WaitQueue>),
+    Refused(RejectReason),
 }
 
 impl<J: Job> Submit<J> {
@@ -47,11 +46,11 @@ impl<J: Job> Submit<J> {
         Self { slot: Some(slot), detour: None }
     }
 
-    pub(crate) fn in_line(slot: SlotRef<J>, line: Weak<dyn Line>) -> Self {
+    pub(crate) fn in_line(slot: SlotRef<J>, line: Weak<dyn WaitQueue>) -> Self {
         Self { slot: Some(slot), detour: Some(Box::new(Detour::InLine(line))) }
     }
 
-    pub(crate) fn refused(reason: Reason) -> Self {
+    pub(crate) fn refused(reason: RejectReason) -> Self {
         Self { slot: None, detour: Some(Box::new(Detour::Refused(reason))) }
     }
 

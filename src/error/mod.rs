@@ -4,6 +4,10 @@ use std::{fmt, io, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
+mod counts;
+
+pub use counts::{Failures, Rejections};
+
 /// Why a job has no output.
 ///
 /// It is a [`std::error::Error`] for every `E: Debug + Display`, so `anyhow::Error`, `String` and `Box<dyn Error>` serve as
@@ -55,7 +59,7 @@ pub enum JobError<E> {
     /// The collector is full: `max_pending` jobs are accepted and not settled. Try again later, or use `submit`, which waits.
     #[error("the collector is full: try again later, or raise `max_pending`")]
     Overloaded,
-    /// Another job holds this job's key, and holds something else (see `Builder::idempotent_by`).
+    /// Another job holds this job's key, and holds something else (see `CollectorBuilder::idempotent_by`).
     #[error("another job with the same key holds something else: a key stands for one request only")]
     KeyConflict,
     /// Every worker rests after failing too often, and the builder said not to wait for them.
@@ -118,14 +122,14 @@ impl<E> Clone for JobError<E> {
 /// Why a job was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum RejectReason {
     /// `max_pending` jobs are accepted and not settled, or callers already wait in line.
     #[error("the collector is full")]
     Overloaded,
     /// Its deadline passed while it waited in line for room.
     #[error("the job's deadline passed while it waited for room")]
     Expired,
-    /// Another job holds its key, and holds something else (see [`Builder::idempotent_by`](crate::Builder::idempotent_by)).
+    /// Another job holds its key, and holds something else (see [`CollectorBuilder::idempotent_by`](crate::CollectorBuilder::idempotent_by)).
     #[error("another job with the same key holds something else")]
     KeyConflict,
     /// The collector is shutting down or has ended.
@@ -133,7 +137,7 @@ pub enum Reason {
     ShutDown,
 }
 
-impl Reason {
+impl RejectReason {
     pub(crate) const ALL: [Self; 4] = [Self::Overloaded, Self::Expired, Self::KeyConflict, Self::ShutDown];
 
     /// The reason's name in metrics.
@@ -147,13 +151,13 @@ impl Reason {
     }
 }
 
-impl<E> From<Reason> for JobError<E> {
-    fn from(reason: Reason) -> Self {
+impl<E> From<RejectReason> for JobError<E> {
+    fn from(reason: RejectReason) -> Self {
         match reason {
-            Reason::Overloaded => Self::Overloaded,
-            Reason::Expired => Self::Expired,
-            Reason::KeyConflict => Self::KeyConflict,
-            Reason::ShutDown => Self::ShutDown,
+            RejectReason::Overloaded => Self::Overloaded,
+            RejectReason::Expired => Self::Expired,
+            RejectReason::KeyConflict => Self::KeyConflict,
+            RejectReason::ShutDown => Self::ShutDown,
         }
     }
 }
@@ -164,13 +168,7 @@ pub struct Rejected<J> {
     /// The job, untouched.
     pub job: J,
     /// Why it was not accepted.
-    pub reason: Reason,
-}
-
-impl<J: crate::Job> From<Rejected<J>> for JobError<J::Error> {
-    fn from(rejected: Rejected<J>) -> Self {
-        rejected.reason.into()
-    }
+    pub reason: RejectReason,
 }
 
 impl<J> fmt::Debug for Rejected<J> {

@@ -13,9 +13,9 @@ use std::{
 use tokio::time::Instant;
 
 use super::{Arrival, Decision, FlushPolicy, OnFree, OpenBatch, Timing};
-use crate::batch::{Trigger, discard};
+use crate::{batch::Trigger, panics::discard};
 
-pub(crate) struct Gauge {
+pub(crate) struct PolicyState {
     open: OpenBatch,
     /// The job that came last.
     job: Arrival,
@@ -27,7 +27,7 @@ pub(crate) struct Gauge {
     panics: u64,
 }
 
-impl Gauge {
+impl PolicyState {
     /// `weighs` says whether jobs have a weight.
     pub(crate) fn new(mut policy: Box<dyn FlushPolicy>, max_size: usize, weighs: bool, now: Instant) -> Self {
         let reads_clock = policy.reads_clock();
@@ -208,39 +208,39 @@ mod tests {
     #[test]
     fn a_panic_means_send_now() {
         let now = Instant::now();
-        let mut gauge = Gauge::new(Box::new(Hostile), 10, true, now);
-        assert_eq!(gauge.on_job(1, || now), Decision::AddAndSend(Trigger::Size));
-        gauge.joined(Decision::Add);
-        gauge.opened(|| now);
-        assert_eq!(gauge.due(), Some(now));
-        gauge.set_idle(true);
-        assert!(gauge.leaves_when_free());
-        gauge.on_done(&Timing::default());
-        assert_eq!((gauge.take_panics(), gauge.take_panics()), (5, 0));
+        let mut policy = PolicyState::new(Box::new(Hostile), 10, true, now);
+        assert_eq!(policy.on_job(1, || now), Decision::AddAndSend(Trigger::Size));
+        policy.joined(Decision::Add);
+        policy.opened(|| now);
+        assert_eq!(policy.due(), Some(now));
+        policy.set_idle(true);
+        assert!(policy.leaves_when_free());
+        policy.on_done(&Timing::default());
+        assert_eq!((policy.take_panics(), policy.take_panics()), (5, 0));
     }
 
     #[test]
     fn max_size_caps_every_policy() {
-        let mut gauge = Gauge::new(Box::new(SizeOrInterval::new(100, None)), 3, false, Instant::now());
-        let passed: Vec<_> = (0..3).map(|_| (gauge.joined(Decision::Add), gauge.leaves(Decision::Add))).collect();
+        let mut policy = PolicyState::new(Box::new(SizeOrInterval::new(100, None)), 3, false, Instant::now());
+        let passed: Vec<_> = (0..3).map(|_| (policy.joined(Decision::Add), policy.leaves(Decision::Add))).collect();
         assert_eq!(passed, [(false, None), (true, None), (false, Some(Trigger::Size))]);
     }
 
     #[test]
     fn the_clock_is_left_alone_unless_the_policy_reads_it() {
-        let mut gauge = Gauge::new(Box::new(SizeOrInterval::new(100, None)), 2, true, Instant::now());
-        assert_eq!(gauge.on_job(0, || panic!("the clock was read")), Decision::Add);
+        let mut policy = PolicyState::new(Box::new(SizeOrInterval::new(100, None)), 2, true, Instant::now());
+        assert_eq!(policy.on_job(0, || panic!("the clock was read")), Decision::Add);
     }
 
     #[test]
     fn what_has_left_is_forgotten_but_not_whether_a_worker_is_free() {
         let now = Instant::now();
-        let mut gauge = Gauge::new(Box::new(SizeOrInterval::new(100, None)), 10, true, now);
-        gauge.set_idle(true);
-        gauge.on_job(3, || now);
-        gauge.joined(Decision::Add);
-        gauge.opened(|| now);
-        assert_eq!(gauge.left(), Some(now));
-        assert_eq!(gauge.open, OpenBatch { idle: true, ..OpenBatch::default() });
+        let mut policy = PolicyState::new(Box::new(SizeOrInterval::new(100, None)), 10, true, now);
+        policy.set_idle(true);
+        policy.on_job(3, || now);
+        policy.joined(Decision::Add);
+        policy.opened(|| now);
+        assert_eq!(policy.left(), Some(now));
+        assert_eq!(policy.open, OpenBatch { idle: true, ..OpenBatch::default() });
     }
 }

@@ -10,7 +10,7 @@ use crate::job::{JobId, JobIds, Key, Priority};
 
 /// What one job brings along.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Terms {
+pub(crate) struct Metadata {
     pub(crate) priority: Priority,
     /// Sent later than this it is worth nothing.
     pub(crate) deadline: Option<Instant>,
@@ -38,7 +38,7 @@ pub(crate) struct SharedKey {
     pub(crate) fingerprint: Option<u128>,
 }
 
-impl Terms {
+impl Metadata {
     /// Those of a job that says nothing itself: the span that it is being submitted in. One load where no subscriber wants the
     /// batches' spans.
     #[inline]
@@ -60,17 +60,17 @@ impl Terms {
 
 /// Jobs that have something along, each with it.
 #[derive(Debug, Default)]
-pub(crate) struct TermsOf {
-    jobs: Vec<(JobId, Box<Terms>)>,
+pub(crate) struct BatchMetadata {
+    jobs: Vec<(JobId, Box<Metadata>)>,
     /// The earliest deadline of them.
     deadline: Option<Instant>,
 }
 
-impl TermsOf {
-    pub(crate) fn push(&mut self, job: JobId, terms: Box<Terms>) {
-        if terms.travel() {
-            self.deadline = earlier(self.deadline, terms.deadline);
-            self.jobs.push((job, terms));
+impl BatchMetadata {
+    pub(crate) fn push(&mut self, job: JobId, metadata: Box<Metadata>) {
+        if metadata.travel() {
+            self.deadline = earlier(self.deadline, metadata.deadline);
+            self.jobs.push((job, metadata));
         }
     }
 
@@ -86,8 +86,8 @@ impl TermsOf {
         Self::of(taken)
     }
 
-    fn of(jobs: Vec<(JobId, Box<Terms>)>) -> Self {
-        let deadline = jobs.iter().filter_map(|(_, terms)| terms.deadline).min();
+    fn of(jobs: Vec<(JobId, Box<Metadata>)>) -> Self {
+        let deadline = jobs.iter().filter_map(|(_, metadata)| metadata.deadline).min();
         Self { jobs, deadline }
     }
 
@@ -98,7 +98,7 @@ impl TermsOf {
     /// Each span once.
     pub(crate) fn spans(&self) -> Vec<Span> {
         let mut seen = HashSet::new();
-        let spans = self.jobs.iter().filter_map(|(_, terms)| terms.span.as_ref());
+        let spans = self.jobs.iter().filter_map(|(_, metadata)| metadata.span.as_ref());
         spans.filter(|span| span.id().is_some_and(|id| seen.insert(id.into_u64()))).cloned().collect()
     }
 
@@ -109,8 +109,8 @@ impl TermsOf {
 
     /// Whose deadline has passed.
     pub(crate) fn late(&self, now: Instant) -> HashSet<JobId> {
-        let late = |terms: &Terms| terms.deadline.is_some_and(|deadline| deadline <= now);
-        self.jobs.iter().filter(|(_, terms)| late(terms)).map(|(job, _)| *job).collect()
+        let late = |metadata: &Metadata| metadata.deadline.is_some_and(|deadline| deadline <= now);
+        self.jobs.iter().filter(|(_, metadata)| late(metadata)).map(|(job, _)| *job).collect()
     }
 }
 

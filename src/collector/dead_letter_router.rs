@@ -10,37 +10,38 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::{
-    JobError,
-    batch::{Verdict, discard},
+    batch::JobResults,
     dead_letters::{DeadLetter, DeadLetters},
-    dispatch::Past,
+    dispatch::History,
+    error::JobError,
     job::{Job, JobResult},
+    panics::discard,
 };
 
-pub(super) struct Morgue<J: Job> {
+pub(super) struct DeadLetterRouter<J: Job> {
     collector: Arc<str>,
     letters: Box<dyn DeadLetters<J>>,
     /// Failed jobs that the dead letters did not get.
-    pub(super) unburied: u64,
+    pub(super) lost_dead_letters: u64,
 }
 
-impl<J: Job> Morgue<J> {
+impl<J: Job> DeadLetterRouter<J> {
     pub(super) fn new(collector: Arc<str>, letters: Box<dyn DeadLetters<J>>) -> Self {
-        Self { collector, letters, unburied: 0 }
+        Self { collector, letters, lost_dead_letters: 0 }
     }
 
     /// Buries the jobs that failed; hands back the verdict, and what is left of the jobs.
     pub(super) fn sort_out(
         &mut self,
-        verdict: Verdict<J>,
+        verdict: JobResults<J>,
         jobs: Vec<J>,
-        past: Past,
+        past: History,
         now: Instant,
-    ) -> (Verdict<J>, Vec<J>) {
+    ) -> (JobResults<J>, Vec<J>) {
         let results: Vec<_> = verdict.collect();
         let failed = results.iter().filter(|result| failure::<J>(result).is_some()).count();
         if failed > 0 && jobs.is_empty() {
-            self.unburied += failed as u64;
+            self.lost_dead_letters += failed as u64;
             warn!(collector = &*self.collector, failed, "failed for good, while a worker has them: no dead letters");
         }
         let failed_at = SystemTime::now();
@@ -51,17 +52,17 @@ impl<J: Job> Morgue<J> {
                 None => kept.push(job),
                 Some(error) => {
                     let (error, attempts) = (error.clone(), past.attempts);
-                    self.bury(DeadLetter { job, error, attempts, accepted_at, failed_at });
+                    self.push(DeadLetter { job, error, attempts, accepted_at, failed_at });
                 }
             }
         }
-        (Verdict::results(results), kept)
+        (JobResults::results(results), kept)
     }
 
-    fn bury(&mut self, letter: DeadLetter<J>) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.letters.bury(letter))) {
+    fn push(&mut self, letter: DeadLetter<J>) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.letters.push(letter))) {
             discard(panic);
-            self.unburied += 1;
+            self.lost_dead_letters += 1;
             error!(collector = &*self.collector, "the dead letters panicked: one is lost");
         }
     }

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    batch::{Block, Replies, Terms},
+    batch::{Block, Metadata, Replies},
     job::{Job, JobId},
 };
 
@@ -17,7 +17,7 @@ pub(super) struct Waiting<J: Job> {
     pub(super) id: JobId,
     pub(super) job: J,
     pub(super) weight: u64,
-    pub(super) terms: Option<Box<Terms>>,
+    pub(super) metadata: Option<Box<Metadata>>,
     pub(super) block: Arc<Block<J>>,
     pub(super) at: u32,
 }
@@ -27,27 +27,27 @@ impl<J: Job> Waiting<J> {
     pub(super) fn turned_away(self) -> (J, Replies<J>) {
         let mut replies = Replies::default();
         replies.push_slot(&self.block, self.at);
-        if let Some(terms) = self.terms {
-            replies.push_terms(self.id, terms);
+        if let Some(metadata) = self.metadata {
+            replies.push_metadata(self.id, metadata);
         }
         (self.job, replies)
     }
 }
 
-pub(super) struct Line<J: Job> {
+pub(super) struct WaitQueue<J: Job> {
     /// `None`: the submitter has gone.
     places: VecDeque<(JobId, Option<Waiting<J>>)>,
     gone: usize,
     deadlines: BTreeSet<(Instant, JobId)>,
 }
 
-impl<J: Job> Default for Line<J> {
+impl<J: Job> Default for WaitQueue<J> {
     fn default() -> Self {
         Self { places: VecDeque::new(), gone: 0, deadlines: BTreeSet::new() }
     }
 }
 
-impl<J: Job> Line<J> {
+impl<J: Job> WaitQueue<J> {
     pub(super) fn len(&self) -> usize {
         self.places.len() - self.gone
     }
@@ -111,5 +111,5 @@ impl<J: Job> Line<J> {
 }
 
 fn deadline<J: Job>(waiting: &Waiting<J>) -> Option<Instant> {
-    waiting.terms.as_ref()?.deadline
+    waiting.metadata.as_ref()?.deadline
 }

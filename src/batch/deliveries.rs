@@ -1,0 +1,44 @@
+//! Whom to wake, and what to drop, once the locks are free.
+
+use std::{mem, task::Waker};
+
+use super::{replies::Requester, slot::Slot};
+use crate::{
+    job::{Job, JobResult},
+    panics::contain,
+};
+
+/// Whom to wake once the locks are free, and buffers that go from batch to batch.
+pub(crate) struct Deliveries<J: Job> {
+    wakers: Vec<Waker>,
+    undelivered: Vec<JobResult<J>>,
+    pub(super) spare: Vec<Requester<J>>,
+}
+
+impl<J: Job> Default for Deliveries<J> {
+    fn default() -> Self {
+        Self { wakers: Vec::new(), undelivered: Vec::new(), spare: Vec::new() }
+    }
+}
+
+impl<J: Job> Deliveries<J> {
+    #[inline]
+    pub(super) fn fill(&mut self, slot: &mut Slot<JobResult<J>>, reply: JobResult<J>) {
+        slot.fill(reply, &mut self.wakers, &mut self.undelivered);
+    }
+
+    /// The emptied buffer of the batch that was settled last.
+    pub(crate) fn take_spare(&mut self) -> Vec<Requester<J>> {
+        mem::take(&mut self.spare)
+    }
+
+    /// Wakes them.
+    pub(crate) fn deliver(&mut self) {
+        for waker in self.wakers.drain(..) {
+            contain(|| waker.wake());
+        }
+        for reply in self.undelivered.drain(..) {
+            contain(|| drop(reply));
+        }
+    }
+}

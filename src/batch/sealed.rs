@@ -1,0 +1,15 @@
+//! A batch that has left the intake and is not yet numbered.
+
+use tokio::time::Instant;
+
+use super::{Replies, Trigger};
+use crate::job::{Job, Priority};
+
+/// A batch as the intake hands it over.
+pub(crate) struct Sealed<J: Job> {
+    pub(crate) jobs: Vec<J>,
+    pub(crate) replies: Replies<J>,
+    pub(crate) trigger: Trigger,
+    pub(crate) opened_at: Instant,
+    pub(crate) priority: Priority,
+}

@@ -1,0 +1,15 @@
+//! How a shutdown went.
+
+use std::time::Duration;
+
+/// How a shutdown went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Accepted jobs that were outstanding when the shutdown began and got the reply that they would have got anyway.
+    pub completed: u64,
+    /// Accepted jobs that the limit cut off: settled with [`JobError::ShutDown`](crate::JobError::ShutDown).
+    pub shut_down: u64,
+    /// From the request to the last reply.
+    pub elapsed: Duration,
+}
