@@ -130,7 +130,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let stats = parcels.stats().await?;
-    println!("\n{} accepted, {} booked, {} failed", stats.accepted, stats.succeeded, stats.failed.total());
+    println!("\n{} accepted, {} booked, {} failed", stats.intake.accepted, stats.succeeded, stats.failed.total());
     for (trigger, batches) in &stats.batches {
         println!("{batches:3} batches left by {trigger}");
     }

@@ -66,7 +66,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stats = words.stats().await?;
     println!(
         "collector  {} accepted, {} succeeded, {} failed, {} restart of the worker",
-        stats.accepted,
+        stats.intake.accepted,
         stats.succeeded,
         stats.failed.total(),
         stats.restarts,

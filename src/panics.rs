@@ -1,4 +1,4 @@
-//! Keeps a panic of the user's code – a closure, a `Drop`, a `Clone`, a waker – from spreading.
+//! Contains panics of the user's code: of a closure, a `Drop`, a `Clone`, a waker.
 
 use std::{
     any::Any,
@@ -11,7 +11,12 @@ pub(crate) fn contain(f: impl FnOnce()) {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(discard);
 }
 
-/// Drops what a panic carries. That is the user's too, and may panic in its own `Drop`; then it is leaked.
+/// Runs `f`; `None` if it panicked.
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(discard).ok()
+}
+
+/// Drops the payload of a panic. It is a value of the user's, whose own `Drop` may panic; then it is leaked.
 #[cold]
 pub(crate) fn discard(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
@@ -19,7 +24,7 @@ pub(crate) fn discard(panic: Box<dyn Any + Send>) {
     }
 }
 
-/// Drops every item by itself, so that a panic in one `Drop` stays there: of two in one `Vec` the second aborts the process.
+/// Drops the items one by one, so that a panic in one `Drop` is contained: two panicking drops in one `Vec` would abort the process.
 pub(crate) fn drop_each<T>(items: &mut Vec<T>) {
     if !mem::needs_drop::<T>() {
         return items.clear();

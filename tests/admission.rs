@@ -146,12 +146,12 @@ fn a_waiter_that_gives_up_leaves_the_line() {
         let (jobs, mut desk, ledger) = full().await;
         let first = ledger.submit(Tenfold(0));
         let mut line: Vec<_> = (1..=5).map(|number| ledger.submit(Tenfold(number))).collect();
-        assert_eq!(jobs.stats().await.unwrap().waiting, 5);
+        assert_eq!(jobs.stats().await.unwrap().intake.waiting, 5);
         // One from the middle, one from the front, and the last.
         drop(line.remove(2));
         drop(line.remove(0));
         drop(line.pop());
-        assert_eq!(jobs.stats().await.unwrap().waiting, 2);
+        assert_eq!(jobs.stats().await.unwrap().intake.waiting, 2);
         for number in [0, 2, 4] {
             let held = desk.next().await;
             assert_eq!(held.numbers(), [number]);
@@ -162,7 +162,11 @@ fn a_waiter_that_gives_up_leaves_the_line() {
         let balance = balanced(&ledger, &jobs).await;
         assert_eq!((balance.submitted, balance.gone), (6, 3));
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.accepted, stats.rejected, stats.failed.abandoned), (3, 0, 0), "they were never accepted");
+        assert_eq!(
+            (stats.intake.accepted, stats.intake.rejected.total(), stats.failed.abandoned),
+            (3, 0, 0),
+            "they were never accepted"
+        );
     });
 }
 

@@ -46,7 +46,7 @@ async fn hits(jobs: &Collector<Tenfold>, ledger: &Ledger<Tenfold>, numbers: impl
     for (number, reply) in join_all(numbers.map(|n| async move { (n, ledger.submit(Tenfold(n)).await) })).await {
         assert_eq!(reply.unwrap(), number * 10);
     }
-    jobs.stats().await.unwrap().since(&before).cache_hits
+    jobs.stats().await.unwrap().since(&before).intake.cache_hits
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_result_that_is_kept_answers_at_once_and_without_the_processor() {
         assert_eq!(before.elapsed(), ms(0));
         assert_eq!(script.sizes(), [1]);
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.accepted, stats.succeeded, stats.cache_hits), (1, 1, 1));
+        assert_eq!((stats.intake.accepted, stats.succeeded, stats.intake.cache_hits), (1, 1, 1));
         assert_eq!(balanced(&ledger, &jobs).await.succeeded, 2);
     });
 }
@@ -76,7 +76,7 @@ fn whoever_has_his_reply_finds_it_kept_on_whatever_thread_he_is() {
                 assert_eq!(jobs.submit(Tenfold(number)).await.unwrap(), number * 10);
                 assert_eq!(jobs.submit(Tenfold(number)).await.unwrap(), number * 10);
             }
-            assert_eq!(jobs.stats().await.unwrap().cache_hits, 200);
+            assert_eq!(jobs.stats().await.unwrap().intake.cache_hits, 200);
         });
     });
 }
@@ -285,7 +285,7 @@ fn nobody_rides_on_a_job_that_was_accepted_before_its_key_was_cleared() {
         assert!(join_all(after).await.into_iter().all(|reply| reply.unwrap() == 11));
         assert_eq!(ledger.submit(Tenfold(1)).await.unwrap(), 11);
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.accepted, stats.coalesced, stats.cache_hits), (4, 2, 1));
+        assert_eq!((stats.intake.accepted, stats.intake.coalesced, stats.intake.cache_hits), (4, 2, 1));
         balanced(&ledger, &jobs).await;
     });
 }
@@ -320,7 +320,7 @@ fn with_coalescing_and_submit_all_each_key_is_asked_for_once() {
         }
         assert_eq!(script.sizes(), [3]);
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.accepted, stats.coalesced, stats.cache_hits), (6, 3, 6));
+        assert_eq!((stats.intake.accepted, stats.intake.coalesced, stats.intake.cache_hits), (6, 3, 6));
     });
 }
 
@@ -342,7 +342,7 @@ fn a_hit_needs_no_room_and_comes_through_every_door() {
         ledger.do_send(&jobs.recipient(), Tenfold(1));
         quiet().await;
         drop(ledger.submit(Tenfold(1)));
-        assert_eq!(jobs.stats().await.unwrap().cache_hits, 6);
+        assert_eq!(jobs.stats().await.unwrap().intake.cache_hits, 6);
 
         held.complete();
         assert_eq!(blocking.await.unwrap(), 20);
@@ -363,7 +363,7 @@ fn after_the_shutdown_every_door_refuses_also_what_is_kept() {
         assert_eq!(ledger.try_submit(Tenfold(1)).unwrap_err().reason, RejectReason::ShutDown);
         let reply = ledger.send(&addr.recipient(), Tenfold(1)).await.unwrap();
         assert!(matches!(reply, Err(JobError::ShutDown)));
-        assert_eq!(jobs.stats().await.unwrap().cache_hits, 0);
+        assert_eq!(jobs.stats().await.unwrap().intake.cache_hits, 0);
         balanced_at_the_end(&ledger);
     });
 }
@@ -382,7 +382,7 @@ fn a_job_whose_key_panics_is_processed_and_nothing_is_kept_of_it() {
         jobs.clear(&Tenfold(13));
         assert_eq!(ledger.submit(Tenfold(13)).await.unwrap(), 130);
         assert_eq!(script.sizes(), [2, 1, 1, 1]);
-        assert_eq!(jobs.stats().await.unwrap().cache_hits, 2);
+        assert_eq!(jobs.stats().await.unwrap().intake.cache_hits, 2);
         balanced(&ledger, &jobs).await;
     });
 }
@@ -432,7 +432,7 @@ fn an_output_that_cannot_be_copied_is_not_kept_and_its_caller_has_it_all_the_sam
         fragile.no_copies.store(false, SeqCst);
         assert!(jobs.submit(fragile.clone()).await.is_ok());
         assert_eq!(script.sizes(), [1, 1, 1]);
-        assert_eq!(jobs.stats().await.unwrap().cache_hits, 0);
+        assert_eq!(jobs.stats().await.unwrap().intake.cache_hits, 0);
     });
 }
 
@@ -445,7 +445,7 @@ fn what_is_kept_and_cannot_be_copied_any_more_is_a_miss() {
         fragile.no_copies.store(true, SeqCst);
         assert!(jobs.submit(fragile.clone()).await.is_ok());
         assert_eq!(script.sizes(), [1, 1]);
-        assert_eq!(jobs.stats().await.unwrap().cache_hits, 0);
+        assert_eq!(jobs.stats().await.unwrap().intake.cache_hits, 0);
     });
 }
 

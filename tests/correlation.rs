@@ -270,7 +270,7 @@ fn an_endless_iterator_is_only_read_a_few_batches_ahead() {
         let jobs = Collector::builder(script.factory()).max_size(4).workers(Workers::local(1)).start().unwrap();
         let replies: Vec<_> = jobs.submit_all((0..).map(Tenfold)).take(10).map(Result::unwrap).collect().await;
         assert_eq!(replies, (0..10).map(|number| number * 10).collect::<Vec<_>>());
-        let accepted = jobs.stats().await.unwrap().accepted;
+        let accepted = jobs.stats().await.unwrap().intake.accepted;
         assert!(accepted <= 10 + 3 * 4, "{accepted} jobs were taken from the iterator");
     });
 }

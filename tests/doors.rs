@@ -147,7 +147,7 @@ fn an_actor_of_ones_own_supervisor_answers_every_message() {
         addr.send(Resume).await.unwrap();
         assert!(!addr.send(GetStats).await.unwrap().paused);
         let converted: SubmitJob<Tenfold> = Tenfold(5).into();
-        let unrecorded = jobs.stats().await.unwrap().accepted;
+        let unrecorded = jobs.stats().await.unwrap().intake.accepted;
         assert_eq!(unrecorded, 2);
         assert_eq!(addr.send(Shutdown::drain()).await.unwrap().completed, 0);
         assert!(matches!(addr.send(converted).await.unwrap(), Err(JobError::ShutDown)));
@@ -195,7 +195,7 @@ fn a_service_is_started_once_by_whoever_asks_first() {
         let (first, second) = (one.send(SubmitJob::new(Tenfold(1))), other.send(SubmitJob::new(Tenfold(2))));
         assert_eq!((first.await.unwrap().unwrap(), second.await.unwrap().unwrap()), (10, 20));
         let stats = one.send(GetStats).await.unwrap();
-        assert_eq!((stats.collector.as_str(), stats.accepted, stats.batches.len()), ("service", 2, 1));
+        assert_eq!((stats.collector.as_str(), stats.intake.accepted, stats.batches.len()), ("service", 2, 1));
     });
 }
 

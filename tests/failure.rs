@@ -89,8 +89,8 @@ fn submit(collector: &Collector<Ask>, jobs: Range<u64>) -> Vec<Submit<Ask>> {
 /// Nothing is pending, and every accepted job was counted once.
 async fn settled(collector: &Collector<Ask>) -> Stats {
     let stats = collector.stats().await.unwrap();
-    assert_eq!((stats.pending, stats.in_flight, stats.ready), (0, 0, 0), "{stats:?}");
-    assert_eq!(stats.accepted, stats.succeeded + stats.failed.total(), "{stats:?}");
+    assert_eq!((stats.intake.pending, stats.in_flight, stats.ready), (0, 0, 0), "{stats:?}");
+    assert_eq!(stats.intake.accepted, stats.succeeded + stats.failed.total(), "{stats:?}");
     stats
 }
 

@@ -205,7 +205,7 @@ fn a_paused_collector_accepts_but_hands_out_nothing_until_it_resumes() {
         assert!(join_all(begun).await.iter().all(Result::is_ok), "what workers have is finished");
         assert!(desk.try_next().is_none());
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.paused, stats.pending, stats.ready, stats.in_flight), (true, 5, 3, 0));
+        assert_eq!((stats.paused, stats.intake.pending, stats.ready, stats.in_flight), (true, 5, 3, 0));
 
         jobs.resume().await.unwrap();
         for numbers in [vec![2, 3], vec![4, 5], vec![6]] {
@@ -287,7 +287,7 @@ fn an_interval_flush_happens_during_a_flood_of_messages_from_another_thread() {
         assert!(size < FLOOD, "it waited for the flood to end");
         jobs.shutdown(Shutdown::drain()).await.unwrap();
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.accepted, stats.pending), (stats.succeeded, 0));
+        assert_eq!((stats.intake.accepted, stats.intake.pending), (stats.succeeded, 0));
     });
 }
 
@@ -309,6 +309,6 @@ fn a_local_worker_finishes_a_batch_during_a_flood_of_messages_from_another_threa
         assert!(unread.load(Ordering::SeqCst) > 0, "it waited for the flood to end");
         jobs.shutdown(Shutdown::drain()).await.unwrap();
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.accepted, stats.pending), (stats.succeeded, 0));
+        assert_eq!((stats.intake.accepted, stats.intake.pending), (stats.succeeded, 0));
     });
 }

@@ -393,7 +393,7 @@ fn jobs_with_a_key_that_is_buffered_or_in_flight_ride_on_that_one() {
             assert_eq!(reply.await.unwrap(), format!("k{key}"));
         }
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.accepted, stats.succeeded, stats.coalesced), (11, 11, 6));
+        assert_eq!((stats.intake.accepted, stats.succeeded, stats.intake.coalesced), (11, 11, 6));
         balanced(&ledger, &jobs).await;
     });
 }
@@ -528,7 +528,7 @@ fn an_output_that_cannot_be_copied_reaches_who_came_first_and_costs_nobody_else_
         desk.next().await.answer(|_| Ok(Outcomes::in_order(vec![Uncopied])));
         assert!(first.await.is_ok());
         assert!(matches!(rider.await, Err(JobError::Lost)));
-        assert_eq!(jobs.stats().await.unwrap().pending, 0);
+        assert_eq!(jobs.stats().await.unwrap().intake.pending, 0);
     });
 }
 
@@ -552,7 +552,7 @@ fn a_key_that_was_seen_answers_with_the_first_outcome_until_its_time_has_passed(
         complete(desk.next().await);
         assert_eq!(again.await.unwrap(), "a1");
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.accepted, stats.coalesced, stats.replayed), (3, 1, 1));
+        assert_eq!((stats.intake.accepted, stats.intake.coalesced, stats.intake.replayed), (3, 1, 1));
         balanced(&ledger, &jobs).await;
     });
 }
@@ -606,7 +606,7 @@ fn another_content_under_the_same_key_is_a_conflict_at_every_door_in_flight_and_
         }
         first.await.unwrap();
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.accepted, stats.rejected), (1, 6));
+        assert_eq!((stats.intake.accepted, stats.intake.rejected.total()), (1, 6));
         balanced(&ledger, &jobs).await;
     });
 }
@@ -624,7 +624,7 @@ fn no_more_outcomes_are_remembered_than_allowed_and_the_oldest_goes_first() {
         for number in [1, 2, 3, 3, 2, 1] {
             jobs.submit(Of("a", number)).await.unwrap();
         }
-        assert_eq!((script.seen().len(), jobs.stats().await.unwrap().replayed), (4, 2));
+        assert_eq!((script.seen().len(), jobs.stats().await.unwrap().intake.replayed), (4, 2));
     });
 }
 

@@ -93,7 +93,7 @@ fn a_reply_too_many_or_too_few_is_noticed() {
         assert!(doctor(|stats| stats.failed.failed -= 1).contains("failed: counted 1, callers saw 2"));
         let swapped = doctor(|stats| (stats.failed.failed, stats.failed.lost) = (1, 1));
         assert!(swapped.contains("failed: counted 1") && swapped.contains("lost: counted 1"), "{swapped}");
-        assert!(doctor(|stats| stats.pending = 1).contains("pending"));
+        assert!(doctor(|stats| stats.intake.pending = 1).contains("pending"));
     });
 }
 

@@ -89,15 +89,15 @@ impl Recorder for Kept {
 
 /// What the metrics count is what the statistics count.
 fn assert_agree(kept: &Kept, stats: &Stats) {
-    assert_eq!(kept.count("jobs_submitted_total{collector=tens}"), stats.accepted);
+    assert_eq!(kept.count("jobs_submitted_total{collector=tens}"), stats.intake.accepted);
     assert_eq!(kept.count("jobs_completed_total{collector=tens}"), stats.succeeded);
     for (cause, count) in stats.failed.iter() {
         assert_eq!(kept.count(&format!("jobs_failed_total{{collector=tens,cause={cause}}}")), count, "{cause}");
     }
-    for (reason, count) in stats.rejections.iter() {
+    for (reason, count) in stats.intake.rejected.iter() {
         assert_eq!(kept.count(&format!("jobs_rejected_total{{collector=tens,reason={}}}", reason.as_str())), count);
     }
-    assert_eq!(stats.rejections.total(), stats.rejected);
+    assert_eq!(stats.intake.rejected.total(), stats.intake.rejected.total());
     for (trigger, count) in &stats.batches {
         assert_eq!(kept.count(&format!("batches_total{{collector=tens,trigger={trigger}}}")), *count, "{trigger}");
     }
@@ -140,7 +140,10 @@ fn every_event_reaches_the_recorder_under_its_name_and_labels() {
 
         let stats = tens.stats().await.unwrap();
         assert_agree(&kept, &stats);
-        assert_eq!((stats.failed.failed, stats.failed.panicked, stats.restarts, stats.rejected), (1, 1, 1, 1));
+        assert_eq!(
+            (stats.failed.failed, stats.failed.panicked, stats.restarts, stats.intake.rejected.total()),
+            (1, 1, 1, 1)
+        );
         assert_eq!(kept.count("retries_total{collector=tens}"), 2, "two jobs, once each");
         assert_eq!(kept.level("breaker_state{collector=tens}"), 2.0);
         assert_eq!(kept.level("pending_jobs{collector=tens}"), 0.0);

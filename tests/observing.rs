@@ -10,7 +10,7 @@ use std::{
 
 use actix_batch::{
     BreakerState, JobId, RejectReason, Trigger,
-    observe::{Dispatched, Ended, Flushed, Halved, Levels, Outcome, Restarted, Retried, Settled},
+    observe::{AttemptStatus, Attempted, Dispatched, Flushed, Levels, Restarted, Retried, Settled, Split},
     prelude::*,
 };
 use futures_util::future::join_all;
@@ -23,10 +23,10 @@ enum Heard {
     Rejected(RejectReason),
     Flushed(Flushed),
     Dispatched(Dispatched),
-    Outcome(Outcome),
+    Attempted(Attempted),
     Settled(Settled),
     Retry(Retried),
-    Split(Halved),
+    Split(Split),
     Breaker(BreakerState),
     Restart(Restarted),
     Resting(Restarted),
@@ -64,22 +64,22 @@ impl Observer for Notes {
     fn dispatched(&self, collector: &str, batch: &Dispatched) {
         self.note(collector, Heard::Dispatched(*batch));
     }
-    fn outcome(&self, collector: &str, outcome: &Outcome) {
-        self.note(collector, Heard::Outcome(*outcome));
+    fn attempted(&self, collector: &str, outcome: &Attempted) {
+        self.note(collector, Heard::Attempted(*outcome));
     }
     fn settled(&self, collector: &str, settled: &Settled) {
         self.note(collector, Heard::Settled(*settled));
     }
-    fn retry(&self, collector: &str, retry: &Retried) {
+    fn retried(&self, collector: &str, retry: &Retried) {
         self.note(collector, Heard::Retry(*retry));
     }
-    fn split(&self, collector: &str, split: &Halved) {
+    fn split(&self, collector: &str, split: &Split) {
         self.note(collector, Heard::Split(*split));
     }
     fn breaker(&self, collector: &str, state: BreakerState) {
         self.note(collector, Heard::Breaker(state));
     }
-    fn restart(&self, collector: &str, restart: &Restarted) {
+    fn restarted(&self, collector: &str, restart: &Restarted) {
         self.note(collector, Heard::Restart(*restart));
     }
     fn resting(&self, collector: &str, restart: &Restarted) {
@@ -121,7 +121,7 @@ fn a_batch_is_heard_from_its_first_job_to_its_last_reply() {
             Heard::Accepted(1),
             Heard::Flushed(flushed),
             Heard::Dispatched(sent),
-            Heard::Outcome(outcome),
+            Heard::Attempted(outcome),
             Heard::Settled(settled),
         ] = heard[..]
         else {
@@ -130,10 +130,13 @@ fn a_batch_is_heard_from_its_first_job_to_its_last_reply() {
         assert_eq!((flushed.trigger, flushed.jobs, flushed.oldest_wait), (Trigger::Interval, 2, ms(5)));
         assert_eq!((sent.batch, sent.jobs, sent.attempt, sent.worker), (flushed.batch, 2, 1, 0));
         assert_eq!((sent.trigger, sent.waited), (Trigger::Interval, ms(5)));
-        assert_eq!((outcome.ended, outcome.waited, outcome.took), (Ended::Answered, ms(5), ms(7)));
+        assert_eq!((outcome.status, outcome.waited, outcome.took), (AttemptStatus::Answered, ms(5), ms(7)));
         assert_eq!((settled.succeeded, settled.failed.failed, settled.failed.total()), (1, 1, 1));
         let levels = notes.levels();
-        assert_eq!((levels.accepted, levels.pending, levels.in_flight, levels.workers.able), (2, 0, 0, 1));
+        assert_eq!(
+            (levels.intake.accepted, levels.intake.pending, levels.in_flight, levels.workers.able),
+            (2, 0, 0, 1)
+        );
 
         let report = jobs.shutdown(Shutdown::drain()).await.unwrap();
         assert!(jobs.try_submit(Tenfold(3)).is_err());
@@ -167,7 +170,7 @@ fn refusals_and_the_waiting_line_are_heard() {
             "{heard:#?}"
         );
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.accepted, stats.rejected), (2, 3));
+        assert_eq!((stats.intake.accepted, stats.intake.rejected.total()), (2, 3));
     });
 }
 
@@ -192,16 +195,16 @@ fn retries_splits_time_outs_and_restarts_are_heard() {
         let endings: Vec<_> = heard
             .iter()
             .filter_map(|heard| match heard {
-                Heard::Outcome(outcome) => Some((outcome.ended, outcome.jobs, outcome.attempt)),
+                Heard::Attempted(outcome) => Some((outcome.status, outcome.jobs, outcome.attempt)),
                 _ => None,
             })
             .collect();
         let expected = [
-            (Ended::Failed, 3, 1),
-            (Ended::Failed, 3, 2),
-            (Ended::Answered, 2, 3),
-            (Ended::Panicked, 1, 3),
-            (Ended::TimedOut, 1, 1),
+            (AttemptStatus::Failed, 3, 1),
+            (AttemptStatus::Failed, 3, 2),
+            (AttemptStatus::Answered, 2, 3),
+            (AttemptStatus::Panicked, 1, 3),
+            (AttemptStatus::TimedOut, 1, 1),
         ];
         assert_eq!(endings, expected, "{heard:#?}");
         let retry = heard.iter().find_map(|heard| if let Heard::Retry(retry) = heard { Some(*retry) } else { None });
@@ -270,19 +273,19 @@ impl Observer for Nuisance {
     fn dispatched(&self, _: &str, _: &Dispatched) {
         self.be();
     }
-    fn outcome(&self, _: &str, _: &Outcome) {
+    fn attempted(&self, _: &str, _: &Attempted) {
         self.be();
     }
     fn settled(&self, _: &str, _: &Settled) {
         self.be();
     }
-    fn retry(&self, _: &str, _: &Retried) {
+    fn retried(&self, _: &str, _: &Retried) {
         self.be();
     }
-    fn split(&self, _: &str, _: &Halved) {
+    fn split(&self, _: &str, _: &Split) {
         self.be();
     }
-    fn restart(&self, _: &str, _: &Restarted) {
+    fn restarted(&self, _: &str, _: &Restarted) {
         self.be();
     }
     fn resting(&self, _: &str, _: &Restarted) {

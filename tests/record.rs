@@ -9,7 +9,7 @@ use actix_batch::{
         Idle,
         replay::{Cost, Setting, replay},
     },
-    observe::{Ended, Trace},
+    observe::{AttemptStatus, Trace},
     prelude::*,
     test_util::{Ledger, Script},
 };
@@ -82,8 +82,11 @@ fn a_trace_says_how_attempts_ended_and_whether_the_policy_was_one_of_the_users_o
         assert_eq!(jobs.submit(Tenfold(1)).await.unwrap(), 10);
         jobs.shutdown(Shutdown::drain()).await.unwrap();
         let trace = Trace::read(&path).unwrap();
-        let ended: Vec<_> = trace.batches.iter().map(|batch| (batch.attempt, batch.ended)).collect();
-        assert_eq!((trace.own_policy, ended), (true, vec![(1, Ended::Panicked), (2, Ended::Answered)]));
+        let status: Vec<_> = trace.batches.iter().map(|batch| (batch.attempt, batch.status)).collect();
+        assert_eq!(
+            (trace.own_policy, status),
+            (true, vec![(1, AttemptStatus::Panicked), (2, AttemptStatus::Answered)])
+        );
         assert_eq!((trace.timings().len(), trace.runs().len()), (1, 1));
     });
 }

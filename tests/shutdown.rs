@@ -320,7 +320,7 @@ fn latecomers_are_told_by_every_door() {
         quiet().await;
         assert_eq!((jobs.flush().await, jobs.pause().await, jobs.resume().await), (Ok(0), Ok(()), Ok(())));
         balanced(&ledger, &jobs).await;
-        assert_eq!(jobs.stats().await.unwrap().rejected, 4);
+        assert_eq!(jobs.stats().await.unwrap().intake.rejected.total(), 4);
     });
 }
 
@@ -343,7 +343,7 @@ fn whoever_waits_in_line_is_told_when_the_shutdown_begins() {
         assert_eq!((accepted.await.unwrap(), ending.await.unwrap().completed), (0, 1));
         balanced(&ledger, &jobs).await;
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.accepted, stats.rejected), (1, 3));
+        assert_eq!((stats.intake.accepted, stats.intake.rejected.total()), (1, 3));
     });
 }
 
@@ -401,7 +401,7 @@ fn a_shutdown_racing_10_000_submits_answers_each_of_them_once() {
             })
             .collect();
         tokio::task::spawn_blocking(move || begin.wait()).await.unwrap();
-        while jobs.stats().await.unwrap().accepted < 500 {
+        while jobs.stats().await.unwrap().intake.accepted < 500 {
             tokio::task::yield_now().await;
         }
         let report = jobs.shutdown(Shutdown::drain()).await.unwrap();
@@ -635,7 +635,7 @@ fn a_waiter_that_gave_up_before_the_end_is_not_told_and_not_counted() {
         });
         quiet().await;
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.waiting, stats.rejected), (0, 3));
+        assert_eq!((stats.intake.waiting, stats.intake.rejected.total()), (0, 3));
         held.complete();
         assert_eq!((accepted.await.unwrap(), ending.await.unwrap().completed), (0, 1));
         assert!(join_all(line).await.iter().all(is_shut_down));

@@ -14,7 +14,7 @@ use self::support::{Broken, Desk, Tenfold, balanced, ms, paused, quiet, real_tim
 mod support;
 
 fn adds_up(stats: &Stats) -> bool {
-    stats.accepted == stats.succeeded + stats.failed.total() + stats.pending as u64
+    stats.intake.accepted == stats.succeeded + stats.failed.total() + stats.intake.pending as u64
 }
 
 #[test]
@@ -36,9 +36,9 @@ fn accepted_is_succeeded_plus_failed_plus_pending_at_any_time() {
         let mut looks = 0;
         loop {
             let stats = jobs.stats().await.unwrap();
-            assert!(adds_up(&stats) && stats.pending <= 100, "{stats:?}");
+            assert!(adds_up(&stats) && stats.intake.pending <= 100, "{stats:?}");
             looks += 1;
-            if caller.is_finished() && stats.pending == 0 {
+            if caller.is_finished() && stats.intake.pending == 0 {
                 break;
             }
         }
@@ -117,7 +117,10 @@ fn the_difference_of_two_snapshots_is_what_happened_between_them() {
         assert!(ledger.try_submit(Tenfold(9)).is_err());
         let _ = join_all(replies).await;
         let since = jobs.stats().await.unwrap().since(&before);
-        assert_eq!((since.accepted, since.rejected, since.succeeded, since.failed.failed), (2, 1, 0, 2));
+        assert_eq!(
+            (since.intake.accepted, since.intake.rejected.total(), since.succeeded, since.failed.failed),
+            (2, 1, 0, 2)
+        );
         assert_eq!((since.batches[&Trigger::Size], since.processing.count()), (1, 1));
         balanced(&ledger, &jobs).await;
     });
@@ -136,11 +139,11 @@ fn levels_are_those_of_the_moment() {
         let replies: Vec<_> = (0..9).map(|number| ledger.submit(Tenfold(number))).collect();
         let (first, second) = (desk.next().await, desk.next().await);
         let busy = jobs.stats().await.unwrap();
-        assert_eq!((busy.pending, busy.waiting, busy.ready, busy.in_flight), (7, 2, 2, 2));
+        assert_eq!((busy.intake.pending, busy.intake.waiting, busy.ready, busy.in_flight), (7, 2, 2, 2));
         first.panic();
         quiet().await;
         let worse = jobs.stats().await.unwrap();
-        assert_eq!((worse.restarts, worse.workers.able, worse.pending, worse.waiting), (1, 1, 7, 0));
+        assert_eq!((worse.restarts, worse.workers.able, worse.intake.pending, worse.intake.waiting), (1, 1, 7, 0));
         advance(ms(10)).await;
         second.complete();
         for _ in 0..4 {

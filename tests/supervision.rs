@@ -187,7 +187,10 @@ fn jobs_wait_while_prepare_fails_and_are_answered_once_it_succeeds() {
         let replies: Vec<_> = (0..15).map(|number| ledger.submit(Tenfold(number))).collect();
         sleep(ms(100)).await;
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.pending, stats.waiting, stats.workers.able, stats.workers.resting), (10, 5, 0, 0));
+        assert_eq!(
+            (stats.intake.pending, stats.intake.waiting, stats.workers.able, stats.workers.resting),
+            (10, 5, 0, 0)
+        );
         assert!(ledger.try_submit(Tenfold(99)).is_err(), "within `max_pending`");
         assert!((0..).zip(join_all(replies).await).all(|(number, reply)| reply.unwrap() == number * 10));
         assert_eq!(start.elapsed(), ms(10 + 20 + 40 + 80), "it is tried again after 10 ms, doubling");
@@ -281,7 +284,7 @@ fn more_than_5_panics_in_30_s_rest_the_worker_until_the_window_has_passed() {
         assert!(join_all(replies).await.iter().all(|reply| matches!(reply, Err(JobError::Panicked))));
         quiet().await;
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.workers.able, stats.workers.resting, stats.pending), (0, 1, 2), "jobs wait");
+        assert_eq!((stats.workers.able, stats.workers.resting, stats.intake.pending), (0, 1, 2), "jobs wait");
         assert!(join_all(rest).await.iter().all(Result::is_ok));
         assert_eq!(start.elapsed(), Duration::from_secs(30), "the first panic was at 0 s");
         balanced(&ledger, &jobs).await;

@@ -292,7 +292,7 @@ fn who_is_late_in_line_expires_there_and_was_never_accepted() {
         let patient = ledger.submit(Tenfold(2));
         assert!(matches!(late.await, Err(JobError::Expired)));
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.accepted, stats.rejected, stats.waiting), (1, 1, 1));
+        assert_eq!((stats.intake.accepted, stats.intake.rejected.total(), stats.intake.waiting), (1, 1, 1));
         busy.complete();
         desk.next().await.complete();
         assert_eq!(patient.await.unwrap(), 20);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_batch::{
     CollectorConfig, Strategy,
     flush::replay::Setting,
-    observe::{Ended, Trace},
+    observe::{AttemptStatus, Trace},
 };
 
 use crate::{
@@ -25,7 +25,7 @@ pub(crate) fn head(trace: &Trace, setting: &Setting) {
         time(span),
         trace.jobs.len() as f64 / span.as_secs_f64().max(1e-9),
         trace.batches.len(),
-        trace.batches.iter().filter(|batch| batch.ended == Ended::Answered).count(),
+        trace.batches.iter().filter(|batch| batch.status == AttemptStatus::Answered).count(),
     );
     println!(
         "a batch costs {} and each of its jobs {}; {} workers",

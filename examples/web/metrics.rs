@@ -13,11 +13,11 @@ const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 /// All collectors, metric by metric.
 pub(crate) fn render(collectors: &[Stats]) -> String {
     let mut page = Page { collectors, text: String::new() };
-    page.counter("jobs_submitted_total", |stats| stats.accepted);
+    page.counter("jobs_submitted_total", |stats| stats.intake.accepted);
     page.counter("jobs_completed_total", |stats| stats.succeeded);
     page.counters("jobs_failed_total", "cause", |stats| stats.failed.iter().collect());
     page.counters("jobs_rejected_total", "reason", |stats| {
-        stats.rejections.iter().map(|(reason, count)| (reason.as_str(), count)).collect()
+        stats.intake.rejected.iter().map(|(reason, count)| (reason.as_str(), count)).collect()
     });
     page.counters("batches_total", "trigger", |stats| {
         stats.batches.iter().map(|(trigger, count)| (trigger.as_str(), *count)).collect()
@@ -25,7 +25,7 @@ pub(crate) fn render(collectors: &[Stats]) -> String {
     page.histogram("batch_size", &SIZES, 1.0, |stats| stats.batch_size.values().collect());
     page.histogram("queue_wait_seconds", &SECONDS, 1e-6, |stats| vec![&stats.wait]);
     page.histogram("process_seconds", &SECONDS, 1e-6, |stats| vec![&stats.processing]);
-    page.gauge("pending_jobs", |stats| stats.pending);
+    page.gauge("pending_jobs", |stats| stats.intake.pending);
     page.gauge("in_flight_batches", |stats| stats.in_flight);
     page.counter("retries_total", |stats| stats.batch_size.get(&Trigger::Retry).map_or(0, |sizes| total(sizes) as u64));
     page.gauge("breaker_state", |stats| match stats.breaker {

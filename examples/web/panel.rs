@@ -74,12 +74,12 @@ impl Panel {
 
 fn since_start(now: &Stats) -> Vec<(&'static str, String)> {
     vec![
-        ("accepted", count(now.accepted)),
+        ("accepted", count(now.intake.accepted)),
         ("succeeded", count(now.succeeded)),
         ("failed", count(now.failed.total())),
-        ("rejected", count(now.rejected)),
+        ("rejected", count(now.intake.rejected.total())),
         ("batches", count(now.batches.values().sum())),
-        ("pending", count(now.pending as u64)),
+        ("pending", count(now.intake.pending as u64)),
         ("able", now.workers.able.to_string()),
         ("workers", now.workers.total.to_string()),
         ("restarts", count(now.restarts)),

@@ -51,7 +51,7 @@ pub(crate) fn ended(collectors: &[Stats]) {
         format!(
             "{}: {} accepted, {} answered, in {} batches",
             stats.collector,
-            count(stats.accepted),
+            count(stats.intake.accepted),
             count(answered),
             count(batches)
         )

@@ -119,27 +119,20 @@ impl<J: Job> Outcomes<J> {
 
     /// What each job of the batch would get: for tests of a processor.
     pub fn into_results(self, batch: &[J]) -> Vec<JobResult<J>> {
-        self.verdict(batch.len()).collect()
+        self.results(batch.len()).collect()
     }
 
-    /// Holds the outcomes against the number of jobs. The last of the user's code runs here (`Clone` of an output), so it
-    /// belongs to the worker.
-    pub(crate) fn verdict(self, jobs: usize) -> JobResults<J> {
-        let results = match &self.0 {
-            Kind::InOrder(outputs) => outputs.len(),
-            Kind::Each(results) => results.len(),
-            Kind::Matched(results, _) => results.len(),
-            Kind::All(_) => jobs,
+    /// One result for each of the batch's `jobs`. This runs the last of the user's code (`Clone` of an output), so it belongs to
+    /// the worker.
+    pub(crate) fn results(self, jobs: usize) -> JobResults<J> {
+        let (found, results) = match self.0 {
+            Kind::InOrder(outputs) => (outputs.len(), JobResults::Outputs(outputs.into_iter())),
+            Kind::Each(results) => (results.len(), JobResults::Each(results.into_iter())),
+            Kind::Matched(results, stray) => (results.len(), JobResults::Matched(results.into_iter(), stray)),
+            Kind::All(outputs) => (jobs, JobResults::Outputs(outputs(jobs).into_iter())),
             Kind::TooLarge => return JobResults::TooLarge(jobs),
         };
-        let verdict = match self.0 {
-            Kind::InOrder(outputs) => JobResults::Outputs(outputs.into_iter()),
-            Kind::Each(results) => JobResults::Each(results.into_iter()),
-            Kind::Matched(results, stray) => JobResults::Matched(results.into_iter(), stray),
-            Kind::All(outputs) => JobResults::Outputs(outputs(jobs).into_iter()),
-            Kind::TooLarge => JobResults::TooLarge(jobs),
-        };
-        if results == jobs { verdict } else { JobResults::whole(JobError::mismatch(jobs, results), jobs) }
+        if found == jobs { results } else { JobResults::whole(JobError::mismatch(jobs, found), jobs) }
     }
 }
 
@@ -211,7 +204,7 @@ impl<J: Job> JobResults<J> {
     }
 
     /// One result per job.
-    pub(crate) fn results(results: Vec<JobResult<J>>) -> Self {
+    pub(crate) fn of(results: Vec<JobResult<J>>) -> Self {
         Self::Matched(results.into_iter(), Stray::default())
     }
 

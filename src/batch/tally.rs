@@ -3,7 +3,7 @@
 use crate::error::{Failures, JobError};
 
 /// How settled jobs ended.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
     pub(crate) succeeded: u64,
     pub(crate) failed: Failures,

@@ -510,7 +510,7 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// let doubles = Collector::builder(|| Doubles).coalesce_by(|job| job.0).start().unwrap();
     /// let (one, other) = (doubles.submit(Double(2)), doubles.submit(Double(2)));
     /// assert_eq!((one.await.unwrap(), other.await.unwrap()), (4, 4));
-    /// assert_eq!(doubles.stats().await.unwrap().coalesced, 1);
+    /// assert_eq!(doubles.stats().await.unwrap().intake.coalesced, 1);
     /// # });
     /// ```
     pub fn coalesce_by<K>(mut self, key: impl Fn(&P::Job) -> K + Send + Sync + 'static) -> Self
@@ -631,7 +631,7 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// assert_eq!(doubles.submit(Double(2)).await.unwrap(), 4);
     /// assert_eq!(doubles.submit(Double(2)).await.unwrap(), 4);
     /// let stats = doubles.stats().await.unwrap();
-    /// assert_eq!((stats.accepted, stats.cache_hits), (1, 1));
+    /// assert_eq!((stats.intake.accepted, stats.intake.cache_hits), (1, 1));
     ///
     /// // Two has changed.
     /// doubles.clear(&Double(2));
@@ -643,7 +643,7 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
         K: Eq + Hash + Send + Sync + 'static,
         OutputOf<P>: Clone,
     {
-        self.keying.kept = Some(Box::new(Store::new(Key::by(key), OutputOf::<P>::clone, cache)));
+        self.keying.cache = Some(Box::new(Store::new(Key::by(key), OutputOf::<P>::clone, cache)));
         self
     }
 

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, UnitWeighter, sync};
 use tokio::time::Instant;
 
-use super::intake::{Keep, Keying};
+use super::intake::{Keying, ResultCache};
 use crate::{
     error::ConfigError,
     job::{Job, Key, KeyFn},
@@ -139,7 +139,7 @@ impl<J: Job> Store<J> {
     }
 }
 
-impl<J: Job> Keep<J> for Store<J> {
+impl<J: Job> ResultCache<J> for Store<J> {
     fn check(&self) -> Result<(), ConfigError> {
         if self.settings.capacity == 0 {
             return Err(ConfigError::new("cache", 0, "a capacity of at least 1 result"));

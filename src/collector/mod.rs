@@ -11,28 +11,30 @@ mod builder;
 #[cfg(feature = "cache")]
 mod cache;
 mod dead_letter_router;
+mod handlers;
 mod intake;
 mod messages;
+mod request;
 mod service;
 mod shared;
-mod shutdown;
 mod submit_all;
+mod submit_job;
 
 pub use actor::CollectorActor;
 pub use builder::CollectorBuilder;
 #[cfg(feature = "cache")]
 pub use cache::Cache;
+pub use handlers::{Admission, Answer};
 pub use intake::Submit;
-pub use messages::{
-    Admission, Answer, Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, SubmitJob, Subscribe,
-};
+pub use messages::{Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe};
 pub use service::CollectorService;
 pub use submit_all::SubmitAll;
+pub use submit_job::SubmitJob;
 
 #[cfg(feature = "test-util")]
 pub(crate) use intake::Intake;
 
-use self::{messages::Ask, shared::Shared};
+use self::{request::Ask, shared::Shared};
 use crate::{
     error::{Closed, Rejected},
     job::{Job, JobEvent, JobId, JobResult, JobState},
@@ -225,8 +227,8 @@ impl<J: Job> Collector<J> {
     /// Before the actor has started and after it has ended, the recipient is closed: its sends answer
     /// `MailboxError::Closed`.
     pub fn recipient(&self) -> Recipient<SubmitJob<J>> {
-        let door = if self.shared.has_ended() { None } else { self.shared.door() };
-        door.and_then(|door| door.upgrade()).unwrap_or_else(|| Shut::<J>::recipient())
+        let address = if self.shared.has_ended() { None } else { self.shared.address() };
+        address.and_then(|address| address.upgrade()).unwrap_or_else(ClosedActor::<J>::recipient)
     }
 }
 
@@ -271,21 +273,21 @@ impl<J: Job> fmt::Debug for Collector<J> {
     }
 }
 
-/// An actor that never was, to make a closed recipient from.
-struct Shut<J>(std::marker::PhantomData<fn(J)>);
+/// An actor that never runs, for a recipient that is closed.
+struct ClosedActor<J>(std::marker::PhantomData<fn(J)>);
 
-impl<J: Job> Shut<J> {
+impl<J: Job> ClosedActor<J> {
     fn recipient() -> Recipient<SubmitJob<J>> {
         let (sender, _) = channel::<Self>(1);
         actix::Addr::new(sender).recipient()
     }
 }
 
-impl<J: Job> Actor for Shut<J> {
+impl<J: Job> Actor for ClosedActor<J> {
     type Context = Context<Self>;
 }
 
-impl<J: Job> Handler<SubmitJob<J>> for Shut<J> {
+impl<J: Job> Handler<SubmitJob<J>> for ClosedActor<J> {
     type Result = JobResult<J>;
 
     fn handle(&mut self, _: SubmitJob<J>, _: &mut Context<Self>) -> Self::Result {

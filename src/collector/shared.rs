@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 
 use super::{
     intake::{Flushing, Intake, Keying},
-    messages::{Request, SubmitJob},
+    request::Request,
+    submit_job::SubmitJob,
 };
 use crate::{
     bell::Bell,
@@ -36,7 +37,7 @@ pub(crate) struct Shared<J: Job> {
     handles: AtomicUsize,
     requests: Mutex<Requests>,
     /// The actor's address, once it has started.
-    door: Mutex<Option<WeakRecipient<SubmitJob<J>>>>,
+    address: Mutex<Option<WeakRecipient<SubmitJob<J>>>>,
 }
 
 #[derive(Default)]
@@ -69,7 +70,7 @@ impl<J: Job> Shared<J> {
             ahead: config.max_size.saturating_mul(config.workers.max() + 2).min(config.max_pending),
             handles: AtomicUsize::new(0),
             requests: Mutex::default(),
-            door: Mutex::default(),
+            address: Mutex::default(),
         }
     }
 
@@ -120,12 +121,12 @@ impl<J: Job> Shared<J> {
         self.requests.lock().ended
     }
 
-    pub(super) fn open_door(&self, door: WeakRecipient<SubmitJob<J>>) {
-        *self.door.lock() = Some(door);
+    pub(super) fn publish_address(&self, address: WeakRecipient<SubmitJob<J>>) {
+        *self.address.lock() = Some(address);
     }
 
-    pub(super) fn door(&self) -> Option<WeakRecipient<SubmitJob<J>>> {
-        self.door.lock().clone()
+    pub(super) fn address(&self) -> Option<WeakRecipient<SubmitJob<J>>> {
+        self.address.lock().clone()
     }
 
     pub(super) fn add_handle(&self) {

@@ -191,7 +191,7 @@ pub(crate) enum Order<J: Job> {
     /// Hand the batch to the worker.
     Send { worker: WorkerId, flight: FlightId, batch: Batch<J>, waited_since: Instant },
     /// These jobs end here. `jobs` is empty where a worker still has them.
-    Settle { replies: Replies<J>, verdict: JobResults<J>, jobs: Vec<J>, past: History },
+    Settle { replies: Replies<J>, results: JobResults<J>, jobs: Vec<J>, history: History },
     /// Stop what the worker is doing with this flight, and build it anew.
     Cancel { worker: WorkerId, flight: FlightId },
     /// The worker was told to stop and has not: it is lost, with its thread.
@@ -313,7 +313,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     /// Takes a free worker out, to be let go.
-    pub(crate) fn let_go(&mut self) -> Option<WorkerId> {
+    pub(crate) fn take_free_worker(&mut self) -> Option<WorkerId> {
         self.free.pop_back()
     }
 
@@ -420,23 +420,23 @@ impl<J: Job> Dispatch<J> {
         self.take_out(ready, &late, |last, jobs| last.unwrap_or_else(|| JobResults::whole(JobError::Expired, jobs)))
     }
 
-    /// Settles the marked jobs of a waiting batch, and returns what is left of it. `verdict` is told what the attempt before said,
+    /// Settles the marked jobs of a waiting batch, and returns what is left of it. `results` is told what the attempt before said,
     /// if there was one, and how many jobs they are.
     fn take_out(
         &mut self,
         ready: ReadyBatch<J>,
         marked: &[bool],
-        verdict: impl FnOnce(Option<JobResults<J>>, usize) -> JobResults<J>,
+        results: impl FnOnce(Option<JobResults<J>>, usize) -> JobResults<J>,
     ) -> Option<ReadyBatch<J>> {
         let ReadyBatch { batch, replies, opened_at, last, attempts } = ready;
         let (id, trigger, attempt, priority) = (batch.id(), batch.trigger(), batch.attempt(), batch.priority());
         let (out, kept) = Part { jobs: batch.into_jobs(), replies }.part(marked);
         let (out_last, kept_last) = last.map(|last| part(last, marked)).unzip();
         // As verdicts both can be dropped whatever the errors in them do.
-        let (out_last, last) = (out_last.map(JobResults::results), kept_last.map(JobResults::results));
-        let verdict = verdict(out_last, out.jobs.len());
-        let past = History { batch: id, attempts, accepted_at: opened_at };
-        self.orders.push_back(Order::Settle { replies: out.replies, verdict, jobs: out.jobs, past });
+        let (out_last, last) = (out_last.map(JobResults::of), kept_last.map(JobResults::of));
+        let results = results(out_last, out.jobs.len());
+        let history = History { batch: id, attempts, accepted_at: opened_at };
+        self.orders.push_back(Order::Settle { replies: out.replies, results, jobs: out.jobs, history });
         if kept.jobs.is_empty() {
             return None;
         }
@@ -488,12 +488,12 @@ impl<J: Job> Dispatch<J> {
         if self.last_chance(first).is_none_or(|at| now <= at) {
             return false;
         }
-        let Some(ReadyBatch { batch, replies, opened_at, last: Some(verdict), attempts }) = self.ready.pop_front()
+        let Some(ReadyBatch { batch, replies, opened_at, last: Some(results), attempts }) = self.ready.pop_front()
         else {
             return false;
         };
-        let past = History { batch: batch.id(), attempts, accepted_at: opened_at };
-        self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
+        let history = History { batch: batch.id(), attempts, accepted_at: opened_at };
+        self.orders.push_back(Order::Settle { replies, results, jobs: batch.into_jobs(), history });
         true
     }
 
@@ -570,9 +570,9 @@ impl<J: Job> Dispatch<J> {
 
     fn settle_whole(&mut self, batch: ReadyBatch<J>, error: JobError<J::Error>) {
         let ReadyBatch { batch, replies, opened_at: accepted_at, attempts, .. } = batch;
-        let verdict = JobResults::whole(error, replies.len());
-        let past = History { batch: batch.id(), attempts, accepted_at };
-        self.orders.push_back(Order::Settle { replies, verdict, jobs: batch.into_jobs(), past });
+        let results = JobResults::whole(error, replies.len());
+        let history = History { batch: batch.id(), attempts, accepted_at };
+        self.orders.push_back(Order::Settle { replies, results, jobs: batch.into_jobs(), history });
     }
 
     /// Takes the jobs whose callers have gone out of the first ready batch. Returns whether there were any.
@@ -599,20 +599,20 @@ impl<J: Job> Dispatch<J> {
         let flight = self.take_flight(id)?;
         let took = now.saturating_duration_since(flight.sent_at);
         let waited = flight.sent_at.saturating_duration_since(flight.opened_at);
-        let verdict = match fate {
+        let results = match fate {
             _ if flight.overdue.is_some() => JobResults::whole(JobError::TimedOut, batch.len()),
-            AttemptEnd::Answered(verdict) => verdict,
+            AttemptEnd::Answered(results) => results,
             AttemptEnd::Panicked => JobResults::whole(JobError::Panicked, batch.len()),
             // It is told to stop only when it has timed out.
             AttemptEnd::Cancelled => JobResults::whole(JobError::TimedOut, batch.len()),
             AttemptEnd::Lost => JobResults::whole(JobError::Lost, batch.len()),
         };
         if flight.overdue.is_none() {
-            self.count(verdict.whole_failure().is_some(), took, flight.probe, now);
+            self.count(results.whole_failure().is_some(), took, flight.probe, now);
         }
         let Flight { replies, opened_at, overdue, .. } = flight;
         let attempts = batch.attempt();
-        self.judge(ReadyBatch { batch, replies, opened_at, last: None, attempts }, verdict, now);
+        self.judge(ReadyBatch { batch, replies, opened_at, last: None, attempts }, results, now);
         Some(Landed { waited, took, overdue: overdue.is_some() })
     }
 
@@ -629,24 +629,24 @@ impl<J: Job> Dispatch<J> {
     }
 
     /// Retry, split, or settle.
-    fn judge(&mut self, sent: ReadyBatch<J>, verdict: JobResults<J>, now: Instant) {
-        if let JobResults::TooLarge(_) = verdict {
+    fn judge(&mut self, sent: ReadyBatch<J>, results: JobResults<J>, now: Instant) {
+        if let JobResults::TooLarge(_) = results {
             return self.shrink(sent);
         }
-        if let Some(error) = verdict.whole_failure() {
+        if let Some(error) = results.whole_failure() {
             let error = error.clone();
             return self.failed(sent, error, now);
         }
         match self.rules.retry.as_ref().and_then(|retry| retry.next(sent.batch.attempt(), sent.opened_at, now)) {
-            Some(at) => self.retry_some(sent, verdict, at),
-            None => self.settle(sent, verdict),
+            Some(at) => self.retry_some(sent, results, at),
+            None => self.settle(sent, results),
         }
     }
 
-    fn settle(&mut self, sent: ReadyBatch<J>, verdict: JobResults<J>) {
-        let past = History { batch: sent.batch.id(), attempts: sent.attempts, accepted_at: sent.opened_at };
+    fn settle(&mut self, sent: ReadyBatch<J>, results: JobResults<J>) {
+        let history = History { batch: sent.batch.id(), attempts: sent.attempts, accepted_at: sent.opened_at };
         let (replies, jobs) = (sent.replies, sent.batch.into_jobs());
-        self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
+        self.orders.push_back(Order::Settle { replies, results, jobs, history });
     }
 
     /// The batch failed whole.
@@ -700,13 +700,13 @@ impl<J: Job> Dispatch<J> {
     }
 
     /// Some jobs failed by themselves: those that are worth it are tried again, the others are settled.
-    fn retry_some(&mut self, sent: ReadyBatch<J>, verdict: JobResults<J>, at: Instant) {
-        let Some(retry) = &self.rules.retry else { return self.settle(sent, verdict) };
-        let results: Vec<_> = verdict.collect();
+    fn retry_some(&mut self, sent: ReadyBatch<J>, results: JobResults<J>, at: Instant) {
+        let Some(retry) = &self.rules.retry else { return self.settle(sent, results) };
+        let results: Vec<_> = results.collect();
         let again: Vec<_> =
             results.iter().map(|result| matches!(result, Err(error) if retry.is_worth(error))).collect();
         if !again.contains(&true) {
-            return self.settle(sent, JobResults::results(results));
+            return self.settle(sent, JobResults::of(results));
         }
         let ReadyBatch { batch, replies, opened_at, attempts, .. } = sent;
         let (id, trigger, attempt, priority) = (batch.id(), batch.trigger(), batch.attempt(), batch.priority());
@@ -714,12 +714,12 @@ impl<J: Job> Dispatch<J> {
         let (failed, results) = part(results, &again);
         if !done.jobs.is_empty() {
             let Part { jobs, replies } = done;
-            let past = History { batch: id, attempts, accepted_at: opened_at };
-            let verdict = JobResults::results(results);
-            self.orders.push_back(Order::Settle { replies, verdict, jobs, past });
+            let history = History { batch: id, attempts, accepted_at: opened_at };
+            let results = JobResults::of(results);
+            self.orders.push_back(Order::Settle { replies, results, jobs, history });
         }
         let batch = Batch::new(retried.jobs, id, trigger, attempt, priority);
-        let last = Some(JobResults::results(failed));
+        let last = Some(JobResults::of(failed));
         self.back_off(ReadyBatch { batch, replies: retried.replies, opened_at, last, attempts }, at);
     }
 
@@ -804,9 +804,9 @@ impl<J: Job> Dispatch<J> {
     /// Settles jobs that a worker still has.
     fn settle_far(&mut self, flight: Flight<J>, error: JobError<J::Error>) {
         let Flight { batch, replies, attempt, opened_at, .. } = flight;
-        let verdict = JobResults::whole(error, replies.len());
-        let past = History { batch, attempts: attempt, accepted_at: opened_at };
-        self.orders.push_back(Order::Settle { replies, verdict, jobs: Vec::new(), past });
+        let results = JobResults::whole(error, replies.len());
+        let history = History { batch, attempts: attempt, accepted_at: opened_at };
+        self.orders.push_back(Order::Settle { replies, results, jobs: Vec::new(), history });
     }
 
     /// Batches that wait for a worker, or for their next attempt.

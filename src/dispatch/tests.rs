@@ -78,14 +78,14 @@ impl Bench {
                     self.sent.push((worker, flight, batch));
                     format!("{numbers:?} to {}", worker.seat)
                 }
-                Order::Settle { replies, verdict, jobs, past } => {
+                Order::Settle { replies, results, jobs, history } => {
                     assert!(jobs.len() == replies.len() || jobs.is_empty());
                     let numbers: Vec<_> = jobs.iter().map(|job| job.0).collect();
-                    let what = match verdict.whole_failure() {
+                    let what = match results.whole_failure() {
                         Some(error) => format!("{error:?}"),
                         None => "answered".to_owned(),
                     };
-                    format!("{} {numbers:?} {what} after {}", replies.len(), past.attempts)
+                    format!("{} {numbers:?} {what} after {}", replies.len(), history.attempts)
                 }
                 Order::Cancel { worker, .. } => format!("cancel {}", worker.seat),
                 Order::GiveUp { worker } => format!("give up {}", worker.seat),
@@ -107,7 +107,7 @@ impl Bench {
 }
 
 fn answered(jobs: usize) -> AttemptEnd<Number> {
-    AttemptEnd::Answered(crate::Outcomes::all(1).verdict(jobs))
+    AttemptEnd::Answered(crate::Outcomes::all(1).results(jobs))
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn halves_of_a_batch_that_was_too_large_have_been_sent() {
     let mut bench = Bench::new(1);
     bench.ready(2);
     bench.orders();
-    bench.ends(|jobs| AttemptEnd::Answered(crate::Outcomes::too_large().verdict(jobs)));
+    bench.ends(|jobs| AttemptEnd::Answered(crate::Outcomes::too_large().results(jobs)));
     bench.dispatch.pause(true);
     assert_eq!(bench.orders(), ["news"]);
     bench.dispatch.abort(&JobError::ShutDown, &JobError::Lost, bench.now);

@@ -7,7 +7,7 @@ use metrics::{
     describe_histogram, with_recorder,
 };
 
-use super::{Dispatched, Flushed, Halved, Levels, Observer, Outcome, Restarted, Retried, Settled};
+use super::{Attempted, Dispatched, Flushed, Levels, Observer, Restarted, Retried, Settled, Split};
 use crate::{batch::Trigger, dispatch::BreakerState, error::Failures, error::RejectReason, job::JobId};
 
 const SUBMITTED: &str = "actix_batch_jobs_submitted_total";
@@ -100,8 +100,8 @@ impl Observer for Metrics {
         self.queue_wait.record(batch.waited);
     }
 
-    fn outcome(&self, _: &str, outcome: &Outcome) {
-        self.process.record(outcome.took);
+    fn attempted(&self, _: &str, attempt: &Attempted) {
+        self.process.record(attempt.took);
     }
 
     fn settled(&self, _: &str, settled: &Settled) {
@@ -115,23 +115,23 @@ impl Observer for Metrics {
         }
     }
 
-    fn retry(&self, _: &str, retry: &Retried) {
+    fn retried(&self, _: &str, retry: &Retried) {
         self.batch(Trigger::Retry, retry.jobs);
         self.retries.increment(retry.jobs as u64);
     }
 
-    fn split(&self, _: &str, split: &Halved) {
+    fn split(&self, _: &str, split: &Split) {
         for jobs in split.jobs {
             self.batch(Trigger::Split, jobs);
         }
     }
 
-    fn restart(&self, _: &str, _: &Restarted) {
+    fn restarted(&self, _: &str, _: &Restarted) {
         self.restarts.increment(1);
     }
 
     fn levels(&self, _: &str, levels: &Levels) {
-        self.pending.set(as_f64(levels.pending));
+        self.pending.set(as_f64(levels.intake.pending));
         self.in_flight.set(as_f64(levels.in_flight));
         self.able.set(as_f64(levels.workers.able));
         self.breaker.set(match levels.breaker {

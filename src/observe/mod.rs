@@ -1,21 +1,33 @@
-//! Being able to see it: what a collector counts and measures, and [`Observer`], which hears what happens.
+//! What a collector tells about itself: statistics to ask for, and [`Observer`], whose hooks are called as things happen.
 
+mod counts;
+mod distribution;
+mod hooks;
+mod journal;
+mod levels;
+mod measurements;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod observer;
+mod observers;
 mod shutdown_report;
 mod stats;
 #[cfg(feature = "record")]
 mod trace;
 mod tracker;
 
+pub use counts::IntakeCounts;
+pub use distribution::Distribution;
+pub use hooks::{AttemptStatus, Attempted, Dispatched, Flushed, Restarted, Retried, Settled, Split};
+pub(crate) use journal::{Event, Journal};
+pub use levels::Levels;
+pub(crate) use measurements::Measurements;
 #[cfg(feature = "metrics")]
 pub(crate) use metrics::Metrics;
-pub(crate) use observer::Observers;
-pub use observer::{Dispatched, Ended, Flushed, Halved, Observer, Outcome, Restarted, Retried, Settled};
+pub use observer::Observer;
+pub(crate) use observers::Observers;
 pub use shutdown_report::ShutdownReport;
-pub(crate) use stats::Recorder;
-pub use stats::{Distribution, Levels, Stats, WorkerStats};
+pub use stats::{Stats, WorkerStats};
 #[cfg(feature = "record")]
 pub use trace::{Attempt, Trace, TraceError, TraceRecorder};
 pub(crate) use tracker::Tracker;

@@ -1,27 +1,18 @@
 //! Hooks: code of the user's that hears what happens.
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use tracing::warn;
+use super::{Attempted, Dispatched, Flushed, Levels, Restarted, Retried, Settled, ShutdownReport, Split};
+use crate::{dispatch::BreakerState, error::RejectReason, job::JobId};
 
-use super::{Levels, ShutdownReport};
-use crate::error::Failures;
-use crate::{batch::Trigger, dispatch::BreakerState, error::RejectReason, job::JobId, panics::discard};
-
-/// Hears what happens in a collector. Every hook does nothing by default: write those that you want.
+/// Is told what happens in a collector. Every hook does nothing by default: implement the ones that you want.
 ///
-/// A hook changes no outcome. One that panics is contained and logged, and the other observers are told all the same. One that
-/// is slow makes jobs wait, though none is lost: [`accepted`](Self::accepted) and [`rejected`](Self::rejected) run on the
-/// submitter's thread, all others on the collector's, between two batches. Hand what takes time to a thread or a task of your own.
+/// A hook cannot change what happens. If one panics, the panic is logged and the other observers are still called. A slow hook
+/// makes jobs wait, though none is lost: [`accepted`](Self::accepted) and [`rejected`](Self::rejected) run on the
+/// submitter's thread, all others on the collector's, between two batches. Hand slow work to a thread or a task of your own.
 ///
-/// What the collector's thread tells comes in the order in which it happened; `accepted` may come later than the
-/// [`flushed`](Self::flushed) of the job's batch. `collector` is the collector's name, so that one observer can serve several.
+/// The hooks on the collector's thread are called in the order of events; `accepted` may be called later than the
+/// [`flushed`](Self::flushed) of the job's batch. `collector` is the collector's name, so one observer can serve several.
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
@@ -55,7 +46,8 @@ use crate::{batch::Trigger, dispatch::BreakerState, error::RejectReason, job::Jo
 /// # });
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// A job was accepted. Called once for each job, on its submitter's thread; for one that waited in line, on the collector's.
+    /// A job was accepted. Called once for each job, on its submitter's thread; for a job that was in the wait queue, on the
+    /// collector's.
     fn accepted(&self, collector: &str, job: JobId) {
         let _ = (collector, job);
     }
@@ -65,49 +57,50 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (collector, reason);
     }
 
-    /// A batch has left the open batch. Those of retries and splits are told by [`retry`](Self::retry) and [`split`](Self::split).
+    /// A batch has left the intake. Those of retries and splits are told by [`retry`](Self::retried) and [`split`](Self::split).
     fn flushed(&self, collector: &str, batch: &Flushed) {
         let _ = (collector, batch);
     }
 
-    /// A batch has left for a worker.
+    /// A batch was handed to a worker.
     fn dispatched(&self, collector: &str, batch: &Dispatched) {
         let _ = (collector, batch);
     }
 
-    /// An attempt has ended, well or not. Its jobs may be tried again: [`settled`](Self::settled) says what they got.
-    fn outcome(&self, collector: &str, outcome: &Outcome) {
-        let _ = (collector, outcome);
+    /// An attempt to process a batch has ended, successfully or not. Its jobs may be tried again; [`settled`](Self::settled) is
+    /// called when they have their replies.
+    fn attempted(&self, collector: &str, attempt: &Attempted) {
+        let _ = (collector, attempt);
     }
 
-    /// Jobs have got their replies.
+    /// Jobs have received their replies.
     fn settled(&self, collector: &str, settled: &Settled) {
         let _ = (collector, settled);
     }
 
     /// Jobs that failed will be tried again, as a batch of their own.
-    fn retry(&self, collector: &str, retry: &Retried) {
-        let _ = (collector, retry);
+    fn retried(&self, collector: &str, retried: &Retried) {
+        let _ = (collector, retried);
     }
 
     /// A batch was halved.
-    fn split(&self, collector: &str, split: &Halved) {
+    fn split(&self, collector: &str, split: &Split) {
         let _ = (collector, split);
     }
 
-    /// The circuit breaker lets through less, or more.
+    /// The circuit breaker has changed its state.
     fn breaker(&self, collector: &str, state: BreakerState) {
         let _ = (collector, state);
     }
 
-    /// A worker panicked, was stopped or died, and will be built anew.
-    fn restart(&self, collector: &str, restart: &Restarted) {
-        let _ = (collector, restart);
+    /// A worker panicked, was stopped or died, and will be rebuilt.
+    fn restarted(&self, collector: &str, restarted: &Restarted) {
+        let _ = (collector, restarted);
     }
 
-    /// A worker rests, because it was restarted too often. It comes after the [`restart`](Self::restart).
-    fn resting(&self, collector: &str, restart: &Restarted) {
-        let _ = (collector, restart);
+    /// A worker rests, because it was restarted too often. It comes after the [`restart`](Self::restarted).
+    fn resting(&self, collector: &str, restarted: &Restarted) {
+        let _ = (collector, restarted);
     }
 
     /// A shutdown is complete: the last reply is out.
@@ -115,146 +108,11 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (collector, report);
     }
 
-    /// The collector has looked at everything, and this is how things stand. Called at least twice for each batch, and whenever
-    /// else the collector wakes.
+    /// How things stand, after the collector has done all that was due. Called at least twice for each batch, and whenever the
+    /// collector wakes.
     fn levels(&self, collector: &str, levels: &Levels) {
         let _ = (collector, levels);
     }
-}
-
-/// A batch that has left the open batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Flushed {
-    /// The batch's number.
-    pub batch: u64,
-    /// Why it left.
-    pub trigger: Trigger,
-    /// How many jobs it has.
-    pub jobs: usize,
-    /// How long its first job had waited.
-    pub oldest_wait: Duration,
-}
-
-/// A batch that has left for a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Dispatched {
-    /// The batch's number.
-    pub batch: u64,
-    /// Why it left the open batch.
-    pub trigger: Trigger,
-    /// How many jobs it has.
-    pub jobs: usize,
-    /// How often these jobs are being sent, from 1.
-    pub attempt: u32,
-    /// The worker's place in the pool, from 0.
-    pub worker: usize,
-    /// How long its first job has waited since it was accepted.
-    pub waited: Duration,
-}
-
-/// An attempt that has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Outcome {
-    /// The batch's number.
-    pub batch: u64,
-    /// How many jobs it has.
-    pub jobs: usize,
-    /// Which attempt it was, from 1.
-    pub attempt: u32,
-    /// How it ended.
-    pub ended: Ended,
-    /// From the acceptance of its first job to the start of this attempt.
-    pub waited: Duration,
-    /// How long the worker took.
-    pub took: Duration,
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Ended {
-    /// The processor answered; single jobs may have failed.
-    Answered,
-    /// The whole batch failed: the processor's error, or a wrong number of results.
-    Failed,
-    /// The processor wants smaller batches.
-    TooLarge,
-    /// The processor panicked.
-    Panicked,
-    /// It did not answer in time.
-    TimedOut,
-    /// The worker went away.
-    Lost,
-}
-
-impl Ended {
-    /// Its name in logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Failed => "failed",
-            Self::TooLarge => "too_large",
-            Self::Panicked => "panicked",
-            Self::TimedOut => "timed_out",
-            Self::Lost => "lost",
-        }
-    }
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Jobs that have got their replies at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Settled {
-    /// How many of them got an output.
-    pub succeeded: u64,
-    /// How many got which error.
-    pub failed: Failures,
-}
-
-/// Jobs that will be tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Retried {
-    /// The number of the batch that they are now.
-    pub batch: u64,
-    /// How many they are.
-    pub jobs: usize,
-    /// Which attempt comes, from 2.
-    pub attempt: u32,
-    /// How long until then.
-    pub delay: Duration,
-}
-
-/// A batch that was halved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Halved {
-    /// The number of the batch that was.
-    pub batch: u64,
-    /// The numbers of its halves.
-    pub into: [u64; 2],
-    /// How many jobs each half has.
-    pub jobs: [usize; 2],
-}
-
-/// A worker that will be built anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Restarted {
-    /// The worker's place in the pool, from 0.
-    pub worker: usize,
-    /// How long until it is built.
-    pub back_in: Duration,
 }
 
 impl<O: Observer + ?Sized> Observer for Arc<O> {
@@ -274,19 +132,19 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
         (**self).dispatched(collector, batch);
     }
 
-    fn outcome(&self, collector: &str, outcome: &Outcome) {
-        (**self).outcome(collector, outcome);
+    fn attempted(&self, collector: &str, attempt: &Attempted) {
+        (**self).attempted(collector, attempt);
     }
 
     fn settled(&self, collector: &str, settled: &Settled) {
         (**self).settled(collector, settled);
     }
 
-    fn retry(&self, collector: &str, retry: &Retried) {
-        (**self).retry(collector, retry);
+    fn retried(&self, collector: &str, retried: &Retried) {
+        (**self).retried(collector, retried);
     }
 
-    fn split(&self, collector: &str, split: &Halved) {
+    fn split(&self, collector: &str, split: &Split) {
         (**self).split(collector, split);
     }
 
@@ -294,12 +152,12 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
         (**self).breaker(collector, state);
     }
 
-    fn restart(&self, collector: &str, restart: &Restarted) {
-        (**self).restart(collector, restart);
+    fn restarted(&self, collector: &str, restarted: &Restarted) {
+        (**self).restarted(collector, restarted);
     }
 
-    fn resting(&self, collector: &str, restart: &Restarted) {
-        (**self).resting(collector, restart);
+    fn resting(&self, collector: &str, restarted: &Restarted) {
+        (**self).resting(collector, restarted);
     }
 
     fn drained(&self, collector: &str, report: &ShutdownReport) {
@@ -308,48 +166,5 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 
     fn levels(&self, collector: &str, levels: &Levels) {
         (**self).levels(collector, levels);
-    }
-}
-
-/// Everybody who wants to hear. Nobody, mostly: then telling is one branch.
-#[derive(Clone, Default)]
-pub(crate) struct Observers(Option<Arc<Audience>>);
-
-struct Audience {
-    collector: Arc<str>,
-    observers: Vec<Box<dyn Observer>>,
-}
-
-impl Observers {
-    pub(crate) fn new(collector: &Arc<str>, observers: Vec<Box<dyn Observer>>) -> Self {
-        let audience = Audience { collector: Arc::clone(collector), observers };
-        Self(if audience.observers.is_empty() { None } else { Some(Arc::new(audience)) })
-    }
-
-    /// Whether anybody wants to hear.
-    #[inline]
-    pub(crate) fn listen(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Tells everyone. Never under a lock.
-    #[inline]
-    pub(crate) fn tell(&self, hook: impl Fn(&dyn Observer, &str)) {
-        if let Some(audience) = &self.0 {
-            audience.tell(hook);
-        }
-    }
-}
-
-impl Audience {
-    #[cold]
-    fn tell(&self, hook: impl Fn(&dyn Observer, &str)) {
-        for observer in &self.observers {
-            let told = catch_unwind(AssertUnwindSafe(|| hook(&**observer, &self.collector)));
-            if let Err(panic) = told {
-                warn!(collector = &*self.collector, "an observer panicked");
-                discard(panic);
-            }
-        }
     }
 }

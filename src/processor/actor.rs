@@ -136,16 +136,16 @@ async fn work<P: BatchProcessor>(mut processor: Box<P>, mut assignment: Assignme
     let cancelled = assignment.cancelled();
     let batch = assignment.start()?;
     let jobs = batch.len();
-    let verdict = AssertUnwindSafe(async {
+    let results = AssertUnwindSafe(async {
         match processor.process(batch).await {
-            Ok(outcomes) => outcomes.verdict(jobs),
+            Ok(outcomes) => outcomes.results(jobs),
             Err(error) => JobResults::whole(JobError::Failed(Arc::new(error)), jobs),
         }
     });
-    let ended = until(cancelled, verdict.catch_unwind()).await;
+    let ended = until(cancelled, results.catch_unwind()).await;
     match ended {
-        Some(Ok(verdict)) => {
-            assignment.done(verdict);
+        Some(Ok(results)) => {
+            assignment.done(results);
             return Some(processor);
         }
         Some(Err(panic)) => {

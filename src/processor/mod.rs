@@ -16,7 +16,7 @@ mod scaling;
 pub use actor::ProcessorActor;
 pub(crate) use pool::Pool;
 pub(crate) use report::{Assignment, Cancel, Report, Reports};
-pub(crate) use restarts::Pause;
+pub(crate) use restarts::RestartDelay;
 pub(crate) use scaling::{Load, Scale};
 
 /// Builds a worker's processor.

@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use super::{
     Assignment, BatchProcessor, Cancel, Factory, ProcessorActor, Reports,
     actor::Build,
-    restarts::{Pause, Restarts},
+    restarts::{RestartDelay, Restarts},
     scaling::{Load, Scale, Scaling},
 };
 use crate::{
@@ -50,7 +50,7 @@ enum State {
     /// Prepared: busy or free.
     Able,
     /// To be built again later.
-    Away(Pause),
+    Away(RestartDelay),
 }
 
 impl<P: BatchProcessor> Pool<P> {
@@ -81,7 +81,7 @@ impl<P: BatchProcessor> Pool<P> {
             arbiter: None,
             cancel: Arc::default(),
             restarts: Restarts::default(),
-            state: State::Away(Pause { until: now, resting: false }),
+            state: State::Away(RestartDelay { until: now, resting: false }),
         });
     }
 
@@ -106,7 +106,7 @@ impl<P: BatchProcessor> Pool<P> {
     /// Builds the workers whose time away is over.
     pub(crate) fn rebuild(&mut self, now: Instant) {
         for at in 0..self.seats.len() {
-            if matches!(self.seats[at].state, State::Away(pause) if pause.until <= now) {
+            if matches!(self.seats[at].state, State::Away(delay) if delay.until <= now) {
                 self.build(at, now);
             }
         }
@@ -118,7 +118,7 @@ impl<P: BatchProcessor> Pool<P> {
             if self.lost.len() > self.seats.len() {
                 // Until one of these threads returns, this is no back-off: nobody will come.
                 let seat = &mut self.seats[at];
-                seat.state = State::Away(Pause { resting: true, ..seat.restarts.unprepared(now) });
+                seat.state = State::Away(RestartDelay { resting: true, ..seat.restarts.unprepared(now) });
                 return;
             }
             match self.hire(id) {
@@ -165,9 +165,9 @@ impl<P: BatchProcessor> Pool<P> {
                 true
             }
             Err(error) => {
-                let pause = seat.restarts.unprepared(now);
-                seat.state = State::Away(pause);
-                let retry_in = pause.until - now;
+                let delay = seat.restarts.unprepared(now);
+                seat.state = State::Away(delay);
+                let retry_in = delay.until - now;
                 warn!(collector = &*collector, worker = worker.seat, error, ?retry_in, "worker not ready");
                 false
             }
@@ -181,20 +181,20 @@ impl<P: BatchProcessor> Pool<P> {
     }
 
     /// A worker's processor has panicked and is to be built anew. Returns for how long it is away, if it was known.
-    pub(crate) fn failed(&mut self, worker: WorkerId, why: &str, now: Instant) -> Option<Pause> {
+    pub(crate) fn failed(&mut self, worker: WorkerId, why: &str, now: Instant) -> Option<RestartDelay> {
         let collector = Arc::clone(&self.collector);
         let seat = self.seat(worker)?;
-        let pause = seat.restarts.failed(now);
-        seat.state = State::Away(pause);
-        let (back_in, resting) = (pause.until - now, pause.resting);
+        let delay = seat.restarts.failed(now);
+        seat.state = State::Away(delay);
+        let (back_in, resting) = (delay.until - now, delay.resting);
         warn!(collector = &*collector, worker = worker.seat, why, ?back_in, resting, "worker restarted");
-        Some(pause)
+        Some(delay)
     }
 
     /// A worker is no more: its actor was dropped, usually with its arbiter. Returns for how long, if it was known.
-    pub(crate) fn gone(&mut self, worker: WorkerId, now: Instant) -> Option<Pause> {
-        let pause = self.failed(worker, "gone", now);
-        if pause.is_none() {
+    pub(crate) fn gone(&mut self, worker: WorkerId, now: Instant) -> Option<RestartDelay> {
+        let delay = self.failed(worker, "gone", now);
+        if delay.is_none() {
             // The late end of a thread that was given up: there is room for another.
             self.lost.retain(|lost| *lost != worker);
             return None;
@@ -206,7 +206,7 @@ impl<P: BatchProcessor> Pool<P> {
         seat.addr = None;
         seat.cancel = Arc::default();
         stop(seat.arbiter.take());
-        pause
+        delay
     }
 
     /// Hands a batch to a worker. If it has gone meanwhile, the assignment reports so.
@@ -228,16 +228,16 @@ impl<P: BatchProcessor> Pool<P> {
 
     /// A worker was told to stop and has not: its thread does not return. Another takes its seat – but while as many threads as
     /// there are seats are lost like that, none does. Returns for how long the seat is empty, if the worker was known.
-    pub(crate) fn give_up(&mut self, worker: WorkerId, now: Instant) -> Option<Pause> {
-        let pause = self.gone(worker, now)?;
+    pub(crate) fn give_up(&mut self, worker: WorkerId, now: Instant) -> Option<RestartDelay> {
+        let delay = self.gone(worker, now)?;
         self.lost.push(worker);
-        Some(pause)
+        Some(delay)
     }
 
     /// When the next worker is to be built again, or their number is to be looked at.
     pub(crate) fn due(&self) -> Option<Instant> {
         let away = self.seats.iter().filter_map(|seat| match &seat.state {
-            State::Away(pause) => Some(pause.until),
+            State::Away(delay) => Some(delay.until),
             State::Preparing | State::Able => None,
         });
         away.chain(self.scaling.due(self.seats.len())).min()
@@ -245,13 +245,16 @@ impl<P: BatchProcessor> Pool<P> {
 
     /// Whether every worker rests after too many restarts.
     pub(crate) fn all_rest(&self) -> bool {
-        self.seats.iter().all(|seat| matches!(seat.state, State::Away(Pause { resting: true, .. })))
+        self.seats.iter().all(|seat| matches!(seat.state, State::Away(RestartDelay { resting: true, .. })))
     }
 
     pub(crate) fn stats(&self) -> WorkerStats {
         let able = self.seats.iter().filter(|seat| matches!(seat.state, State::Able)).count();
-        let resting =
-            self.seats.iter().filter(|seat| matches!(seat.state, State::Away(Pause { resting: true, .. }))).count();
+        let resting = self
+            .seats
+            .iter()
+            .filter(|seat| matches!(seat.state, State::Away(RestartDelay { resting: true, .. })))
+            .count();
         WorkerStats { total: self.seats.len(), able, resting }
     }
 

@@ -29,7 +29,7 @@ pub(crate) enum Report<J: Job> {
     /// Ready to work, or why not.
     Prepared { worker: WorkerId, result: Result<(), String> },
     /// The processor has answered.
-    Done { worker: WorkerId, flight: FlightId, batch: Batch<J>, verdict: JobResults<J> },
+    Done { worker: WorkerId, flight: FlightId, batch: Batch<J>, results: JobResults<J> },
     /// The processor has panicked; it needs to be built anew.
     Panicked { worker: WorkerId, flight: FlightId, batch: Batch<J>, message: String },
     /// The worker stopped because it was told to; its processor needs to be built anew.
@@ -136,10 +136,10 @@ impl<J: Job> Assignment<J> {
         }
     }
 
-    pub(crate) fn done(mut self, verdict: JobResults<J>) {
+    pub(crate) fn done(mut self, results: JobResults<J>) {
         let (worker, flight) = (self.worker, self.flight);
         if let Some(batch) = self.batch.take() {
-            self.inbox.push(Report::Done { worker, flight, batch, verdict });
+            self.inbox.push(Report::Done { worker, flight, batch, results });
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Restarts {
 
 /// When a worker may be built again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pause {
+pub(crate) struct RestartDelay {
     pub(crate) until: Instant,
     /// Not a back-off, but a rest after too many restarts.
     pub(crate) resting: bool,
@@ -29,22 +29,22 @@ pub(crate) struct Pause {
 
 impl Restarts {
     /// The worker panicked, stopped, or its thread died.
-    pub(crate) fn failed(&mut self, now: Instant) -> Pause {
+    pub(crate) fn failed(&mut self, now: Instant) -> RestartDelay {
         self.recent.push_back(now);
         while self.recent.front().is_some_and(|first| *first + WINDOW <= now) {
             self.recent.pop_front();
         }
-        let pause = self.unprepared(now);
+        let delay = self.unprepared(now);
         match self.recent.front() {
-            Some(first) if self.recent.len() > INTENSITY => Pause { until: *first + WINDOW, resting: true },
-            _ => pause,
+            Some(first) if self.recent.len() > INTENSITY => RestartDelay { until: *first + WINDOW, resting: true },
+            _ => delay,
         }
     }
 
     /// The worker could not be prepared: it backs off, but does not count as a restart.
-    pub(crate) fn unprepared(&mut self, now: Instant) -> Pause {
+    pub(crate) fn unprepared(&mut self, now: Instant) -> RestartDelay {
         self.streak = self.streak.saturating_add(1);
-        Pause { until: now + delay(self.streak), resting: false }
+        RestartDelay { until: now + delay(self.streak), resting: false }
     }
 
     /// It prepared, or processed a batch: the next failure starts from the first delay.
@@ -77,7 +77,10 @@ mod tests {
         for second in 0..5 {
             assert!(!restarts.failed(start + Duration::from_secs(second)).resting);
         }
-        assert_eq!(restarts.failed(start + Duration::from_secs(5)), Pause { until: start + WINDOW, resting: true });
+        assert_eq!(
+            restarts.failed(start + Duration::from_secs(5)),
+            RestartDelay { until: start + WINDOW, resting: true }
+        );
         assert!(restarts.failed(start + WINDOW).resting, "five others are still in the window");
         assert!(!restarts.failed(start + WINDOW * 2).resting);
     }

@@ -136,18 +136,18 @@ impl Audit {
     /// What the collector says of itself, held against what callers saw.
     pub(super) fn stats(&mut self, balance: &Balance, stats: &Stats) {
         let settled = stats.succeeded + stats.failed.total();
-        self.equal("accepted is not succeeded + failed", stats.accepted, settled);
-        self.equal("the statistics show jobs pending", stats.pending as u64, 0);
+        self.equal("accepted is not succeeded + failed", stats.intake.accepted, settled);
+        self.equal("the statistics show jobs pending", stats.intake.pending as u64, 0);
         self.equal("batches still wait for a worker", stats.ready as u64, 0);
         self.equal("batches are still with a worker", stats.in_flight as u64, 0);
         // Whoever got the outcome of an earlier job, or a kept result, or was refused, saw a reply that no accepted job had.
-        let refused = stats.rejected.saturating_sub(balance.refused());
+        let refused = stats.intake.rejected.total().saturating_sub(balance.refused());
         let explained = |seen: u64, counted: u64, elsewhere: u64| seen - seen.saturating_sub(counted).min(elsewhere);
-        let succeeded = explained(balance.succeeded, stats.succeeded, stats.replayed + stats.cache_hits);
+        let succeeded = explained(balance.succeeded, stats.succeeded, stats.intake.replayed + stats.intake.cache_hits);
         self.explained("succeeded", stats.succeeded, succeeded, balance.unseen());
         for ((cause, counted), (_, seen)) in stats.failed.iter().zip(balance.failed.iter()) {
             let refused = if matches!(cause, "shut_down" | "expired") { refused } else { 0 };
-            let seen = explained(seen, counted, stats.replayed + refused);
+            let seen = explained(seen, counted, stats.intake.replayed + refused);
             self.explained(cause, counted, seen, balance.unseen());
         }
     }

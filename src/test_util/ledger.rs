@@ -167,17 +167,17 @@ impl<J: Job> Ledger<J> {
     fn look(&self) -> Counted {
         let (view, max_pending) = self.intake.peek();
         let counted = Counted {
-            accepted: view.accepted,
-            rejected: view.rejected.total(),
-            known_already: view.replayed + view.cache_hits,
-            pending: view.pending,
-            waiting: view.waiting,
+            accepted: view.counts.accepted,
+            rejected: view.counts.rejected.total(),
+            known_already: view.counts.replayed + view.counts.cache_hits,
+            pending: view.counts.pending,
+            waiting: view.counts.waiting,
             max_pending,
         };
         let mut book = self.book.lock();
-        book.balance.most_pending = book.balance.most_pending.max(view.pending);
-        book.balance.most_waiting = book.balance.most_waiting.max(view.waiting);
-        if view.waiting > 0 && view.pending < max_pending {
+        book.balance.most_pending = book.balance.most_pending.max(view.counts.pending);
+        book.balance.most_waiting = book.balance.most_waiting.max(view.counts.waiting);
+        if view.counts.waiting > 0 && view.counts.pending < max_pending {
             book.idle_room.get_or_insert(counted);
         }
         counted

@@ -355,13 +355,13 @@ fn levels(stats: &Stats) -> Levels {
     ];
     assert_eq!(settled.iter().map(|(_, jobs)| jobs).sum::<u64>(), stats.succeeded + stats.failed.total());
     Levels {
-        accepted: stats.accepted,
-        rejected: stats.rejected,
+        accepted: stats.intake.accepted,
+        rejected: stats.intake.rejected.total(),
         settled: settled.into_iter().filter(|(_, jobs)| *jobs > 0).collect(),
         batches: stats.batches.iter().map(|(trigger, batches): (&Trigger, &u64)| (*trigger, *batches)).collect(),
         restarts: stats.restarts,
-        pending: stats.pending,
-        waiting: stats.waiting,
+        pending: stats.intake.pending,
+        waiting: stats.intake.waiting,
         ready: stats.ready,
         in_flight: stats.in_flight,
         able: stats.workers.able,

@@ -90,9 +90,9 @@ fn the_first_of_two_outputs_with_one_key_counts() {
 fn outputs_without_a_job_are_counted_by_kind() {
     let jobs = batch([1, 2]);
     for outcomes in [by_key(&jobs, rows([1, 1, 8, 9, 1])), lookup(&jobs, rows([1, 1, 8, 9, 1]))] {
-        assert_eq!(outcomes.verdict(2).stray(), Stray { unknown: 2, second: 2 });
+        assert_eq!(outcomes.results(2).stray(), Stray { unknown: 2, second: 2 });
     }
-    assert_eq!(Outcomes::<Ask>::in_order(rows([1, 2])).verdict(2).stray(), Stray::default());
+    assert_eq!(Outcomes::<Ask>::in_order(rows([1, 2])).results(2).stray(), Stray::default());
 }
 
 #[test]
@@ -112,9 +112,9 @@ fn outcomes_of_another_batch_are_a_mismatch() {
 #[test]
 fn a_verdict_on_a_whole_batch_has_one_and_the_same_error_for_each_job() {
     let error = Arc::new("down".to_owned());
-    let verdict = JobResults::<Ask>::whole(JobError::Failed(Arc::clone(&error)), 3);
-    assert!(matches!(verdict.whole_failure(), Some(JobError::Failed(_))));
-    let errors: Vec<_> = verdict.collect();
+    let results = JobResults::<Ask>::whole(JobError::Failed(Arc::clone(&error)), 3);
+    assert!(matches!(results.whole_failure(), Some(JobError::Failed(_))));
+    let errors: Vec<_> = results.collect();
     assert_eq!(errors.len(), 3);
     assert!(errors.iter().all(|result| matches!(result, Err(JobError::Failed(one)) if Arc::ptr_eq(one, &error))));
 }

@@ -12,8 +12,8 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    keep::Keep,
-    sharing::{Memory, Shared, Sharing},
+    caching::ResultCache,
+    sharing::{Memory, SharedReply, Sharing},
 };
 use crate::{
     batch::{Keys, Metadata, SharedKey},
@@ -34,7 +34,7 @@ pub(crate) struct Keying<J: Job> {
     /// How many outcomes are remembered.
     pub(crate) max_outcomes: usize,
     /// Where results are kept.
-    pub(crate) kept: Option<Box<dyn Keep<J>>>,
+    pub(crate) cache: Option<Box<dyn ResultCache<J>>>,
 }
 
 /// By what jobs share a reply.
@@ -63,7 +63,7 @@ impl<J: Job> Default for Keying<J> {
             coalescing: None,
             idempotence: None,
             max_outcomes: 100_000,
-            kept: None,
+            cache: None,
         }
     }
 }
@@ -90,15 +90,15 @@ impl<J: Job> Keying<J> {
             let allowed = "one of `coalesce_by` and `idempotent_by`: the second coalesces, too";
             return refuse("coalesce_by", &"set", allowed);
         }
-        if self.kept.is_some() && self.idempotence.is_some() {
+        if self.cache.is_some() && self.idempotence.is_some() {
             let allowed = "one of `cache` and `idempotent_by`: the second remembers outcomes itself";
             return refuse("cache", &"set", allowed);
         }
-        self.kept.as_ref().map_or(Ok(()), |kept| kept.check())
+        self.cache.as_ref().map_or(Ok(()), |cache| cache.check())
     }
 
     pub(super) fn is_off(&self) -> bool {
-        self.partition.is_none() && self.sequence.is_none() && !self.shares() && self.kept.is_none()
+        self.partition.is_none() && self.sequence.is_none() && !self.shares() && self.cache.is_none()
     }
 
     /// Whether jobs share replies.
@@ -141,7 +141,7 @@ impl<J: Job> Keying<J> {
         }
     }
 
-    pub(super) fn share(&self, reply: &JobResult<J>) -> Shared<J> {
+    pub(super) fn share(&self, reply: &JobResult<J>) -> SharedReply<J> {
         Arc::new(Mutex::new(self.copy(reply)))
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Memory {
 }
 
 /// A reply that several callers get. Outputs need not be `Sync`, so one at a time copies it.
-pub(super) type Shared<J> = Arc<Mutex<JobResult<J>>>;
+pub(super) type SharedReply<J> = Arc<Mutex<JobResult<J>>>;
 
 /// What is known under a job's key.
 pub(super) enum Known<J: Job> {
@@ -37,7 +37,7 @@ pub(super) enum Known<J: Job> {
     /// This job is on its way, and its reply will serve.
     OnItsWay(JobId),
     /// The reply.
-    Reply(Shared<J>),
+    Reply(SharedReply<J>),
     /// The key stands for a job that holds something else.
     Conflict,
 }
@@ -47,21 +47,21 @@ pub(super) struct Sharing<J: Job> {
     memory: Option<Memory>,
     on_their_way: HashMap<Key, (JobId, Option<u128>)>,
     /// By the job that they ride on.
-    riders: HashMap<JobId, Followers<J>>,
-    outcomes: HashMap<Key, Outcome<J>>,
+    followers: HashMap<JobId, Leader<J>>,
+    outcomes: HashMap<Key, Remembered<J>>,
     oldest: VecDeque<(Instant, Key)>,
     /// Outcomes that are forgotten, but not yet dropped: that is the user's code, and not for under the lock.
-    forgotten: Vec<Shared<J>>,
+    forgotten: Vec<SharedReply<J>>,
 }
 
-struct Followers<J: Job> {
+struct Leader<J: Job> {
     key: SharedKey,
-    riders: Replies<J>,
+    followers: Replies<J>,
 }
 
-struct Outcome<J: Job> {
+struct Remembered<J: Job> {
     fingerprint: Option<u128>,
-    reply: Shared<J>,
+    reply: SharedReply<J>,
     until: Instant,
 }
 
@@ -70,7 +70,7 @@ impl<J: Job> Sharing<J> {
         Self {
             memory,
             on_their_way: HashMap::new(),
-            riders: HashMap::new(),
+            followers: HashMap::new(),
             outcomes: HashMap::new(),
             oldest: VecDeque::new(),
             forgotten: Vec::new(),
@@ -93,7 +93,7 @@ impl<J: Job> Sharing<J> {
 
     /// Nobody rides any more on what is on its way under this key, or at all. Who rides already, stays.
     #[cfg(feature = "cache")]
-    pub(super) fn part(&mut self, key: Option<&Key>) {
+    pub(super) fn detach(&mut self, key: Option<&Key>) {
         match key {
             Some(key) => drop(self.on_their_way.remove(key)),
             None => self.on_their_way.clear(),
@@ -103,22 +103,22 @@ impl<J: Job> Sharing<J> {
     /// The job goes its way; others may ride on it.
     pub(super) fn lead(&mut self, job: JobId, key: SharedKey) {
         self.on_their_way.insert(key.key.clone(), (job, key.fingerprint));
-        self.riders.insert(job, Followers { key, riders: Replies::default() });
+        self.followers.insert(job, Leader { key, followers: Replies::default() });
     }
 
     /// Who rides on this job: the next one is added there.
-    pub(super) fn riders(&mut self, job: JobId) -> Option<&mut Replies<J>> {
-        self.riders.get_mut(&job).map(|party| &mut party.riders)
+    pub(super) fn followers(&mut self, job: JobId) -> Option<&mut Replies<J>> {
+        self.followers.get_mut(&job).map(|leader| &mut leader.followers)
     }
 
     /// Whether this job rides on another.
-    pub(super) fn carries(&self, job: JobId) -> bool {
-        self.riders.values().any(|party| party.riders.ids().contains(job))
+    pub(super) fn is_follower(&self, job: JobId) -> bool {
+        self.followers.values().any(|leader| leader.followers.ids().contains(job))
     }
 
     /// Whether others may ride on it.
     pub(super) fn leads(&self, job: JobId) -> bool {
-        self.riders.contains_key(&job)
+        self.followers.contains_key(&job)
     }
 
     /// Whether its outcome is remembered.
@@ -127,8 +127,8 @@ impl<J: Job> Sharing<J> {
     }
 
     /// The job has been settled, with a reply that is to be remembered if it is given. Returns who rode on it.
-    pub(super) fn settled(&mut self, job: JobId, reply: Option<Shared<J>>, now: Instant) -> Option<Replies<J>> {
-        let Followers { key, riders } = self.riders.remove(&job)?;
+    pub(super) fn settled(&mut self, job: JobId, reply: Option<SharedReply<J>>, now: Instant) -> Option<Replies<J>> {
+        let Leader { key, followers } = self.followers.remove(&job)?;
         // It may have been parted from its key, which then stands for another.
         if self.on_their_way.get(&key.key).is_some_and(|(leader, _)| *leader == job) {
             self.on_their_way.remove(&key.key);
@@ -140,10 +140,10 @@ impl<J: Job> Sharing<J> {
                 self.forget_oldest();
             }
             self.oldest.push_back((until, key.key.clone()));
-            let before = self.outcomes.insert(key.key, Outcome { fingerprint: key.fingerprint, reply, until });
+            let before = self.outcomes.insert(key.key, Remembered { fingerprint: key.fingerprint, reply, until });
             self.forgotten.extend(before.map(|outcome| outcome.reply));
         }
-        Some(riders)
+        Some(followers)
     }
 
     fn forget(&mut self, now: Instant) {
@@ -160,7 +160,7 @@ impl<J: Job> Sharing<J> {
     }
 
     /// What is to be dropped, once the lock is free.
-    pub(super) fn take_forgotten(&mut self) -> Vec<Shared<J>> {
+    pub(super) fn take_forgotten(&mut self) -> Vec<SharedReply<J>> {
         mem::take(&mut self.forgotten)
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Where a submitter waits while the collector is full.
-pub(crate) trait WaitQueue: Send + Sync {
+pub(crate) trait LeaveQueue: Send + Sync {
     /// The submitter of this job has gone.
     fn leave(&self, id: JobId);
 }
@@ -36,7 +36,7 @@ pub struct Submit<J: Job> {
 
 enum Detour {
     /// The line that this job joined when it arrived; it may have left it since.
-    InLine(Weak<dyn WaitQueue>),
+    Waiting(Weak<dyn LeaveQueue>),
     Refused(RejectReason),
 }
 
@@ -46,8 +46,8 @@ impl<J: Job> Submit<J> {
         Self { slot: Some(slot), detour: None }
     }
 
-    pub(crate) fn in_line(slot: SlotRef<J>, line: Weak<dyn WaitQueue>) -> Self {
-        Self { slot: Some(slot), detour: Some(Box::new(Detour::InLine(line))) }
+    pub(crate) fn waiting(slot: SlotRef<J>, queue: Weak<dyn LeaveQueue>) -> Self {
+        Self { slot: Some(slot), detour: Some(Box::new(Detour::Waiting(queue))) }
     }
 
     pub(crate) fn refused(reason: RejectReason) -> Self {
@@ -64,7 +64,7 @@ impl<J: Job> Submit<J> {
     fn without_slot(&mut self) -> JobError<J::Error> {
         match self.detour.take().as_deref() {
             Some(Detour::Refused(reason)) => (*reason).into(),
-            Some(Detour::InLine(_)) | None => JobError::Lost,
+            Some(Detour::Waiting(_)) | None => JobError::Lost,
         }
     }
 
@@ -72,10 +72,10 @@ impl<J: Job> Submit<J> {
     #[cold]
     fn give_up(&self, slot: &SlotRef<J>) {
         slot.abandon();
-        if let Some(Detour::InLine(line)) = self.detour.as_deref()
-            && let Some(line) = line.upgrade()
+        if let Some(Detour::Waiting(queue)) = self.detour.as_deref()
+            && let Some(queue) = queue.upgrade()
         {
-            line.leave(slot.id());
+            queue.leave(slot.id());
         }
     }
 }

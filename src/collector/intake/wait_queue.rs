@@ -24,7 +24,7 @@ pub(super) struct Waiting<J: Job> {
 
 impl<J: Job> Waiting<J> {
     /// The job, and its reply.
-    pub(super) fn turned_away(self) -> (J, Replies<J>) {
+    pub(super) fn into_parts(self) -> (J, Replies<J>) {
         let mut replies = Replies::default();
         replies.push_slot(&self.block, self.at);
         if let Some(metadata) = self.metadata {

@@ -323,7 +323,7 @@ impl<'a> World<'a> {
     fn execute(&mut self, order: Order<Numbered>, now: Instant) {
         match order {
             Order::Send { worker, flight, batch, .. } => self.sent(worker, flight, batch, now),
-            Order::Settle { replies, verdict, jobs, past } => self.settled(replies, verdict, &jobs, past),
+            Order::Settle { replies, results, jobs, history } => self.settled(replies, results, &jobs, history),
             Order::Cancel { worker, flight } => self.cancelled(worker, flight, now),
             Order::GiveUp { worker } => self.given_up(worker, now),
             Order::Breaker(BreakerState::HalfOpen) => self.breaker.as_mut().expect("a breaker").half_open(now),
@@ -425,21 +425,27 @@ impl<'a> World<'a> {
         job.seen && !jitter && not_before <= Instant::now()
     }
 
-    fn settled(&mut self, replies: Replies<Numbered>, verdict: JobResults<Numbered>, jobs: &[Numbered], past: History) {
+    fn settled(
+        &mut self,
+        replies: Replies<Numbered>,
+        results: JobResults<Numbered>,
+        jobs: &[Numbered],
+        history: History,
+    ) {
         let count = replies.len();
         let mut deliveries = Deliveries::default();
-        replies.settle(verdict, &mut self.tally, &mut deliveries);
+        replies.settle(results, &mut self.tally, &mut deliveries);
         deliveries.deliver();
         let heard = self.hear();
         let settled: Vec<_> = if jobs.is_empty() {
-            self.ended_flight(count, &heard, past.attempts)
+            self.ended_flight(count, &heard, history.attempts)
         } else {
             jobs.iter().map(|job| job.0).collect()
         };
         assert_eq!(settled.len(), count);
         assert!(heard.iter().all(|(job, _)| settled.contains(job)), "another job was settled");
         if !jobs.is_empty() {
-            self.check_attempts(&settled, past.attempts);
+            self.check_attempts(&settled, history.attempts);
         }
         for job in settled {
             let told = heard.iter().find(|(heard, _)| *heard == job).map(|(_, told)| *told);
@@ -648,7 +654,7 @@ fn fate(held: &Held, answer: &Answer) -> AttemptEnd<Numbered> {
         Answer::Panic => return AttemptEnd::Panicked,
         Answer::Lost => return AttemptEnd::Lost,
         Answer::Ok | Answer::Obey | Answer::Returned => {
-            Outcomes::<Numbered>::in_order(held.batch.iter().map(output)).verdict(jobs)
+            Outcomes::<Numbered>::in_order(held.batch.iter().map(output)).results(jobs)
         }
         Answer::Each(codes) => {
             let each = |(job, code): (&Numbered, &u8)| match code {
@@ -656,12 +662,12 @@ fn fate(held: &Held, answer: &Answer) -> AttemptEnd<Numbered> {
                 1 => Err(HOPELESS),
                 _ => Ok(output(job)),
             };
-            Outcomes::each(held.batch.iter().zip(codes).map(each)).verdict(jobs)
+            Outcomes::each(held.batch.iter().zip(codes).map(each)).results(jobs)
         }
         Answer::Error => failed("busy"),
         Answer::Hopeless => failed(HOPELESS),
-        Answer::Mismatch => Outcomes::in_order([]).verdict(jobs),
-        Answer::TooLarge => Outcomes::too_large().verdict(jobs),
+        Answer::Mismatch => Outcomes::in_order([]).results(jobs),
+        Answer::TooLarge => Outcomes::too_large().results(jobs),
     })
 }
 

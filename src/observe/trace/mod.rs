@@ -5,7 +5,7 @@
 //! ```text
 //! {"trace":{"version":1,"started_at":1767225600000,"own_policy":false,"config":{"name":"users","max_size":100, …}}}
 //! {"arrivals":[1200,3,0,15]}     four jobs: the first at 1,200 µs, each other one so long after the one before it
-//! {"batch":{"id":0,"at":14020,"jobs":4,"attempt":1,"waited":5003,"took":7817,"ended":"answered"}}
+//! {"batch":{"id":0,"at":14020,"jobs":4,"attempt":1,"waited":5003,"took":7817,"status":"answered"}}
 //! {"lost":3}                     so many jobs and batches were not written, because the disk could not keep up
 //! ```
 
@@ -17,7 +17,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Ended, Outcome};
+use super::{AttemptStatus, Attempted};
 use crate::config::CollectorConfig;
 
 mod reader;
@@ -66,13 +66,13 @@ struct BatchLine {
     attempt: u32,
     waited: u64,
     took: u64,
-    ended: Ended,
+    status: AttemptStatus,
 }
 
 impl BatchLine {
-    fn new(outcome: &Outcome, at: Duration) -> Self {
-        let Outcome { batch: id, jobs, attempt, ended, waited, took } = *outcome;
-        Self { id, at: micros(at), jobs, attempt, waited: micros(waited), took: micros(took), ended }
+    fn new(outcome: &Attempted, at: Duration) -> Self {
+        let Attempted { batch: id, jobs, attempt, status, waited, took } = *outcome;
+        Self { id, at: micros(at), jobs, attempt, waited: micros(waited), took: micros(took), status }
     }
 }
 

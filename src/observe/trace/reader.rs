@@ -14,7 +14,7 @@ use super::{BatchLine, Header, Line, TraceError, VERSION};
 use crate::{
     config::CollectorConfig,
     flush::{Timing, replay::Incoming},
-    observe::Ended,
+    observe::AttemptStatus,
 };
 
 /// What a collector has recorded: see [`CollectorBuilder::record`](crate::CollectorBuilder::record) (feature `record`).
@@ -65,12 +65,12 @@ pub struct Attempt {
     /// From its first job to its start, and from there to the worker's answer.
     pub timing: Timing,
     /// How it ended.
-    pub ended: Ended,
+    pub status: AttemptStatus,
 }
 
 impl From<BatchLine> for Attempt {
     fn from(line: BatchLine) -> Self {
-        let BatchLine { id: batch, at, jobs, attempt, waited, took, ended } = line;
+        let BatchLine { id: batch, at, jobs, attempt, waited, took, status } = line;
         let [done, waited, took] = [at, waited, took].map(Duration::from_micros);
         Self {
             batch,
@@ -79,7 +79,7 @@ impl From<BatchLine> for Attempt {
             started: done.saturating_sub(took),
             done,
             timing: Timing { jobs, waited, took },
-            ended,
+            status,
         }
     }
 }
@@ -154,7 +154,7 @@ impl Trace {
 
     /// How long workers took for the batches that they answered: what [`Cost::fit`](crate::flush::replay::Cost::fit) asks for.
     pub fn timings(&self) -> Vec<Timing> {
-        self.batches.iter().filter(|batch| batch.ended == Ended::Answered).map(|batch| batch.timing).collect()
+        self.batches.iter().filter(|batch| batch.status == AttemptStatus::Answered).map(|batch| batch.timing).collect()
     }
 
     /// Which jobs were in which batch, and when it began and ended, as far as can be told: jobs enter batches in the order in

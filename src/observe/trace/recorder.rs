@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::CollectorConfig,
     job::JobId,
-    observe::{Observer, Outcome, ShutdownReport},
+    observe::{Attempted, Observer, ShutdownReport},
 };
 
 /// Records when jobs come and how batches go, as lines of JSON in a file: a [`Trace`](super::Trace) (feature `record`).
@@ -126,7 +126,7 @@ impl Observer for TraceRecorder {
         self.tape.arrival();
     }
 
-    fn outcome(&self, _: &str, outcome: &Outcome) {
+    fn attempted(&self, _: &str, outcome: &Attempted) {
         self.tape.batch(BatchLine::new(outcome, self.start.elapsed()));
     }
 

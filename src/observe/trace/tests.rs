@@ -7,9 +7,9 @@ fn header() -> Header {
     Header::new(&CollectorConfig { name: "a \"name\"\n".to_owned(), ..CollectorConfig::default() }, false)
 }
 
-fn outcome(batch: u64, jobs: usize) -> Outcome {
+fn outcome(batch: u64, jobs: usize) -> Attempted {
     let (waited, took) = (Duration::from_micros(7), Duration::from_micros(30));
-    Outcome { batch, jobs, attempt: 1, ended: Ended::Answered, waited, took }
+    Attempted { batch, jobs, attempt: 1, status: AttemptStatus::Answered, waited, took }
 }
 
 /// A file in memory that can be broken, or held.
@@ -58,8 +58,8 @@ fn what_is_recorded_is_read_back() {
     let disk = Disk::default();
     let recorder = TraceRecorder::write_to(disk.clone(), header()).unwrap();
     accept(&recorder, 2_500);
-    recorder.outcome("", &outcome(1, 1_000));
-    recorder.outcome("", &outcome(0, 1_500));
+    recorder.attempted("", &outcome(1, 1_000));
+    recorder.attempted("", &outcome(0, 1_500));
     drop(recorder);
     let trace = disk.read();
     assert_eq!((trace.config.name.as_str(), trace.own_policy, trace.lost), ("a \"name\"\n", false, 0));
@@ -91,7 +91,7 @@ fn a_disk_that_is_full_ends_the_recording_and_what_is_lost_is_counted() {
     let disk = Disk { full_at: Some(begin + 20), ..Disk::default() };
     let recorder = TraceRecorder::write_to(disk.clone(), header()).unwrap();
     accept(&recorder, 5_000);
-    recorder.outcome("", &outcome(0, 5_000));
+    recorder.attempted("", &outcome(0, 5_000));
     drained(&recorder);
     assert_eq!(recorder.lost(), 5_001);
     accept(&recorder, 10);
@@ -123,7 +123,7 @@ fn read(lines: &[&str]) -> Result<Trace, String> {
 
 #[test]
 fn a_trace_reads_as_its_documentation_says() {
-    let batch = r#"{"batch":{"id":0,"at":14020,"jobs":4,"attempt":1,"waited":5003,"took":7817,"ended":"answered"}}"#;
+    let batch = r#"{"batch":{"id":0,"at":14020,"jobs":4,"attempt":1,"waited":5003,"took":7817,"status":"answered"}}"#;
     let trace = read(&[BEGIN, r#"{"arrivals":[1200,3,0,15]}"#, batch, r#"{"lost":3}"#]).unwrap();
     let jobs = [1200, 1203, 1203, 1218].map(|at| Incoming::at(Duration::from_micros(at)));
     assert_eq!((&trace.jobs[..], trace.config.max_size, trace.own_policy, trace.lost), (&jobs[..], 7, true, 3));

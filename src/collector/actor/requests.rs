@@ -1,0 +1,56 @@
+//! Answers what handles and messages ask.
+
+use actix::dev::OneshotSender;
+use tokio::time::Instant;
+use tracing::trace;
+
+use super::CollectorActor;
+use crate::{
+    collector::request::Request,
+    job::{JobId, JobState},
+    observe::Stats,
+    processor::BatchProcessor,
+};
+
+impl<P: BatchProcessor> CollectorActor<P> {
+    pub(super) fn answer_requests(&mut self, now: Instant) {
+        for request in self.shared.requests() {
+            trace!(collector = &*self.shared.name, ?request, "asked");
+            self.answer_request(request, now);
+        }
+    }
+
+    fn answer_request(&mut self, request: Request, now: Instant) {
+        match request {
+            Request::Flush(sender) => answer(sender, self.shared.intake.flush()),
+            Request::Pause(sender) => answer(sender, self.dispatch.pause(true)),
+            Request::Resume(sender) => answer(sender, self.dispatch.pause(false)),
+            Request::SetMaxInFlight(batches, sender) => answer(sender, self.dispatch.limit_in_flight(batches)),
+            Request::GetJobState(job, sender) => answer(sender, self.job_state(job, now)),
+            Request::Subscribe(recipient, sender) => answer(sender, self.journal.tracker().subscribe(recipient)),
+            Request::GetStats(sender) => answer(sender, self.stats(now)),
+            Request::Shutdown(shutdown, sender) => self.shut_down(shutdown, sender, now),
+        }
+    }
+
+    fn job_state(&mut self, job: JobId, now: Instant) -> Option<JobState> {
+        if !self.journal.is_tracking() {
+            return None;
+        }
+        self.send_batches(now);
+        self.shared.intake.find(job).or_else(|| self.journal.job_state(job))
+    }
+
+    fn stats(&mut self, now: Instant) -> Stats {
+        let view = self.send_batches(now);
+        let levels = self.levels(&view);
+        let lost = self.dead_letters.as_ref().map_or(0, |dead_letters| dead_letters.lost);
+        self.journal.stats(levels, lost)
+    }
+}
+
+fn answer<T>(sender: Option<OneshotSender<T>>, answer: T) {
+    if let Some(sender) = sender {
+        let _ = sender.send(answer);
+    }
+}

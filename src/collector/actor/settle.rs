@@ -1,0 +1,117 @@
+//! Gives jobs their replies.
+//!
+//! The road of a settled batch: cache what succeeded, hand what failed to the dead letters, copy replies for followers, fill in
+//! the replies, give the room back, and – with every lock free – wake the callers.
+
+use tokio::time::Instant;
+
+use super::CollectorActor;
+use crate::{
+    batch::{JobResults, Replies},
+    collector::intake::Buffers,
+    dispatch::History,
+    job::JobState,
+    observe::Event,
+    panics::drop_each,
+    processor::BatchProcessor,
+};
+
+impl<P: BatchProcessor> CollectorActor<P> {
+    pub(super) fn settle(
+        &mut self,
+        replies: Replies<P::Job>,
+        results: JobResults<P::Job>,
+        jobs: Vec<P::Job>,
+        history: History,
+        now: Instant,
+    ) {
+        self.journal.settling(replies.len(), history.attempts, results.whole_failure());
+        let results = self.cache(results, &jobs, history);
+        let (results, jobs) = self.dead_letter(results, jobs, history, now);
+        self.reply(replies, results, jobs, history);
+    }
+
+    /// Caches outputs. Before the replies, so that a caller that has its reply always finds the result cached.
+    fn cache(&self, results: JobResults<P::Job>, jobs: &[P::Job], history: History) -> JobResults<P::Job> {
+        if !self.shared.intake.caches() || results.whole_failure().is_some() {
+            return results;
+        }
+        let results: Vec<_> = results.collect();
+        self.shared.intake.cache(jobs, &results, history.accepted_at);
+        JobResults::of(results)
+    }
+
+    /// Hands failed jobs to the dead letters. Returns the jobs that are left.
+    fn dead_letter(
+        &mut self,
+        results: JobResults<P::Job>,
+        jobs: Vec<P::Job>,
+        history: History,
+        now: Instant,
+    ) -> (JobResults<P::Job>, Vec<P::Job>) {
+        match &mut self.dead_letters {
+            Some(dead_letters) => dead_letters.route(results, jobs, history, now),
+            None => (results, jobs),
+        }
+    }
+
+    /// Fills in the replies, gives the room back, and wakes the callers: what they submit next finds that room.
+    fn reply(
+        &mut self,
+        replies: Replies<P::Job>,
+        results: JobResults<P::Job>,
+        mut jobs: Vec<P::Job>,
+        history: History,
+    ) {
+        let (mut settled, before) = (replies.len(), *self.journal.tally());
+        let ids = self.shared.intake.orders_jobs().then(|| replies.ids());
+        let results = if self.shared.intake.shares() {
+            let (results, followers) = self.reply_to_followers(&replies, results, history);
+            settled += followers;
+            results
+        } else {
+            results
+        };
+        self.fill(replies, results, history);
+        drop_each(&mut jobs);
+        let buffers = Buffers { jobs, requesters: self.deliveries.take_spare() };
+        self.shared.intake.settled(settled, ids.as_ref(), buffers);
+        self.deliveries.deliver();
+        self.journal.record(Event::Settled { before, dead_letters: self.dead_letters.is_some() });
+    }
+
+    /// Followers of these jobs receive copies of their replies. Returns how many followers there were.
+    #[cold]
+    fn reply_to_followers(
+        &mut self,
+        replies: &Replies<P::Job>,
+        results: JobResults<P::Job>,
+        history: History,
+    ) -> (JobResults<P::Job>, usize) {
+        let results: Vec<_> = results.collect();
+        let mut count = 0;
+        for (followers, copies) in self.shared.intake.followers(&replies.ids(), &results) {
+            count += followers.len();
+            self.fill(followers, JobResults::of(copies), history);
+        }
+        (JobResults::of(results), count)
+    }
+
+    /// Writes the replies. The callers to wake are left in `deliveries`.
+    #[inline]
+    fn fill(&mut self, replies: Replies<P::Job>, results: JobResults<P::Job>, history: History) {
+        if self.journal.is_tracking() {
+            return self.fill_tracked(replies, results, history);
+        }
+        replies.settle(results, self.journal.tally(), &mut self.deliveries);
+    }
+
+    /// The same, while somebody wants to know how each job ends.
+    #[cold]
+    fn fill_tracked(&mut self, replies: Replies<P::Job>, results: JobResults<P::Job>, history: History) {
+        let (ids, mut ends) = (replies.ids(), Vec::with_capacity(replies.len()));
+        let results = results.inspect(|reply| ends.push(JobState::of_reply(reply)));
+        replies.settle(results, self.journal.tally(), &mut self.deliveries);
+        self.journal.jobs_ended(history.batch, history.attempts, &ids, &ends);
+    }
+}

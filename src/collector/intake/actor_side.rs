@@ -1,0 +1,152 @@
+//! What the actor asks of the intake.
+
+use std::mem;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::{Buffers, Intake, View, reply};
+use crate::{
+    batch::{Replies, Sealed, Trigger},
+    error::RejectReason,
+    flush::Timing,
+    job::{Job, JobId, JobIds, JobResult, JobState},
+    panics::{contain, drop_each},
+};
+
+impl<J: Job> Intake<J> {
+    /// Sends what is due, or what a free worker (`worker_waits`) may take, and moves the batches that have left to `sealed`. The
+    /// actor will look again at `alarm`; if the view's `due` is earlier, it must look then.
+    pub(crate) fn look(
+        &self,
+        now: Instant,
+        alarm: Option<Instant>,
+        worker_waits: bool,
+        sealed: &mut Vec<Sealed<J>>,
+    ) -> View {
+        let mut state = self.state.lock();
+        let late = state.look(now, worker_waits);
+        mem::swap(&mut state.sealed, sealed);
+        let due = state.next_look();
+        state.alarm = [alarm, due].into_iter().flatten().min();
+        let (view, panics) = (state.view(due), state.policy.take_panics());
+        drop(state);
+        if panics > 0 {
+            warn!(collector = &*self.collector, panics, "the flush policy panicked: the open batch was sent");
+        }
+        for waiting in late {
+            self.reject_waiting(waiting.into_parts(), RejectReason::Expired);
+        }
+        view
+    }
+
+    /// Rejects a job that was still waiting for admission.
+    fn reject_waiting(&self, (job, replies): (J, Replies<J>), reason: RejectReason) {
+        reply(replies, Err(reason.into()));
+        contain(|| drop(self.rejected(job, reason)));
+    }
+
+    /// A worker has answered a batch: the policy may learn from it.
+    pub(crate) fn answered(&self, timing: &Timing) {
+        self.state.lock().policy.on_done(timing);
+    }
+
+    /// The view and `max_pending`, without changing anything.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn peek(&self) -> (View, usize) {
+        let state = self.state.lock();
+        (state.view(None), state.max_pending)
+    }
+
+    /// The state of a job that the actor has not taken yet.
+    pub(crate) fn find(&self, job: JobId) -> Option<JobState> {
+        self.state.lock().find(job)
+    }
+
+    /// Sends every open batch. Returns how many jobs they held.
+    pub(crate) fn flush(&self) -> usize {
+        self.state.lock().flush(Trigger::Manual)
+    }
+
+    /// Whether some jobs are processed in order, so that the intake must know which ones are settled.
+    pub(crate) fn orders_jobs(&self) -> bool {
+        self.keying.as_ref().is_some_and(|keying| keying.sequence.is_some())
+    }
+
+    /// Whether jobs share replies.
+    pub(crate) fn shares(&self) -> bool {
+        self.keying.as_ref().is_some_and(|keying| keying.shares())
+    }
+
+    /// These jobs are about to receive these replies, so no job follows them any more. Returns their followers, with copies of
+    /// the replies. Outcomes that have to be remembered are.
+    pub(crate) fn followers(&self, jobs: &JobIds, results: &[JobResult<J>]) -> Vec<(Replies<J>, Vec<JobResult<J>>)> {
+        let Some(keying) = &self.keying else { return Vec::new() };
+        // Copying and dropping run user code: not under the lock.
+        let remembered: Vec<_> = {
+            let state = self.state.lock();
+            let Some(sharing) = &state.sharing else { return Vec::new() };
+            let leaders = jobs.iter().zip(results).filter(|(job, _)| sharing.leads(*job));
+            leaders.map(|(job, result)| (job, result, sharing.remembers(result))).collect()
+        };
+        let share = |(job, result, remember): (_, _, bool)| (job, result, remember.then(|| keying.share(result)));
+        let shared: Vec<_> = remembered.into_iter().map(share).collect();
+        let (followers, mut forgotten): (Vec<_>, _) = {
+            let (mut state, now) = (self.state.lock(), Instant::now());
+            let Some(sharing) = &mut state.sharing else { return Vec::new() };
+            let settled = |(job, result, copy)| Some((sharing.settled(job, copy, now)?, result));
+            let leaders = shared.into_iter().filter_map(settled).filter(|(followers, _)| followers.len() > 0).collect();
+            (leaders, sharing.take_forgotten())
+        };
+        drop_each(&mut forgotten);
+        let with_copies = |(followers, result): (Replies<J>, _)| {
+            let copies = (0..followers.len()).map(|_| keying.copy(result)).collect();
+            (followers, copies)
+        };
+        followers.into_iter().map(with_copies).collect()
+    }
+
+    /// `jobs` jobs were settled: waiting jobs get their room. Emptied buffers come along.
+    pub(crate) fn settled(&self, jobs: usize, ids: Option<&JobIds>, buffers: Buffers<J>) {
+        let mut state = self.state.lock();
+        state.reuse(buffers);
+        let admitted = state.settled(jobs, ids);
+        drop(state);
+        if self.observers.any() {
+            for job in admitted.jobs {
+                self.observers.notify(|observer, collector| observer.accepted(collector, job));
+            }
+        }
+        admitted.followers.into_iter().for_each(|job| contain(|| drop(job)));
+        admitted.answered.into_iter().for_each(|(candidate, ready)| self.answer(candidate, ready));
+        for (candidate, reason) in admitted.refused {
+            contain(|| drop(self.refuse_candidate(candidate, reason)));
+        }
+    }
+
+    /// Accepts nothing from now on.
+    pub(crate) fn refuse(&self) {
+        self.state.lock().closed = true;
+    }
+
+    /// Accepts nothing from now on, sends the open batches, and hands waiting jobs back.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.flush(Trigger::Drain);
+        let mut waiting = Vec::new();
+        while let Some(next) = state.wait_queue.next() {
+            state.counts.rejected.count(RejectReason::ShutDown, 1);
+            waiting.push(next);
+        }
+        drop(state);
+        for waiting in waiting {
+            self.reject_waiting(waiting.into_parts(), RejectReason::ShutDown);
+        }
+    }
+
+    /// Releases jobs that are held for their order: everything is about to be settled.
+    pub(crate) fn release_sequences(&self) {
+        self.state.lock().release_sequences();
+    }
+}

@@ -1,0 +1,83 @@
+//! Cached results: a job whose key is cached is answered at once.
+//!
+//! The cache is looked up before the lock is taken, because copying an output runs user code. Without the feature `cache` there is
+//! no cache.
+
+use tokio::time::Instant;
+
+use super::Intake;
+use crate::{
+    error::ConfigError,
+    job::{Job, JobResult},
+};
+
+/// Results by key. It contains panics of the user code that it runs.
+pub(crate) trait ResultCache<J: Job>: Send + Sync {
+    fn check(&self) -> Result<(), ConfigError>;
+
+    /// A copy of the output that is cached for the job's key.
+    fn get(&self, job: &J) -> Option<J::Output>;
+
+    /// Caches a copy of the job's output, unless the key has been cleared since the job was accepted.
+    fn keep(&self, job: &J, output: &J::Output, accepted_at: Instant);
+
+    /// Caches this output for the job's key. Jobs that were accepted before do not replace it.
+    #[cfg(feature = "cache")]
+    fn prime(&self, job: &J, output: J::Output);
+
+    /// Removes the job's key, or all keys. Outputs of jobs that were accepted before are not cached when they come.
+    #[cfg(feature = "cache")]
+    fn clear(&self, job: Option<&J>);
+}
+
+impl<J: Job> Intake<J> {
+    /// Whether results are cached.
+    #[inline]
+    pub(crate) fn caches(&self) -> bool {
+        self.result_cache().is_some()
+    }
+
+    #[inline]
+    fn result_cache(&self) -> Option<&dyn ResultCache<J>> {
+        self.keying.as_ref()?.cache.as_deref()
+    }
+
+    /// A copy of the cached output for this job's key.
+    pub(super) fn cached(&self, job: &J) -> Option<J::Output> {
+        self.result_cache()?.get(job)
+    }
+
+    /// Caches the outputs of jobs whose batch was begun at `accepted_at`.
+    pub(crate) fn cache(&self, jobs: &[J], results: &[JobResult<J>], accepted_at: Instant) {
+        let Some(cache) = self.result_cache() else { return };
+        for (job, result) in jobs.iter().zip(results) {
+            if let Ok(output) = result {
+                cache.keep(job, output, accepted_at);
+            }
+        }
+    }
+}
+
+#[cfg(feature = "cache")]
+impl<J: Job> Intake<J> {
+    pub(crate) fn prime(&self, job: &J, output: J::Output) {
+        let Some(cache) = self.result_cache() else { return };
+        cache.prime(job, output);
+        self.detach(Some(job));
+    }
+
+    pub(crate) fn clear(&self, job: Option<&J>) {
+        let Some(cache) = self.result_cache() else { return };
+        cache.clear(job);
+        self.detach(job);
+    }
+
+    /// Jobs that come from now on want what is true now: they do not follow a job that was submitted before.
+    fn detach(&self, job: Option<&J>) {
+        let Some(sharing) = self.keying.as_ref().and_then(|keying| keying.sharing()) else { return };
+        let key = job.map(|job| (sharing.key)(job));
+        if let Some(sharing) = &mut self.state.lock().sharing {
+            sharing.detach(key.as_ref());
+        }
+    }
+}

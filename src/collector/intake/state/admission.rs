@@ -1,0 +1,204 @@
+//! Who comes in: accepted, waiting, following another job, answered at once, or refused.
+
+use std::mem;
+
+use tokio::time::Instant;
+
+use super::State;
+use crate::{
+    batch::{Metadata, Replies, Trigger},
+    collector::intake::{
+        lanes::Lane,
+        sequences::{Joining, Turn},
+        sharing::{Known, SharedReply},
+        wait_queue::Waiting,
+    },
+    error::RejectReason,
+    job::{Job, JobId, JobIds, Key},
+};
+
+/// A job that asks for admission, with its one reply.
+pub(crate) struct Candidate<J: Job> {
+    pub(crate) id: JobId,
+    pub(crate) job: J,
+    pub(crate) weight: u64,
+    pub(crate) metadata: Box<Metadata>,
+    pub(crate) replies: Replies<J>,
+    /// The cached output for its key.
+    pub(crate) cached: Option<J::Output>,
+}
+
+/// What became of a candidate.
+pub(crate) enum Entry<J: Job> {
+    Accepted {
+        wake: bool,
+    },
+    /// It is accepted and follows another job: the job itself is not needed.
+    Follows {
+        job: J,
+        wake: bool,
+    },
+    /// There is no room.
+    Full(Candidate<J>),
+    Refused(Candidate<J>, RejectReason),
+    /// Its reply is known already.
+    Answered(Candidate<J>, KnownReply<J>),
+}
+
+/// A reply that is known before the job is processed.
+pub(crate) enum KnownReply<J: Job> {
+    /// The remembered outcome of an earlier job, to be copied.
+    Shared(SharedReply<J>),
+    /// A copy of the cached output.
+    Cached(J::Output),
+}
+
+/// What became of waiting jobs when there was room.
+pub(crate) struct Admitted<J: Job> {
+    pub(crate) jobs: Vec<JobId>,
+    /// Jobs that are not needed, because they follow others.
+    pub(crate) followers: Vec<J>,
+    pub(crate) answered: Vec<(Candidate<J>, KnownReply<J>)>,
+    pub(crate) refused: Vec<(Candidate<J>, RejectReason)>,
+}
+
+impl<J: Job> Default for Admitted<J> {
+    fn default() -> Self {
+        Self { jobs: Vec::new(), followers: Vec::new(), answered: Vec::new(), refused: Vec::new() }
+    }
+}
+
+impl<J: Job> State<J> {
+    /// Admits a job, refuses it, or finds its reply.
+    #[cold]
+    pub(crate) fn enter(&mut self, mut candidate: Candidate<J>, now: Instant) -> Entry<J> {
+        if self.closed {
+            return Entry::Refused(candidate, RejectReason::ShutDown);
+        }
+        if let Some(output) = candidate.cached.take() {
+            self.counts.cache_hits += 1;
+            return Entry::Answered(candidate, KnownReply::Cached(output));
+        }
+        match self.known(&candidate, now) {
+            Known::Conflict => Entry::Refused(candidate, RejectReason::KeyConflict),
+            Known::Reply(reply) => {
+                self.counts.replayed += 1;
+                Entry::Answered(candidate, KnownReply::Shared(reply))
+            }
+            Known::Nothing | Known::OnItsWay(_) if self.is_full() => Entry::Full(candidate),
+            Known::OnItsWay(job) => self.follow(candidate, job),
+            Known::Nothing => Entry::Accepted { wake: self.accept(candidate, now) },
+        }
+    }
+
+    fn known(&mut self, candidate: &Candidate<J>, now: Instant) -> Known<J> {
+        match (&mut self.sharing, &candidate.metadata.keys.shared) {
+            (Some(sharing), Some(shared)) => sharing.ask(shared, now),
+            _ => Known::Nothing,
+        }
+    }
+
+    fn follow(&mut self, candidate: Candidate<J>, on: JobId) -> Entry<J> {
+        let Some(followers) = self.sharing.as_mut().and_then(|sharing| sharing.followers(on)) else {
+            return Entry::Full(candidate);
+        };
+        followers.append(candidate.replies);
+        self.counts.coalesced += 1;
+        self.count();
+        Entry::Follows { job: candidate.job, wake: self.after_admission(false) }
+    }
+
+    fn accept(&mut self, candidate: Candidate<J>, now: Instant) -> bool {
+        let Candidate { id, job, weight, mut metadata, mut replies, .. } = candidate;
+        let (lane, keys) = (Lane::of(&metadata), mem::take(&mut metadata.keys));
+        replies.push_metadata(id, metadata);
+        if let (Some(sharing), Some(shared)) = (&mut self.sharing, keys.shared) {
+            sharing.lead(id, shared);
+        }
+        self.count();
+        let turn = keys.sequence.map_or(Turn::First, |key| self.turn(id, key, &lane));
+        let joining = Joining { id, job, weight, lane, accepted_at: now, replies, follows: turn == Turn::Follows };
+        let wake = if turn == Turn::Later { self.hold(joining) } else { self.add(joining, now) };
+        self.after_admission(wake)
+    }
+
+    /// Whether it is the job's turn in its sequence.
+    fn turn(&mut self, id: JobId, key: Key, lane: &Lane) -> Turn {
+        let (lanes, same) = (&self.lanes, lane.partition.as_ref() == Some(&key));
+        let together = |first| same && lanes.has(lane, first);
+        self.sequences.as_mut().map_or(Turn::First, |sequences| sequences.accepted(id, key, together))
+    }
+
+    /// Holds the job until those before it in its sequence are settled.
+    pub(super) fn hold(&mut self, job: Joining<J>) -> bool {
+        let Some(sequences) = &mut self.sequences else { return false };
+        sequences.hold(job);
+        sequences.due().is_some_and(|due| self.wakes_at(due))
+    }
+
+    /// A full collector sends what it has. Returns whether the actor has to be woken.
+    pub(super) fn after_admission(&mut self, wake: bool) -> bool {
+        if self.is_full() {
+            self.seal_all(Trigger::Full);
+        }
+        if self.sealed.is_empty() { wake } else { true }
+    }
+
+    /// The job waits for room. Returns whether the actor has to be woken, for the job's deadline.
+    pub(crate) fn wait(&mut self, waiting: Waiting<J>) -> bool {
+        self.wait_queue.join(waiting);
+        self.wait_queue.due().is_some_and(|due| self.wakes_at(due))
+    }
+
+    /// Admits waiting jobs while there is room, in their order.
+    fn admit(&mut self, admitted: &mut Admitted<J>) {
+        while !self.is_full() {
+            let Some(Waiting { id, job, weight, metadata, block, at }) = self.wait_queue.next() else { return };
+            let Some(metadata) = metadata else {
+                self.accept_slot(job, weight, &block, at);
+                admitted.jobs.push(id);
+                continue;
+            };
+            let replies = Replies::of_slot(&block, at);
+            match self.enter(Candidate { id, job, weight, metadata, replies, cached: None }, Instant::now()) {
+                Entry::Accepted { .. } => admitted.jobs.push(id),
+                Entry::Follows { job, .. } => {
+                    admitted.jobs.push(id);
+                    admitted.followers.push(job);
+                }
+                Entry::Answered(candidate, reply) => admitted.answered.push((candidate, reply)),
+                Entry::Full(candidate) => admitted.refused.push((candidate, RejectReason::Overloaded)),
+                Entry::Refused(candidate, reason) => admitted.refused.push((candidate, reason)),
+            }
+        }
+    }
+
+    /// `jobs` jobs were settled, `ids`: the next ones of their sequences may go, and waiting jobs have room.
+    pub(crate) fn settled(&mut self, jobs: usize, ids: Option<&JobIds>) -> Admitted<J> {
+        self.counts.pending -= jobs;
+        if let (Some(ids), Some(sequences)) = (ids, &mut self.sequences) {
+            let queues = sequences.settled(ids);
+            for queue in &queues {
+                self.release_next(*queue);
+            }
+            if self.closed && !queues.is_empty() {
+                self.seal_all(Trigger::Drain);
+            }
+        }
+        let mut admitted = Admitted::default();
+        self.admit(&mut admitted);
+        admitted
+    }
+
+    /// Releases the first job of a sequence, and those after it that may share its open batch.
+    #[cold]
+    fn release_next(&mut self, queue: u64) {
+        let now = Instant::now();
+        for place in 0.. {
+            let (lanes, Some(sequences)) = (&self.lanes, &mut self.sequences) else { return };
+            let together = |lane: &Lane, first| lanes.has(lane, first);
+            let Some(next) = sequences.next(queue, place, together) else { return };
+            self.add(next, now);
+        }
+    }
+}

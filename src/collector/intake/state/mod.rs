@@ -1,0 +1,226 @@
+//! The state that submitters and the actor share, all of it under one lock.
+//!
+//! Invariants, whenever the lock is free:
+//! - `jobs` and `replies` of each open batch are of one length, in the order of acceptance.
+//! - `pending` = jobs accepted and not settled ≤ `max_pending`. No job waits while there is room.
+//! - Filling a batch and queueing it are one step, so batches keep their order.
+//! - After `close` nothing is accepted.
+//! - The current open batch is the common one; the others are parked in `lanes`.
+
+use std::{mem, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+mod admission;
+mod batches;
+
+pub(crate) use admission::{Candidate, Entry, KnownReply};
+
+use super::{
+    Buffers, View,
+    lanes::{Lanes, Open},
+    sequences::Sequences,
+    sharing::Sharing,
+    wait_queue::WaitQueue,
+};
+use crate::{
+    batch::{Block, Blocks, Replies, Requester, Sealed, Trigger},
+    error::RejectReason,
+    flush::{Decision, PolicyState},
+    job::{Job, JobId},
+    observe::IntakeCounts,
+};
+
+pub(super) struct State<J: Job> {
+    /// The current open batch.
+    open: Open<J>,
+    pub(super) policy: PolicyState,
+    /// The other open batches.
+    lanes: Lanes<J>,
+    max_partitions: usize,
+    /// By how much longer an open batch waits for a free worker than one of the next higher priority before it goes first.
+    ageing: Duration,
+    sequences: Option<Box<Sequences<J>>>,
+    pub(super) sharing: Option<Box<Sharing<J>>>,
+    /// Batches that have left, for the actor to take.
+    pub(super) sealed: Vec<Sealed<J>>,
+    /// Emptied buffers, to be filled again.
+    spare: Vec<Buffers<J>>,
+
+    /// Slots for the jobs to come.
+    blocks: Blocks<J>,
+
+    // Admission.
+    pub(super) max_pending: usize,
+    pub(super) wait_queue: WaitQueue<J>,
+    pub(super) closed: bool,
+    pub(super) counts: IntakeCounts,
+
+    /// When the actor will look at the time by itself.
+    pub(super) alarm: Option<Instant>,
+}
+
+/// How jobs are gathered beyond size and time.
+pub(super) struct Gathering<J: Job> {
+    pub(super) max_partitions: usize,
+    pub(super) ageing: Duration,
+    pub(super) sequences: Option<Box<Sequences<J>>>,
+    pub(super) sharing: Option<Box<Sharing<J>>>,
+}
+
+impl<J: Job> State<J> {
+    /// Buffers kept for reuse.
+    const SPARE: usize = 16;
+
+    pub(super) fn new(max_pending: usize, policy: PolicyState, gathering: Gathering<J>) -> Self {
+        let Gathering { max_partitions, ageing, sequences, sharing } = gathering;
+        Self {
+            open: Open::default(),
+            policy,
+            lanes: Lanes::default(),
+            max_partitions,
+            ageing,
+            sequences,
+            sharing,
+            sealed: Vec::new(),
+            spare: Vec::new(),
+            blocks: Blocks::default(),
+            max_pending,
+            wait_queue: WaitQueue::default(),
+            closed: false,
+            counts: IntakeCounts::default(),
+            alarm: None,
+        }
+    }
+
+    pub(super) fn refusal(&mut self) -> Option<RejectReason> {
+        let reason = if self.closed {
+            RejectReason::ShutDown
+        } else if self.is_full() {
+            RejectReason::Overloaded
+        } else {
+            return None;
+        };
+        self.counts.rejected.count(reason, 1);
+        Some(reason)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.counts.pending >= self.max_pending
+    }
+
+    #[inline]
+    pub(super) fn take_slot(&mut self) -> (Arc<Block<J>>, u32) {
+        let (block, at) = self.blocks.take_slot();
+        (Arc::clone(block), at)
+    }
+
+    /// Accepts a job whose reply waits in a slot. Returns whether the actor has to be woken.
+    #[inline]
+    pub(super) fn accept_slot(&mut self, job: J, weight: u64, block: &Arc<Block<J>>, at: u32) -> bool {
+        let decision = self.decide(weight);
+        self.open.replies.push_slot(block, at);
+        self.count();
+        self.join(job, decision)
+    }
+
+    /// Accepts a job that came by message. Returns its number, and whether the actor has to be woken.
+    #[inline]
+    pub(super) fn accept_request(&mut self, job: J, weight: u64, requester: Requester<J>) -> (JobId, bool) {
+        let (block, at) = self.blocks.take_slot();
+        let id = block.id(at);
+        let decision = self.decide(weight);
+        self.open.replies.push_requester(id, requester);
+        self.count();
+        (id, self.join(job, decision))
+    }
+
+    /// One more job is accepted.
+    #[inline]
+    fn count(&mut self) {
+        self.counts.pending += 1;
+        self.counts.accepted += 1;
+    }
+
+    /// Asks the policy about a job of this weight. The open batch may leave before the job joins.
+    #[inline]
+    fn decide(&mut self, weight: u64) -> Decision {
+        match self.policy.on_job(weight, Instant::now) {
+            Decision::SendThenAdd(trigger) => self.send_first(trigger),
+            decision => decision,
+        }
+    }
+
+    #[cold]
+    fn send_first(&mut self, trigger: Trigger) -> Decision {
+        if self.policy.is_empty() {
+            return Decision::Add;
+        }
+        self.seal(trigger);
+        self.policy.on_same_job()
+    }
+
+    /// Adds the job to the open batch, which has its reply already. The batch may leave with it.
+    #[inline]
+    fn join(&mut self, job: J, decision: Decision) -> bool {
+        self.open.jobs.push(job);
+        !(self.policy.joined(decision) && !self.is_full()) && self.send_or_open(decision)
+    }
+
+    /// The open batch leaves with this job, or this job is its first.
+    #[cold]
+    fn send_or_open(&mut self, decision: Decision) -> bool {
+        let left = self.policy.leaves(decision);
+        match left {
+            Some(trigger) => self.seal(trigger),
+            None => self.policy.opened(Instant::now),
+        }
+        if self.is_full() {
+            self.seal_all(Trigger::Full);
+        }
+        // A batch may have left before this job joined.
+        !self.sealed.is_empty() || self.opened()
+    }
+
+    /// The open batch has its first job. Returns whether the actor must be woken: to look in time, or now for a free worker.
+    fn opened(&mut self) -> bool {
+        if self.policy.leaves_when_free() {
+            return true;
+        }
+        self.due().is_some_and(|due| self.wakes_at(due))
+    }
+
+    /// Whether the actor must be woken to look at that time.
+    fn wakes_at(&self, due: Instant) -> bool {
+        self.alarm.is_none_or(|alarm| alarm > due)
+    }
+
+    /// When the current open batch leaves by time.
+    fn due(&mut self) -> Option<Instant> {
+        [self.policy.due(), self.open.leave_at].into_iter().flatten().min()
+    }
+
+    fn seal(&mut self, trigger: Trigger) {
+        if self.open.jobs.is_empty() {
+            return;
+        }
+        let (jobs, requesters) = self.spare.pop().map_or_else(Default::default, |spare| (spare.jobs, spare.requesters));
+        let jobs = mem::replace(&mut self.open.jobs, jobs);
+        let replies = mem::replace(&mut self.open.replies, Replies::with_buffer(requesters));
+        let opened_at = self.policy.left().unwrap_or_else(Instant::now);
+        self.open.leave_at = None;
+        self.sealed.push(Sealed { jobs, replies, trigger, opened_at, priority: self.open.lane.priority });
+    }
+
+    /// Emptied buffers, for a batch to come.
+    pub(super) fn reuse(&mut self, buffers: Buffers<J>) {
+        debug_assert!(buffers.jobs.is_empty() && buffers.requesters.is_empty());
+        if self.spare.len() < Self::SPARE {
+            self.spare.push(buffers);
+        }
+    }
+
+    pub(super) fn view(&self, due: Option<Instant>) -> View {
+        View { due, counts: IntakeCounts { waiting: self.wait_queue.len(), ..self.counts } }
+    }
+}
