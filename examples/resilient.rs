@@ -92,7 +92,7 @@ fn start(log: &Log) -> Result<Collector<Book>, StartError> {
         .give_up_after(Duration::from_secs(5))
         // A bad address stays bad: not worth a retry, but a reason to split.
         .when(|trouble| *trouble == Trouble::Down)
-        .timeouts();
+        .on_timeout(true);
     Collector::builder(move || Carrier { log: connection.clone() })
         .name("parcels")
         .max_size(4)
@@ -100,7 +100,7 @@ fn start(log: &Log) -> Result<Collector<Book>, StartError> {
         .workers(Workers::local(2))
         .timeout(MS * 150)
         .retry(again)
-        .split_poison()
+        .split_poison(true)
         .breaker(Breaker::consecutive(3).open_for(MS * 250))
         .rate_limit(RateLimit::batches_per_second(50.0).burst(5.0))
         .start()

@@ -512,11 +512,11 @@ fn a_cache_that_cannot_be_is_refused() {
     };
     assert_eq!(
         refused(|builder| builder.cache(|job| job.0, Cache::new(0))),
-        "`cache` cannot be 0: a capacity of at least 1 result"
+        "`cache.capacity` must be at least 1 (got 0)"
     );
     assert_eq!(
         refused(|builder| builder.cache(|job| job.0, Cache::new(1).time_to_live(ms(0)))),
-        "`cache` cannot be 0ns: a time to live of more than 0 and at most 366 days"
+        "`cache.time_to_live` must be more than 0 and at most 366 days (got 0ns)"
     );
     let ages = refused(|builder| builder.cache(|job| job.0, Cache::new(1).time_to_live(2 * YEAR)));
     assert!(ages.ends_with("a time to live of more than 0 and at most 366 days"), "{ages}");
@@ -537,6 +537,6 @@ fn a_cache_beside_idempotency_keys_is_refused() {
     let both = builder.cache(|payment| payment.0, Cache::new(1)).idempotent_by(|payment| payment.0, ms(1)).build();
     assert_eq!(
         both.unwrap_err().to_string(),
-        "`cache` cannot be set: one of `cache` and `idempotent_by`: the second remembers outcomes itself"
+        "`cache` must be left out where `idempotent_by` is set, which remembers outcomes itself (got set)"
     );
 }

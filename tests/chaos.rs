@@ -217,16 +217,16 @@ fn collector(settings: &Settings, seen: &Arc<Mutex<Seen>>) -> Collector<Work> {
         Sharing::Idempotent => builder = builder.idempotent_by(|job| job.key, ms(50)).max_outcomes(3),
     }
     if settings.retry {
-        builder = builder.retry(Retry::exponential(ms(2)).attempts(3).panics().timeouts());
+        builder = builder.retry(Retry::exponential(ms(2)).attempts(3).on_panic(true).on_timeout(true));
     }
     if settings.split {
-        builder = builder.split_poison();
+        builder = builder.split_poison(true);
     }
     if settings.timeout {
         builder = builder.timeout(ms(20));
     }
     if settings.breaker {
-        builder = builder.breaker(Breaker::consecutive(3).reject());
+        builder = builder.breaker(Breaker::consecutive(3).reject_when_open(true));
     }
     if settings.parted {
         builder = builder.batcher(even(2));

@@ -55,7 +55,7 @@ fn settings_that_cannot_be_are_refused_before_anything_starts() {
         assert!(matches!(refused().start(), Err(StartError::Config(error)) if error.key == "max_size"));
         assert!(matches!(refused().start_on_thread(), Err(StartError::Config(error)) if error.key == "max_size"));
         let crowded = Collector::builder(script.factory()).max_size(11).max_pending(10).build().unwrap_err();
-        assert_eq!(crowded.to_string(), "`max_size` cannot be 11: at most `max_pending`, which is 10");
+        assert_eq!(crowded.to_string(), "`max_size` must be at most `max_pending`, which is 10 (got 11)");
         assert_eq!(script.built(), 0);
     });
 }

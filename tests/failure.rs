@@ -188,7 +188,7 @@ async fn calls_to_find_poison(jobs: usize, poison: usize) -> usize {
     let poison = poison as u64;
     let (builder, calls) =
         builder(move |call| if call.jobs.contains(&poison) { Err(Trouble::Error) } else { fine(call) });
-    let asks = builder.max_size(jobs).split_poison().start().unwrap();
+    let asks = builder.max_size(jobs).split_poison(true).start().unwrap();
     let replies = join_all(submit(&asks, 0..jobs as u64)).await;
     for (job, reply) in replies.into_iter().enumerate() {
         assert_eq!(reply.is_ok(), job as u64 != poison, "job {job} of {jobs}");
@@ -213,7 +213,7 @@ async fn one_poisonous_job_costs_at_most_two_calls_per_halving_and_no_other_job(
 async fn a_panicking_poison_is_found_by_splitting() {
     pause();
     let (builder, _) = builder(|call| if call.jobs.contains(&3) { Err(Trouble::Panic) } else { fine(call) });
-    let asks = builder.max_size(8).split_poison().start().unwrap();
+    let asks = builder.max_size(8).split_poison(true).start().unwrap();
     for (job, reply) in join_all(submit(&asks, 0..8)).await.into_iter().enumerate() {
         assert_eq!(reply.is_ok(), job != 3, "job {job}");
     }
@@ -262,7 +262,7 @@ async fn time_outs_are_retried_only_where_that_is_said() {
     let asks = silent.max_size(1).timeout(MS * 50).retry(Retry::fixed(MS)).start().unwrap();
     assert!(matches!(asks.submit(Ask(0)).await, Err(JobError::TimedOut)));
     let (said, _) = builder(hang_once);
-    let asks = said.max_size(1).timeout(MS * 50).retry(Retry::fixed(MS).timeouts()).start().unwrap();
+    let asks = said.max_size(1).timeout(MS * 50).retry(Retry::fixed(MS).on_timeout(true)).start().unwrap();
     assert!(matches!(asks.submit(Ask(0)).await, Ok(2)));
     settled(&asks).await;
 }
@@ -271,7 +271,7 @@ async fn time_outs_are_retried_only_where_that_is_said() {
 async fn a_hanging_poison_is_found_by_splitting() {
     pause();
     let (builder, _) = builder(|call| if call.jobs.contains(&5) { Err(Trouble::Hang) } else { fine(call) });
-    let asks = builder.max_size(8).timeout(MS * 50).split_poison().start().unwrap();
+    let asks = builder.max_size(8).timeout(MS * 50).split_poison(true).start().unwrap();
     for (job, reply) in join_all(submit(&asks, 0..8)).await.into_iter().enumerate() {
         assert_eq!(reply.is_ok(), job != 5, "job {job}");
     }
@@ -367,7 +367,8 @@ impl BatchProcessor for Timed {
 async fn a_rejecting_breaker_says_when_to_come_back() {
     pause();
     let (builder, calls) = builder(|_| Err(Trouble::Error));
-    let asks = builder.max_size(1).breaker(Breaker::consecutive(2).open_for(S * 10).reject()).start().unwrap();
+    let asks =
+        builder.max_size(1).breaker(Breaker::consecutive(2).open_for(S * 10).reject_when_open(true)).start().unwrap();
     for job in 0..2 {
         assert!(matches!(asks.submit(Ask(job)).await, Err(JobError::Failed(_))));
     }
@@ -383,7 +384,7 @@ async fn a_rejecting_breaker_says_when_to_come_back() {
 async fn nothing_is_split_while_the_breaker_is_open() {
     pause();
     let (builder, calls) = builder(|_| Err(Trouble::Error));
-    let asks = builder.max_size(8).split_poison().breaker(Breaker::consecutive(1).open_for(S)).start().unwrap();
+    let asks = builder.max_size(8).split_poison(true).breaker(Breaker::consecutive(1).open_for(S)).start().unwrap();
     let replies = join_all(submit(&asks, 0..8)).await;
     assert!(replies.iter().all(|reply| matches!(reply, Err(JobError::Failed(_)))));
     assert_eq!(calls.lock().unwrap().len(), 1);
@@ -464,7 +465,7 @@ async fn a_thread_that_never_returns_is_given_up_and_replaced() {
         .max_size(1)
         .workers(Workers::threads(1))
         .timeout(MS * 20)
-        .retry(Retry::fixed(MS).timeouts())
+        .retry(Retry::fixed(MS).on_timeout(true))
         .start()
         .unwrap();
     let guard = S * 20;
@@ -723,7 +724,7 @@ async fn an_answer_that_comes_in_the_grace_after_its_time_out_is_counted_as_late
         .max_size(1)
         .workers(Workers::threads(1))
         .timeout(MS * 20)
-        .retry(Retry::fixed(MS).timeouts())
+        .retry(Retry::fixed(MS).on_timeout(true))
         .start()
         .unwrap();
     let reply = asks.submit(Ask(0));

@@ -218,7 +218,7 @@ impl BatchProcessor for Lighter {
 fn errors_whose_drop_panics_harm_nobody_tried_again_or_forgotten() {
     paused(async || {
         let builder = Collector::builder(|| Lighter(0)).workers(Workers::local(1)).interval(ms(5));
-        let jobs = builder.retry(Retry::fixed(ms(1)).attempts(4)).split_poison().start().unwrap();
+        let jobs = builder.retry(Retry::fixed(ms(1)).attempts(4)).split_poison(true).start().unwrap();
         quiet().await;
         let (ledger, door) = (Ledger::new(&jobs), jobs.recipient());
         for _ in 0..3 {

@@ -117,7 +117,7 @@ fn every_event_reaches_the_recorder_under_its_name_and_labels() {
             .max_pending(2)
             .workers(Workers::local(1))
             .retry(Retry::fixed(ms(10)).attempts(2))
-            .split_poison()
+            .split_poison(true)
             .breaker(Breaker::consecutive(4))
             .metrics()
             .start()

@@ -178,7 +178,7 @@ fn refusals_and_the_waiting_line_are_heard() {
 fn retries_splits_time_outs_and_restarts_are_heard() {
     paused(|| async {
         let (jobs, mut desk, notes) = observed(|builder| {
-            builder.max_size(3).retry(Retry::fixed(ms(20)).attempts(2)).split_poison().timeout(ms(100))
+            builder.max_size(3).retry(Retry::fixed(ms(20)).attempts(2)).split_poison(true).timeout(ms(100))
         });
         let replies: Vec<_> = [1, 2, 3].map(|n| jobs.submit(Tenfold(n))).into();
         desk.next().await.answer(|_| Err(Broken("once")));
@@ -329,7 +329,7 @@ fn forty(nuisance: Option<bool>) -> (Vec<String>, BTreeMap<&'static str, usize>)
                 .interval(Duration::from_secs(60))
                 .workers(Workers::local(1))
                 .retry(Retry::fixed(ms(1)).attempts(2))
-                .split_poison();
+                .split_poison(true);
             if let Some(panics) = nuisance {
                 builder = builder.observer(Nuisance { panics });
             }

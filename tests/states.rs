@@ -117,7 +117,7 @@ fn without_tracking_no_state_is_known() {
 fn subscribers_get_an_event_per_move_of_a_batch() {
     paused(|| async {
         let (jobs, mut desk) =
-            one_worker(|builder| builder.max_size(3).retry(Retry::fixed(ms(50)).attempts(2)).split_poison());
+            one_worker(|builder| builder.max_size(3).retry(Retry::fixed(ms(50)).attempts(2)).split_poison(true));
         let log = Log { capacity: 100, ..Log::default() };
         let events = Arc::clone(&log.events);
         jobs.subscribe(log.start().recipient()).await.unwrap();

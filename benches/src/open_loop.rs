@@ -53,8 +53,8 @@ const FILLED: Policy = Policy::of_100("filled", Strategy::SizeOrInterval, 5);
 const BATCHED: [Policy; 7] = [
     Policy::of_100("100 jobs or 1 ms", Strategy::SizeOrInterval, 1),
     Policy::of_100("100 jobs or 5 ms", Strategy::SizeOrInterval, 5),
-    Policy::of_100("fixed window, 5 ms", Strategy::FixedWindow, 5),
-    Policy::of_100("session, quiet 1 ms", Strategy::Session, 1),
+    Policy::of_100("fixed interval, 5 ms", Strategy::FixedInterval, 5),
+    Policy::of_100("debounce, quiet 1 ms", Strategy::Debounce, 1),
     Policy::of_100("idle", Strategy::Idle, 5),
     Policy::of_100("weight 500 or 5 ms", Strategy::Weight, 5),
     Policy::of_100("adaptive, 20 ms", Strategy::Adaptive, 5),

@@ -7,8 +7,8 @@ use actix_batch::{CollectorConfig, Strategy};
 const SIZES: [usize; 8] = [1, 10, 20, 50, 100, 200, 500, 1_000];
 const MILLIS: [u64; 7] = [1, 2, 5, 10, 20, 50, 100];
 
-/// Every policy over sizes and intervals, those of the recorded settings among them. `sliding-window` is `session` by another
-/// name, and `weight` needs weights, which a trace has not.
+/// Every policy over sizes and intervals, including those of the recorded settings. `weight` is left out: it needs weights, which
+/// a trace does not have.
 pub(crate) fn settings(recorded: &CollectorConfig, target: Option<Duration>) -> Vec<CollectorConfig> {
     let sizes: BTreeSet<_> = SIZES.into_iter().chain([recorded.max_size]).collect();
     let mut grid = Vec::new();
@@ -26,7 +26,7 @@ pub(crate) fn settings(recorded: &CollectorConfig, target: Option<Duration>) -> 
 
 fn intervals(strategy: Strategy, recorded: Duration) -> BTreeSet<Duration> {
     match strategy {
-        Strategy::SlidingWindow | Strategy::Weight => BTreeSet::new(),
+        Strategy::Weight => BTreeSet::new(),
         Strategy::Capacity | Strategy::Idle => BTreeSet::from([recorded]),
         _ => MILLIS.map(Duration::from_millis).into_iter().chain([recorded]).collect(),
     }

@@ -140,15 +140,15 @@ impl<J: Job> Store<J> {
 }
 
 impl<J: Job> ResultCache<J> for Store<J> {
-    fn check(&self) -> Result<(), ConfigError> {
+    fn validate(&self) -> Result<(), ConfigError> {
         if self.settings.capacity == 0 {
-            return Err(ConfigError::new("cache", 0, "a capacity of at least 1 result"));
+            return Err(ConfigError::new("cache.capacity", 0, "at least 1"));
         }
         let longest = Keying::<J>::LONGEST_MEMORY;
         match self.settings.time_to_live {
             Some(time) if time.is_zero() || time > longest => {
-                let allowed = "a time to live of more than 0 and at most 366 days";
-                Err(ConfigError::new("cache", format_args!("{time:?}"), allowed))
+                let allowed = "more than 0 and at most 366 days";
+                Err(ConfigError::new("cache.time_to_live", format_args!("{time:?}"), allowed))
             }
             _ => Ok(()),
         }

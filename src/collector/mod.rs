@@ -17,6 +17,7 @@ mod messages;
 mod request;
 mod service;
 mod shared;
+mod start;
 mod submit_all;
 mod submit_job;
 

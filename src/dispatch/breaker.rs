@@ -4,13 +4,14 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
+use super::gate::Gate;
 use crate::error::ConfigError;
 
 /// A circuit breaker: after too many failures nothing is sent for a while, then a few probes, then everything again.
 ///
 /// A call is a batch. It fails when it fails whole – an error, a panic, a time-out, a wrong number of results – or takes longer
 /// than `slow`. While the breaker is open, jobs wait (`max_pending` pushes back), or are refused: see
-/// [`reject`](Self::reject).
+/// [`reject_when_open`](Self::reject_when_open).
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,7 +39,7 @@ pub struct Breaker {
 struct Rate {
     share: f64,
     window: Duration,
-    least: usize,
+    min_calls: usize,
 }
 
 /// What a breaker lets through.
@@ -73,9 +74,9 @@ impl Breaker {
     }
 
     /// Opens when this share (above 0, up to 1) of the calls within the window (up to 24 hours) failed, once
-    /// there were at least `least`. The window slides in steps of a thousandth.
-    pub fn failure_rate(share: f64, window: Duration, least: usize) -> Self {
-        Self::defaults().rate(share, window, least)
+    /// there were at least `min_calls`. The window slides in steps of a thousandth.
+    pub fn failure_rate(share: f64, window: Duration, min_calls: usize) -> Self {
+        Self::defaults().rate(share, window, min_calls)
     }
 
     fn defaults() -> Self {
@@ -84,8 +85,8 @@ impl Breaker {
     }
 
     /// Opens by failure rate as well; see [`failure_rate`](Self::failure_rate).
-    pub fn rate(mut self, share: f64, window: Duration, least: usize) -> Self {
-        self.rate = Some(Rate { share, window, least });
+    pub fn rate(mut self, share: f64, window: Duration, min_calls: usize) -> Self {
+        self.rate = Some(Rate { share, window, min_calls });
         self
     }
 
@@ -107,24 +108,25 @@ impl Breaker {
         self
     }
 
-    /// While open, ready jobs fail with [`JobError::CircuitOpen`](crate::JobError::CircuitOpen) instead of waiting.
-    pub fn reject(mut self) -> Self {
-        self.reject = true;
+    /// Whether jobs fail with [`JobError::CircuitOpen`](crate::JobError::CircuitOpen) while the breaker is open, instead of
+    /// waiting. Default: `false`.
+    pub fn reject_when_open(mut self, reject: bool) -> Self {
+        self.reject = reject;
         self
     }
 
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if self.consecutive == Some(0) {
-            return Err(ConfigError::new("breaker.consecutive", 0, "at least 1 failure"));
+            return Err(ConfigError::new("breaker.consecutive", 0, "at least 1"));
         }
-        if let Some(Rate { share, window, least }) = self.rate {
+        if let Some(Rate { share, window, min_calls }) = self.rate {
             if !(share > 0.0 && share <= 1.0) {
                 return Err(ConfigError::new("breaker.rate", share, "a share above 0 and up to 1"));
             }
-            if window.is_zero() || window > Self::LONGEST || least == 0 {
+            if window.is_zero() || window > Self::LONGEST || min_calls == 0 {
                 return Err(ConfigError::new(
                     "breaker.rate",
-                    format_args!("{least} calls in {window:?}"),
+                    format_args!("{min_calls} calls in {window:?}"),
                     "at least 1 call, within more than 0 and at most 24 hours",
                 ));
             }
@@ -133,21 +135,10 @@ impl Breaker {
             return Err(ConfigError::new("breaker.open_for", format_args!("{:?}", self.open_for), "at most 24 hours"));
         }
         if self.probes == 0 {
-            return Err(ConfigError::new("breaker.probes", 0, "at least 1 batch"));
+            return Err(ConfigError::new("breaker.probes", 0, "at least 1"));
         }
         Ok(())
     }
-}
-
-/// What the breaker says to a batch that is about to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Permit {
-    Go,
-    /// Nothing before this time; `None`: not before a probe has answered.
-    Hold(Option<Instant>),
-    Reject {
-        retry_in: Duration,
-    },
 }
 
 /// A breaker at work: pure, told the time.
@@ -203,7 +194,7 @@ impl Circuit {
     }
 
     /// Whether a batch may be sent now.
-    pub(super) fn permit(&mut self, now: Instant) -> Permit {
+    pub(super) fn ask(&mut self, now: Instant) -> Gate {
         if matches!(self.phase, Phase::Open { until } if until <= now) {
             self.phase = Phase::HalfOpen { sent: 0, succeeded: 0 };
             self.rounds = self.rounds.wrapping_add(1);
@@ -212,19 +203,19 @@ impl Circuit {
     }
 
     /// What a batch would be told now.
-    pub(super) fn outlook(&self, now: Instant) -> Permit {
+    pub(super) fn outlook(&self, now: Instant) -> Gate {
         match self.phase {
             Phase::Open { until } if now < until => self.deny(Some(until), now),
             Phase::HalfOpen { sent, .. } if sent >= self.rules.probes => self.deny(None, now),
-            _ => Permit::Go,
+            _ => Gate::Open,
         }
     }
 
-    fn deny(&self, until: Option<Instant>, now: Instant) -> Permit {
+    fn deny(&self, until: Option<Instant>, now: Instant) -> Gate {
         if !self.rules.reject {
-            return Permit::Hold(until);
+            return Gate::Closed(until);
         }
-        Permit::Reject { retry_in: until.map_or(self.rules.open_for, |until| until - now) }
+        Gate::Reject { retry_in: until.map_or(self.rules.open_for, |until| until - now) }
     }
 
     /// A batch is sent.
@@ -290,8 +281,8 @@ impl Circuit {
     #[allow(clippy::cast_precision_loss, reason = "counts of calls within a window are far below 2⁵²")]
     fn is_too_much(&self) -> bool {
         let in_a_row = self.rules.consecutive.is_some_and(|limit| self.in_a_row >= limit);
-        let by_rate = self.rules.rate.is_some_and(|Rate { share, least, .. }| {
-            self.calls >= least && self.failed_calls as f64 >= share * self.calls as f64
+        let by_rate = self.rules.rate.is_some_and(|Rate { share, min_calls, .. }| {
+            self.calls >= min_calls && self.failed_calls as f64 >= share * self.calls as f64
         });
         in_a_row || by_rate
     }
@@ -329,7 +320,7 @@ mod tests {
         assert_eq!(circuit.state(), BreakerState::Closed);
         fail(&mut circuit, 1, now);
         assert_eq!(circuit.state(), BreakerState::Open);
-        assert_eq!(circuit.permit(now), Permit::Hold(Some(now + S * 5)));
+        assert_eq!(circuit.ask(now), Gate::Closed(Some(now + S * 5)));
     }
 
     #[test]
@@ -372,10 +363,10 @@ mod tests {
         let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S).probes(2));
         fail(&mut circuit, 1, start);
         let probes = [(); 2].map(|()| {
-            assert_eq!(circuit.permit(start + S), Permit::Go);
+            assert_eq!(circuit.ask(start + S), Gate::Open);
             circuit.sent()
         });
-        assert_eq!(circuit.permit(start + S), Permit::Hold(None));
+        assert_eq!(circuit.ask(start + S), Gate::Closed(None));
         circuit.answered(false, FAST, probes[0], start + S);
         assert_eq!(circuit.state(), BreakerState::HalfOpen);
         circuit.answered(false, FAST, probes[1], start + S);
@@ -387,12 +378,12 @@ mod tests {
         let start = Instant::now();
         let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S));
         fail(&mut circuit, 1, start);
-        assert_eq!(circuit.permit(start + S), Permit::Go);
+        assert_eq!(circuit.ask(start + S), Gate::Open);
         let probe = circuit.sent();
         circuit.answered(false, FAST, None, start + S);
         assert_eq!(circuit.state(), BreakerState::HalfOpen, "sent before it opened: not a probe");
         circuit.answered(true, FAST, probe, start + S);
-        assert_eq!(circuit.permit(start + S), Permit::Hold(Some(start + S * 2)));
+        assert_eq!(circuit.ask(start + S), Gate::Closed(Some(start + S * 2)));
     }
 
     #[test]
@@ -400,10 +391,10 @@ mod tests {
         let start = Instant::now();
         let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S).probes(3));
         fail(&mut circuit, 1, start);
-        assert_eq!(circuit.permit(start + S), Permit::Go);
+        assert_eq!(circuit.ask(start + S), Gate::Open);
         let old = [(); 3].map(|()| circuit.sent());
         circuit.answered(true, FAST, old[0], start + S);
-        assert_eq!(circuit.permit(start + S * 2), Permit::Go);
+        assert_eq!(circuit.ask(start + S * 2), Gate::Open);
         circuit.unsent(old[1]);
         circuit.answered(false, FAST, old[2], start + S * 2);
         for left in (0..3).rev() {
@@ -416,20 +407,20 @@ mod tests {
     #[test]
     fn it_rejects_with_the_time_that_is_left() {
         let start = Instant::now();
-        let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S * 5).reject());
+        let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S * 5).reject_when_open(true));
         fail(&mut circuit, 1, start);
-        assert_eq!(circuit.permit(start + S * 2), Permit::Reject { retry_in: S * 3 });
+        assert_eq!(circuit.ask(start + S * 2), Gate::Reject { retry_in: S * 3 });
     }
 
     #[test]
     fn rules_that_cannot_be_are_refused() {
-        assert!(Breaker::consecutive(0).check().is_err());
-        assert!(Breaker::consecutive(1).probes(0).check().is_err());
-        assert!(Breaker::failure_rate(0.0, S, 1).check().is_err());
-        assert!(Breaker::failure_rate(f64::NAN, S, 1).check().is_err());
-        assert!(Breaker::failure_rate(1.0, Duration::ZERO, 1).check().is_err());
-        assert!(Breaker::failure_rate(1.0, Duration::MAX, 1).check().is_err());
-        assert!(Breaker::consecutive(1).open_for(Duration::MAX).check().is_err());
-        assert!(Breaker::failure_rate(1.0, S, 1).check().is_ok());
+        assert!(Breaker::consecutive(0).validate().is_err());
+        assert!(Breaker::consecutive(1).probes(0).validate().is_err());
+        assert!(Breaker::failure_rate(0.0, S, 1).validate().is_err());
+        assert!(Breaker::failure_rate(f64::NAN, S, 1).validate().is_err());
+        assert!(Breaker::failure_rate(1.0, Duration::ZERO, 1).validate().is_err());
+        assert!(Breaker::failure_rate(1.0, Duration::MAX, 1).validate().is_err());
+        assert!(Breaker::consecutive(1).open_for(Duration::MAX).validate().is_err());
+        assert!(Breaker::failure_rate(1.0, S, 1).validate().is_ok());
     }
 }

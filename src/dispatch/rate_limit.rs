@@ -103,7 +103,7 @@ impl RateLimit {
         bucket.bells.push(Arc::downgrade(bell));
     }
 
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let bucket = self.bucket.lock();
         positive("rate_limit.per_second", bucket.per_second)?;
         if !(bucket.burst >= 0.0 && bucket.burst.is_finite()) {
@@ -269,9 +269,9 @@ mod tests {
     #[test]
     fn rates_that_cannot_be_are_refused() {
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(RateLimit::jobs_per_second(rate).check().is_err());
+            assert!(RateLimit::jobs_per_second(rate).validate().is_err());
             assert!(RateLimit::jobs_per_second(1.0).set_per_second(rate).is_err());
         }
-        assert!(RateLimit::jobs_per_second(1.0).burst(-1.0).check().is_err());
+        assert!(RateLimit::jobs_per_second(1.0).burst(-1.0).validate().is_err());
     }
 }

@@ -11,9 +11,9 @@ use crate::{
     panics::discard,
 };
 
-/// Tries again what failed: only the jobs that failed, as a batch of their own, at the front of the ready queue.
+/// Tries failed jobs again: only those that failed, as a batch of their own, at the front of the ready queue.
 ///
-/// Waiting out a delay holds no worker. A job that is tried again reaches the downstream more than once.
+/// A delay holds no worker. A job that is tried again reaches the downstream more than once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,7 +41,7 @@ pub struct Retry<E> {
 type Worth<E> = dyn Fn(&E) -> bool + Send + Sync;
 
 impl<E> Retry<E> {
-    /// After so many there is nothing left to double: a nanosecond has become the longest `Duration`.
+    /// After this many doublings a nanosecond has become the longest `Duration`.
     const DOUBLINGS: u32 = 94;
 
     /// Delays that double, from `first` to 30 s, each with *full jitter*: a random time between 0 and the delay, so that batches
@@ -66,13 +66,13 @@ impl<E> Retry<E> {
         }
     }
 
-    /// How often a job is sent at the most, the first time included. Default: 3.
+    /// How often a job is sent at most, including the first time. Default: 3.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// The longest delay. Default: 30 s, where delays grow.
+    /// The longest delay. Default: 30 s for delays that grow.
     pub fn max_delay(mut self, longest: Duration) -> Self {
         self.longest = longest;
         self
@@ -84,35 +84,35 @@ impl<E> Retry<E> {
         self
     }
 
-    /// No further attempt begins later than this after the batch's first job was accepted; one that would – it waited for the
-    /// breaker, the rate or a worker – does not, and the last error is the reply. Default: no such limit.
+    /// How long after the acceptance of the batch's first job an attempt may still start. An attempt that would start later – it
+    /// waited for the breaker, the rate or a worker – is not made, and the last error is the reply. Default: no limit.
     pub fn give_up_after(mut self, limit: Duration) -> Self {
         self.give_up_after = Some(limit);
         self
     }
 
-    /// Which of the processor's errors are worth another attempt. Default: all of them. It must not call the collector; if it
-    /// panics, the answer is no.
+    /// Which of the processor's errors are worth another attempt. Default: all of them. The closure must not call the collector;
+    /// if it panics, the job is not tried again.
     pub fn when(mut self, worth: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         self.when = Some(Arc::new(worth));
         self
     }
 
-    /// Tries again after a panic too. Default: no, because the same job is likely to panic again.
-    pub fn panics(mut self) -> Self {
-        self.panics = true;
+    /// Whether to try again after a panic. Default: `false`, because the same job is likely to panic again.
+    pub fn on_panic(mut self, retry: bool) -> Self {
+        self.panics = retry;
         self
     }
 
-    /// Tries again after a time-out too. Default: no, because what timed out may still take effect.
-    pub fn timeouts(mut self) -> Self {
-        self.timeouts = true;
+    /// Whether to try again after a time-out. Default: `false`, because a batch that timed out may still take effect.
+    pub fn on_timeout(mut self, retry: bool) -> Self {
+        self.timeouts = retry;
         self
     }
 
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if self.attempts == 0 {
-            return Err(ConfigError::new("retry.attempts", 0, "at least 1, which is the first attempt"));
+            return Err(ConfigError::new("retry.attempts", 0, "at least 1: the first attempt counts"));
         }
         Ok(())
     }
@@ -121,21 +121,21 @@ impl<E> Retry<E> {
         self.timeouts
     }
 
-    /// When the attempt after this one begins; `None`: there is none.
+    /// When the attempt after this one starts; `None`: there is none.
     pub(super) fn next(&self, attempt: u32, accepted_at: Instant, now: Instant) -> Option<Instant> {
         if attempt >= self.attempts {
             return None;
         }
         let next = now.checked_add(self.delay(attempt))?;
-        self.last_chance(accepted_at).is_none_or(|last| next <= last).then_some(next)
+        self.latest_start(accepted_at).is_none_or(|last| next <= last).then_some(next)
     }
 
-    /// Until when another attempt may begin; `None`: as late as it likes.
-    pub(super) fn last_chance(&self, accepted_at: Instant) -> Option<Instant> {
+    /// The latest time at which another attempt may start; `None`: there is no limit.
+    pub(super) fn latest_start(&self, accepted_at: Instant) -> Option<Instant> {
         accepted_at.checked_add(self.give_up_after?)
     }
 
-    /// Whether it makes sense to try again.
+    /// Whether this error is worth another attempt.
     pub(super) fn is_worth(&self, error: &JobError<E>) -> bool {
         match error {
             JobError::Failed(error) => self.when.as_ref().is_none_or(|worth| {
@@ -244,8 +244,8 @@ mod tests {
         for error in [JobError::Panicked, JobError::TimedOut, JobError::NoResult, JobError::Lost] {
             assert!(!retried(&plain, &error), "{error}");
         }
-        assert!(retried(&Retry::fixed(MS).panics(), &JobError::Panicked));
-        assert!(retried(&Retry::fixed(MS).timeouts(), &JobError::TimedOut));
+        assert!(retried(&Retry::fixed(MS).on_panic(true), &JobError::Panicked));
+        assert!(retried(&Retry::fixed(MS).on_timeout(true), &JobError::TimedOut));
     }
 
     #[test]

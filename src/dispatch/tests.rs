@@ -1,8 +1,10 @@
 //! The state machine, told what happens and asked what to do: who gets which batch when, and that every job ends once.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::{
-    batch::{Blocks, Metadata, SlotRef},
+    batch::{Blocks, JobResults, Metadata, Replies, SlotRef},
     job::JobId,
 };
 
@@ -248,8 +250,7 @@ fn an_abort_settles_everything_and_tells_the_workers_to_stop() {
     let mut bench = Bench::new(1);
     (0..2).for_each(|_| bench.ready(2));
     bench.orders();
-    let ended = bench.dispatch.abort(&JobError::ShutDown, &JobError::Lost, bench.now);
-    assert_eq!(ended, 4);
+    bench.dispatch.abort(&JobError::ShutDown, &JobError::Lost, bench.now);
     // The jobs of a flight are with the worker; only their replies are here.
     assert_eq!(bench.orders(), ["2 [2, 3] ShutDown after 0", "cancel 0", "2 [] Lost after 1"]);
     assert_eq!((bench.dispatch.ready(), bench.dispatch.in_flight()), (0, 0));
@@ -348,7 +349,7 @@ fn while_a_gate_holds_what_comes_no_batch_is_asked_for() {
     assert_eq!(outlook(&mut bench), (false, Some(second)));
     bench.now += second;
     assert_eq!(outlook(&mut bench), (true, None));
-    let mut bench = broken(Breaker::consecutive(1).reject());
+    let mut bench = broken(Breaker::consecutive(1).reject_when_open(true));
     assert_eq!(outlook(&mut bench), (true, None), "what is rejected need not wait for that");
 }
 

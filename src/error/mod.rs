@@ -185,22 +185,22 @@ impl<J> fmt::Display for Rejected<J> {
 
 impl<J> std::error::Error for Rejected<J> {}
 
-/// A setting that cannot be: which one, what it was, and what is allowed.
+/// A setting that was refused: which one, its value, and what is allowed.
 ///
 /// ```
 /// use actix_batch::CollectorConfig;
 ///
-/// let error = CollectorConfig { max_size: 0, ..Default::default() }.check().unwrap_err();
-/// assert_eq!(error.to_string(), "`max_size` cannot be 0: at least 1 job");
+/// let error = CollectorConfig { max_size: 0, ..Default::default() }.validate().unwrap_err();
+/// assert_eq!(error.to_string(), "`max_size` must be at least 1 (got 0)");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{key}` cannot be {value}: {allowed}")]
+#[error("`{key}` must be {allowed} (got {value})")]
 pub struct ConfigError {
     /// The setting's name: a field of [`CollectorConfig`](crate::CollectorConfig), or the environment variable.
     pub key: String,
     /// The value that was refused.
     pub value: String,
-    /// What is allowed.
+    /// What is allowed: it completes the sentence "the setting must be …".
     pub allowed: String,
 }
 

@@ -7,8 +7,8 @@
 //! | policy | the batch leaves when | [`Strategy`] |
 //! |---|---|---|
 //! | [`SizeOrInterval`] | it is full, or its first job has waited for the interval | `size-or-interval`, the default; `capacity`: no interval |
-//! | [`FixedInterval`] | the next tick of a fixed grid comes | `fixed-window` |
-//! | [`Debounce`] | nothing new has come for a while | `session`, `sliding-window` |
+//! | [`FixedInterval`] | the next tick of a fixed grid comes | `fixed-interval` |
+//! | [`Debounce`] | nothing new has come for a while | `debounce` |
 //! | [`Idle`] | a worker is free | `idle` |
 //! | [`Weight`] | its jobs would weigh too much together | `weight` |
 //! | [`Adaptive`] | by a size and an interval that follow a target latency | `adaptive` |

@@ -5,12 +5,14 @@ use std::fmt::{self, Debug, Display};
 use crate::error::{JobError, Rejected};
 
 mod event;
+mod fingerprint;
 mod ids;
 mod key;
 mod priority;
 pub(crate) mod state;
 
 pub use event::JobEvent;
+pub(crate) use fingerprint::{Fingerprint, fingerprint};
 pub use ids::JobIds;
 pub(crate) use key::{Key, KeyFn};
 pub use priority::Priority;

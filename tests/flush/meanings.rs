@@ -47,29 +47,27 @@ fn a_fixed_window_leaves_with_its_ticks_and_empty_ticks_send_nothing() {
         (&[4, 5, 6], Trigger::Size, 63),
         (&[7], Trigger::Interval, 70),
     ];
-    expect(times, 0, |builder| builder.strategy(Strategy::FixedWindow).max_size(3).interval(ms(10)), batches);
+    expect(times, 0, |builder| builder.strategy(Strategy::FixedInterval).max_size(3).interval(ms(10)), batches);
     expect(times, 0, |builder| builder.policy(FixedInterval::new(ms(10))).max_size(3), batches);
 }
 
 #[test]
-fn a_session_ends_when_it_is_quiet_or_has_lasted_too_long() {
-    // Quiet for 5 ms, 10 × 5 ms at the most: job 12 comes at 48 ms, and at 50 ms the session has lasted long enough.
+fn a_debounced_batch_leaves_when_no_job_has_come_for_a_while_or_its_first_job_has_waited_too_long() {
+    // Quiet for 5 ms, 10 × 5 ms at the most: job 12 comes at 48 ms, and at 50 ms the first job has waited long enough.
     let times = &[0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 60];
     let batches: &[(&[u64], _, _)] = &[
         (&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], Trigger::Interval, 50),
         (&[13], Trigger::Interval, 57),
         (&[14], Trigger::Interval, 65),
     ];
-    for word in [Strategy::Session, Strategy::SlidingWindow] {
-        expect(times, 0, move |builder| builder.strategy(word).interval(ms(5)), batches);
-    }
+    expect(times, 0, |builder| builder.strategy(Strategy::Debounce).interval(ms(5)), batches);
     expect(times, 0, |builder| builder.policy(Debounce::new(ms(5))), batches);
 }
 
 #[test]
-fn a_session_lasts_as_long_as_it_is_told() {
+fn a_debounced_batch_leaves_at_max_wait() {
     let batches: &[(&[u64], _, _)] = &[(&[0, 1, 2], Trigger::Interval, 11), (&[3], Trigger::Interval, 17)];
-    expect(&[0, 4, 8, 12], 0, |builder| builder.strategy(Strategy::Session).interval(ms(5)).max_wait(ms(11)), batches);
+    expect(&[0, 4, 8, 12], 0, |builder| builder.strategy(Strategy::Debounce).interval(ms(5)).max_wait(ms(11)), batches);
 }
 
 #[test]
@@ -305,8 +303,8 @@ fn the_words_of_configuration_are_the_policies() {
     for (word, batches) in [
         ("size-or-interval", vec![2, 1]),
         ("capacity", vec![3]),
-        ("fixed-window", vec![2, 1]),
-        ("session", vec![3]),
+        ("fixed-interval", vec![2, 1]),
+        ("debounce", vec![3]),
         ("sliding-window", vec![3]),
         ("idle", vec![1, 1, 1]),
         ("weight", vec![1, 2]),

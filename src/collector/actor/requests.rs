@@ -23,11 +23,23 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn answer_request(&mut self, request: Request, now: Instant) {
         match request {
             Request::Flush(sender) => answer(sender, self.shared.intake.flush()),
-            Request::Pause(sender) => answer(sender, self.dispatch.pause(true)),
-            Request::Resume(sender) => answer(sender, self.dispatch.pause(false)),
-            Request::SetMaxInFlight(batches, sender) => answer(sender, self.dispatch.limit_in_flight(batches)),
+            Request::Pause(sender) => {
+                self.dispatch.pause(true);
+                answer(sender, ());
+            }
+            Request::Resume(sender) => {
+                self.dispatch.pause(false);
+                answer(sender, ());
+            }
+            Request::SetMaxInFlight(batches, sender) => {
+                self.dispatch.limit_in_flight(batches);
+                answer(sender, ());
+            }
+            Request::Subscribe(recipient, sender) => {
+                self.journal.tracker().subscribe(recipient);
+                answer(sender, ());
+            }
             Request::GetJobState(job, sender) => answer(sender, self.job_state(job, now)),
-            Request::Subscribe(recipient, sender) => answer(sender, self.journal.tracker().subscribe(recipient)),
             Request::GetStats(sender) => answer(sender, self.stats(now)),
             Request::Shutdown(shutdown, sender) => self.shut_down(shutdown, sender, now),
         }

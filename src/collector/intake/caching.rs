@@ -13,7 +13,7 @@ use crate::{
 
 /// Results by key. It contains panics of the user code that it runs.
 pub(crate) trait ResultCache<J: Job>: Send + Sync {
-    fn check(&self) -> Result<(), ConfigError>;
+    fn validate(&self) -> Result<(), ConfigError>;
 
     /// A copy of the output that is cached for the job's key.
     fn get(&self, job: &J) -> Option<J::Output>;

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     batch::{Keys, Metadata, SharedKey},
     error::{ConfigError, JobError},
-    job::{Job, JobResult, KeyFn},
+    job::{Fingerprint, Job, JobResult, KeyFn},
     panics::discard,
 };
 
@@ -46,9 +46,6 @@ pub(crate) struct SharingRules<J: Job> {
     pub(crate) memory: Option<Remembered<J>>,
 }
 
-/// Says what a job holds, in a number that no other content has.
-pub(crate) type Fingerprint<J> = Box<dyn Fn(&J) -> u128 + Send + Sync>;
-
 pub(crate) struct Remembered<J> {
     pub(crate) time_to_live: Duration,
     pub(crate) fingerprint: Fingerprint<J>,
@@ -71,30 +68,30 @@ impl<J: Job> Default for Keying<J> {
 impl<J: Job> Keying<J> {
     pub(crate) const LONGEST_MEMORY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let refuse = |key: &str, value: &dyn fmt::Display, allowed: &str| Err(ConfigError::new(key, value, allowed));
         if self.max_partitions == 0 {
-            return refuse("max_partitions", &0, "at least 1 open partition");
+            return refuse("max_partitions", &0, "at least 1");
         }
         if self.max_outcomes == 0 {
-            return refuse("max_outcomes", &0, "at least 1 outcome");
+            return refuse("max_outcomes", &0, "at least 1");
         }
         let memory = self.idempotence.as_ref().and_then(|rules| rules.memory.as_ref());
         if let Some(Remembered { time_to_live, .. }) = memory
             && (time_to_live.is_zero() || *time_to_live > Self::LONGEST_MEMORY)
         {
             let value = format_args!("{time_to_live:?}").to_string();
-            return refuse("idempotent_by", &value, "a time to live of more than 0 and at most 366 days");
+            return refuse("idempotent_by.time_to_live", &value, "more than 0 and at most 366 days");
         }
         if self.coalescing.is_some() && self.idempotence.is_some() {
-            let allowed = "one of `coalesce_by` and `idempotent_by`: the second coalesces, too";
+            let allowed = "left out where `idempotent_by` is set, which coalesces as well";
             return refuse("coalesce_by", &"set", allowed);
         }
         if self.cache.is_some() && self.idempotence.is_some() {
-            let allowed = "one of `cache` and `idempotent_by`: the second remembers outcomes itself";
+            let allowed = "left out where `idempotent_by` is set, which remembers outcomes itself";
             return refuse("cache", &"set", allowed);
         }
-        self.cache.as_ref().map_or(Ok(()), |cache| cache.check())
+        self.cache.as_ref().map_or(Ok(()), |cache| cache.validate())
     }
 
     pub(super) fn is_off(&self) -> bool {

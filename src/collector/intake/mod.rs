@@ -68,7 +68,7 @@ pub(crate) struct Flushing<J> {
 
 impl<J> Flushing<J> {
     /// Refuses a policy that needs weights where none are computed.
-    pub(crate) fn check(&self, strategy: Strategy) -> Result<(), ConfigError> {
+    pub(crate) fn validate(&self, strategy: Strategy) -> Result<(), ConfigError> {
         let by_weight = self.policy.as_ref().map_or(strategy == Strategy::Weight, FlushPolicy::reads_weight);
         if by_weight && self.weigher.is_none() {
             let allowed = "set, because the flush policy goes by weight: `.weigh(|job| ..)` computes a job's weight";

@@ -67,8 +67,7 @@ impl RetrySettings {
         let rule = if self.jitter { Retry::exponential(delay).seed(7) } else { Retry::fixed(delay) };
         let rule = rule.attempts(self.attempts).when(|error| *error != super::HOPELESS);
         let rule = self.give_up_after().map_or(rule.clone(), |limit| rule.give_up_after(limit));
-        let rule = if self.panics { rule.panics() } else { rule };
-        if self.timeouts { rule.timeouts() } else { rule }
+        rule.on_panic(self.panics).on_timeout(self.timeouts)
     }
 }
 
@@ -81,7 +80,7 @@ impl BreakerSettings {
         );
         let rule = rule.open_for(MS * self.open_for).probes(self.probes);
         let rule = self.slow.map_or(rule.clone(), |slow| rule.slow(MS * slow));
-        if self.reject { rule.reject() } else { rule }
+        rule.reject_when_open(self.reject)
     }
 }
 

@@ -164,7 +164,7 @@ impl<J: Job> State<J> {
     #[inline]
     fn join(&mut self, job: J, decision: Decision) -> bool {
         self.open.jobs.push(job);
-        !(self.policy.joined(decision) && !self.is_full()) && self.send_or_open(decision)
+        (!self.policy.joined(decision) || self.is_full()) && self.send_or_open(decision)
     }
 
     /// The open batch leaves with this job, or this job is its first.

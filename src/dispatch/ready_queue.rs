@@ -8,7 +8,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::ReadyBatch;
+use super::ready_batch::ReadyBatch;
 use crate::job::{Job, Priority};
 
 pub(super) struct ReadyQueue<J: Job> {

@@ -1,0 +1,63 @@
+//! Whether a batch may be sent: the breaker, the rate, the bound on batches in flight, a free worker.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    BreakerState, Dispatch, Order,
+    breaker::{Circuit, Probe},
+    gate::Gate,
+};
+use crate::job::Job;
+
+impl<J: Job> Dispatch<J> {
+    /// What the breaker and the rate limit would say to a batch now.
+    pub(super) fn gate(&self, now: Instant) -> Gate {
+        match self.circuit.as_ref().map(|circuit| circuit.outlook(now)) {
+            Some(gate @ (Gate::Closed(_) | Gate::Reject { .. })) => gate,
+            Some(Gate::Open) | None => {
+                let later = self.rules.rate_limit.as_ref().and_then(|limit| limit.look(now).err());
+                later.map_or(Gate::Open, |later| Gate::Closed(Some(later)))
+            }
+        }
+    }
+
+    pub(super) fn ask_breaker(&mut self, now: Instant) -> Gate {
+        let Some(circuit) = &mut self.circuit else { return Gate::Open };
+        let before = circuit.state();
+        let gate = circuit.ask(now);
+        self.on_breaker_change(before);
+        gate
+    }
+
+    pub(super) fn on_breaker_change(&mut self, before: BreakerState) {
+        if let Some(state) = self.circuit.as_ref().map(Circuit::state).filter(|state| *state != before) {
+            self.orders.push_back(Order::Breaker(state));
+        }
+    }
+
+    pub(super) fn tell_breaker(&mut self, failed: bool, took: Duration, probe: Option<Probe>, now: Instant) {
+        let Some(circuit) = &mut self.circuit else { return };
+        let before = circuit.state();
+        circuit.answered(failed, took, probe, now);
+        self.on_breaker_change(before);
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.free.is_empty() || self.is_at_limit()
+    }
+
+    pub(super) fn is_at_limit(&self) -> bool {
+        self.rules.max_in_flight.is_some_and(|most| self.flights.len() >= most)
+    }
+
+    /// Nothing is ready, but the open batch may be waiting for a gate.
+    pub(super) fn look_ahead(&mut self, now: Instant) {
+        if !self.is_busy()
+            && let Gate::Closed(until) = self.gate(now)
+        {
+            self.held_until = until;
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What the user asked for.
+
+use std::time::Duration;
+
+use super::{Breaker, RateLimit, Retry};
+use crate::error::ConfigError;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// The rules of one collector: each gate that is off is `None`.
+pub(crate) struct Rules<E> {
+    pub(crate) retry: Option<Retry<E>>,
+    pub(crate) split_poison: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) breaker: Option<Breaker>,
+    pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) max_in_flight: Option<usize>,
+    /// Failed jobs go to the dead letters, so they are needed back from their worker.
+    pub(crate) keeps_failed: bool,
+    /// How much longer than a batch of the next higher priority a batch has to have waited to go first.
+    pub(crate) ageing: Duration,
+    /// Whether jobs whose callers have gone are skipped.
+    pub(crate) skip_abandoned: bool,
+}
+
+impl<E> Default for Rules<E> {
+    fn default() -> Self {
+        Self {
+            retry: None,
+            split_poison: false,
+            timeout: None,
+            breaker: None,
+            rate_limit: None,
+            max_in_flight: None,
+            keeps_failed: false,
+            ageing: Duration::from_secs(1),
+            skip_abandoned: true,
+        }
+    }
+}
+
+impl<E> Rules<E> {
+    const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+    const LONGEST_AGEING: Duration = Duration::from_secs(24 * 60 * 60);
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        if let Some(limit) = self.timeout.filter(|limit| *limit < MILLISECOND || *limit > Self::LONGEST_TIMEOUT) {
+            return Err(ConfigError::new("timeout", format_args!("{limit:?}"), "1 ms to 24 hours"));
+        }
+        if self.ageing > Self::LONGEST_AGEING {
+            return Err(ConfigError::new("ageing", format_args!("{:?}", self.ageing), "0 to 24 hours"));
+        }
+        self.retry.as_ref().map_or(Ok(()), Retry::validate)?;
+        self.breaker.as_ref().map_or(Ok(()), Breaker::validate)?;
+        self.rate_limit.as_ref().map_or(Ok(()), RateLimit::validate)
+    }
+
+    /// Whether the jobs of a batch that timed out are needed back.
+    pub(super) fn wants_overdue(&self) -> bool {
+        self.split_poison || self.keeps_failed || self.retry.as_ref().is_some_and(Retry::wants_timeouts)
+    }
+}
