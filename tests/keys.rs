@@ -629,7 +629,7 @@ fn no_more_outcomes_are_remembered_than_allowed_and_the_oldest_goes_first() {
 }
 
 #[test]
-fn settings_of_keys_that_cannot_be_are_refused() {
+fn impossible_key_settings_are_refused_by_name() {
     let refused = |build: &dyn Fn(CollectorBuilder<Clerk<Of>>) -> CollectorBuilder<Clerk<Of>>| {
         let (_, factory) = Desk::new();
         build(Collector::builder(factory)).build().err().map(|error| error.key)
@@ -638,7 +638,7 @@ fn settings_of_keys_that_cannot_be_are_refused() {
     assert_eq!(refused(&|builder| builder.max_outcomes(0)), Some("max_outcomes".to_owned()));
     for time_to_live in [Duration::ZERO, Duration::MAX] {
         let key = refused(&|builder| builder.idempotent_by(|job: &Of| job.0, time_to_live));
-        assert_eq!(key, Some("idempotent_by".to_owned()));
+        assert_eq!(key, Some("idempotent_by.time_to_live".to_owned()));
     }
     let both = refused(&|builder| builder.coalesce_by(|job: &Of| job.0).idempotent_by(|job: &Of| job.0, DAY));
     assert_eq!(both, Some("coalesce_by".to_owned()));

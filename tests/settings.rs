@@ -49,11 +49,11 @@ fn the_environment_sets_strategy_capacity_and_window() {
 }
 
 #[test]
-fn a_variable_that_cannot_be_is_refused_with_its_name_and_its_value() {
+fn an_impossible_variable_is_refused_with_its_name_and_its_value() {
     let refused = said(&with_environment(&[("BATCH_CAPACITY", "many")]));
-    assert!(refused.contains("refused: `BATCH_CAPACITY` cannot be `many`: a whole number of jobs from 1"), "{refused}");
+    assert!(refused.contains("refused: `BATCH_CAPACITY` must be a whole number of jobs from 1"), "{refused}");
     let refused = said(&with_environment(&[("PREFIX", "USERS_"), ("USERS_STRATEGY", "often")]));
-    assert!(refused.contains("refused: `USERS_STRATEGY` cannot be `often`: one of `size-or-interval`"), "{refused}");
+    assert!(refused.contains("refused: `USERS_STRATEGY` must be one of `size-or-interval`"), "{refused}");
 }
 
 #[test]
@@ -75,13 +75,13 @@ fn a_file_sets_everything_and_the_collector_keeps_to_it() {
 }
 
 #[test]
-fn what_the_builder_says_after_a_file_holds() {
+fn a_builder_setting_overrides_an_earlier_file() {
     let config = CollectorConfig { max_size: 3, strategy: Strategy::Capacity, ..CollectorConfig::default() };
     let script = Script::new(tenfold);
     let builder = Collector::builder(script.factory()).config(config).max_size(20_000);
     assert_eq!(
         builder.build().unwrap_err().to_string(),
-        "`max_size` cannot be 20000: at most `max_pending`, which is 10000"
+        "`max_size` must be at most `max_pending`, which is 10000 (got 20000)"
     );
 }
 

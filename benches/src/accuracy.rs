@@ -16,7 +16,7 @@ use actix_batch::{Trigger, prelude::*};
 use hdrhistogram::Histogram;
 use tokio::sync::Semaphore;
 
-use crate::{home::Home, report::FlushLateness, spread::rounded};
+use crate::{host::Host, report::FlushLateness, spread::rounded};
 
 const INTERVAL: Duration = Duration::from_millis(10);
 
@@ -64,7 +64,7 @@ fn measure<F: Future<Output = ()>>(
 ) -> Seen {
     let seen = Arc::new(Mutex::new(Seen { lateness: Histogram::new(3).expect("three digits are allowed"), jobs: 0 }));
     let watch = Arc::clone(&seen);
-    Home::System.run(async move {
+    Host::System.run(async move {
         let actor = Collector::builder(move || Watch { seen: Arc::clone(&watch) })
             .max_size(1_000_000)
             .max_pending(2_000_000)
@@ -89,7 +89,7 @@ async fn submit_now_and_then(_: Addr<CollectorActor<Watch>>, collector: Collecto
 
 async fn flood(addr: Addr<CollectorActor<Watch>>, _: Collector<Sent>, flushes: u64) {
     let until = Instant::now() + INTERVAL * u32::try_from(flushes).unwrap_or(u32::MAX);
-    let flooding = actix_rt::task::spawn_blocking(move || Home::CurrentThread.run(keep_sending(addr, until)));
+    let flooding = actix_rt::task::spawn_blocking(move || Host::CurrentThread.run(keep_sending(addr, until)));
     flooding.await.expect("the flood ends by itself");
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
+    best_host::OnBestHost,
     contenders::{self, JobBytes},
-    homes::Settled,
     report::Row,
     spread::{Spread, rounded},
     table::Table,
@@ -63,10 +63,10 @@ impl Plan {
         cases
     }
 
-    fn trial(&self, case: &Case, settled: &Settled) -> Trial {
-        let home = settled.home(case.threads);
+    fn trial(&self, case: &Case, settled: &OnBestHost) -> Trial {
+        let host = settled.host(case.threads);
         let Case { callers, batch, threads, .. } = *case;
-        Trial { home, threads, callers, batch, warm_up: self.warm_up, window: self.window }
+        Trial { host, threads, callers, batch, warm_up: self.warm_up, window: self.window }
     }
 }
 
@@ -82,8 +82,8 @@ struct Case {
 /// Runs the plan and prints the table.
 pub(crate) fn run(plan: &Plan) -> Vec<Row> {
     println!("the better runtime for each, tried with 1,000 callers and batches of 100:");
-    let all: Vec<Settled> =
-        contenders::all().into_iter().map(|entry| Settled::settle(entry, plan.threads, plan.window)).collect();
+    let all: Vec<OnBestHost> =
+        contenders::all().into_iter().map(|entry| OnBestHost::settle(entry, plan.threads, plan.window)).collect();
     let cases = plan.cases();
     let mut samples = vec![vec![Vec::new(); all.len()]; cases.len()];
     for round in 0..plan.rounds {
@@ -100,7 +100,7 @@ pub(crate) fn run(plan: &Plan) -> Vec<Row> {
     rows.concat()
 }
 
-fn rows(case: &Case, all: &[Settled], samples: &[Vec<Sample>]) -> Vec<Row> {
+fn rows(case: &Case, all: &[OnBestHost], samples: &[Vec<Sample>]) -> Vec<Row> {
     all.iter().zip(samples).map(|(settled, samples)| row(case, settled.entry.name, samples)).collect()
 }
 

@@ -4,7 +4,7 @@ use std::{convert::Infallible, fs, io, thread, time::Duration};
 
 use actix_batch::prelude::*;
 
-use crate::home::Home;
+use crate::host::Host;
 
 const WORKERS: usize = 8;
 
@@ -25,7 +25,7 @@ pub(crate) fn run(smoke: bool) -> Option<f64> {
 /// A collector that has never worked has armed no timer yet.
 fn work_a_little(collector: &Collector<Nothing>) {
     let replies: Vec<_> = (0..1_000).map(|_| collector.submit(Nothing)).collect();
-    Home::CurrentThread.run(async {
+    Host::CurrentThread.run(async {
         for reply in replies {
             reply.await.expect("the processor answers");
         }

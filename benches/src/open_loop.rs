@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     downstream::{self, Downstream, Insert, RoundTrip, Sqlite},
-    home::Home,
+    host::Host,
     report::{self, Capacity, Latency, OpenLoop},
     spread::rounded,
     table::Table,
@@ -117,7 +117,7 @@ fn capacity<D: Downstream>(max_size: usize, span: Duration) -> Capacity {
     let collector = Arc::new(Policy { max_size, ..FILLED }.collector::<D>());
     let callers = 4 * max_size as u64;
     let start = Instant::now();
-    let jobs: u64 = Home::CurrentThread.run(async {
+    let jobs: u64 = Host::CurrentThread.run(async {
         let call = |caller| count_until(Arc::clone(&collector), caller, start + span);
         (0..callers).map(call).collect::<JoinSet<u64>>().join_all().await.into_iter().sum()
     });
@@ -137,7 +137,7 @@ async fn count_until(collector: Arc<Collector<Insert>>, number: u64, end: Instan
 fn latency<D: Downstream>(policy: &Policy, capacity: f64, rate: f64, plan: &Plan) -> Latency {
     eprintln!("{}: {}, {rate:.0} jobs per second", D::NAME, policy.name);
     let collector = policy.collector::<D>();
-    let times = Home::CurrentThread.run(offer(&collector, rate, plan.span));
+    let times = Host::CurrentThread.run(offer(&collector, rate, plan.span));
     let ms = |quantile| rounded(times.value_at_quantile(quantile) as f64 / 1e3, 3);
     Latency {
         downstream: D::NAME.to_owned(),

@@ -9,13 +9,13 @@ use std::{
 
 use actix_batch::prelude::*;
 
-use crate::{allocations::Held, home::Home};
+use crate::{allocations::Held, host::Host};
 
 const JOBS: usize = 100_000;
 
 /// Bytes that the collector holds per pending job of 8 bytes, in batches of 100 behind a worker that is busy for ever.
 pub(crate) fn run() -> f64 {
-    let bytes = Home::System.run(held()) / JOBS as f64;
+    let bytes = Host::System.run(held()) / JOBS as f64;
     println!(
         "a pending 8-byte job holds {bytes:.1} bytes, and its caller {} for the reply",
         size_of::<Submit<Number>>()

@@ -16,8 +16,8 @@ use tokio::sync::{Barrier, oneshot};
 
 use crate::{
     allocations::Allocations,
-    contenders::{Contender, Setup},
-    home::Home,
+    contender::{Contender, Setup},
+    host::Host,
     payload::Payload,
     tally::{Count, Tally},
 };
@@ -28,7 +28,7 @@ pub(crate) const INTERVAL: Duration = Duration::from_millis(1);
 /// A contender that finishes nothing for this long is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Threads that submit when the callers are not at the contender's home.
+/// Threads that submit when the callers are not at the contender's host.
 const CALLER_THREADS: usize = 2;
 
 /// Where the callers are.
@@ -55,7 +55,7 @@ impl Threads {
 /// What to run, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Trial {
-    pub(crate) home: Home,
+    pub(crate) host: Host,
     pub(crate) threads: Threads,
     pub(crate) callers: usize,
     pub(crate) batch: usize,
@@ -77,7 +77,7 @@ pub(crate) fn run<C: Contender<P>, P: Payload>(trial: &Trial) -> Sample {
     let stop = Arc::new(AtomicBool::new(false));
     let setup = Setup { batch: trial.batch, callers: trial.callers, interval: INTERVAL, tally: Arc::clone(&tally) };
     thread::scope(|scope| {
-        let loops = Loops { home: trial.home, callers: trial.callers, stop: Arc::clone(&stop) };
+        let loops = Loops { host: trial.host, callers: trial.callers, stop: Arc::clone(&stop) };
         scope.spawn(|| match trial.threads {
             Threads::Same => loops.at_home::<C, P>(setup),
             Threads::Across => loops.across::<C, P>(setup),
@@ -89,26 +89,26 @@ pub(crate) fn run<C: Contender<P>, P: Payload>(trial: &Trial) -> Sample {
 }
 
 struct Loops {
-    home: Home,
+    host: Host,
     callers: usize,
     stop: Arc<AtomicBool>,
 }
 
 impl Loops {
     fn at_home<C: Contender<P>, P: Payload>(self, setup: Setup) {
-        self.home.run(async {
+        self.host.run(async {
             let door = C::start(setup);
-            self.callers_of::<C, P>(self.home, &door, 0..self.callers).await;
+            self.callers_of::<C, P>(self.host, &door, 0..self.callers).await;
         });
     }
 
     fn across<C: Contender<P>, P: Payload>(self, setup: Setup) {
         let (opened, door) = mpsc::channel();
         let (leave, left) = oneshot::channel::<()>();
-        let home = self.home;
+        let host = self.host;
         thread::scope(|scope| {
             scope.spawn(move || {
-                home.run(async {
+                host.run(async {
                     opened.send(C::start(setup)).expect("the callers wait for the door");
                     left.await.ok();
                 });
@@ -125,8 +125,8 @@ impl Loops {
             for (from, to) in shares(self.callers) {
                 let (door, done) = (door.clone(), &done);
                 scope.spawn(move || {
-                    Home::CurrentThread.run(async {
-                        self.callers_of::<C, P>(Home::CurrentThread, &door, from..to).await;
+                    Host::CurrentThread.run(async {
+                        self.callers_of::<C, P>(Host::CurrentThread, &door, from..to).await;
                         done.wait().await;
                     });
                 });
@@ -134,7 +134,7 @@ impl Loops {
         });
     }
 
-    async fn callers_of<C: Contender<P>, P: Payload>(&self, runtime: Home, door: &C::Door, callers: Range<usize>) {
+    async fn callers_of<C: Contender<P>, P: Payload>(&self, runtime: Host, door: &C::Door, callers: Range<usize>) {
         let tasks: Vec<_> = callers
             .map(|caller| runtime.spawn(call::<C, P>(door.clone(), caller as u64, Arc::clone(&self.stop))))
             .collect();

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Shared between a batch, wherever its worker runs, and its flight at home.
+/// Shared between a batch, wherever its worker runs, and its flight in dispatch.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     since: Instant,

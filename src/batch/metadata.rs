@@ -1,5 +1,4 @@
-//! What a job brings along besides itself: how urgent it is, until when it is wanted, whose it is, and where it came from. Most
-//! jobs bring nothing.
+//! A job's metadata: how urgent it is, its deadline, its keys, and the span that it was submitted in. Most jobs have none.
 
 use std::{collections::HashSet, mem};
 
@@ -8,11 +7,11 @@ use tracing::{Span, level_filters::LevelFilter};
 
 use crate::job::{JobId, JobIds, Key, Priority};
 
-/// What one job brings along.
+/// The metadata of one job.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metadata {
     pub(crate) priority: Priority,
-    /// Sent later than this it is worth nothing.
+    /// The job is not sent later than this.
     pub(crate) deadline: Option<Instant>,
     /// The span of its submitter, kept open until the job is settled.
     span: Option<Span>,
@@ -22,7 +21,7 @@ pub(crate) struct Metadata {
 /// A job's keys, as far as the builder asked for them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Keys {
-    /// Jobs of one partition share batches with nobody else.
+    /// Only jobs of the same partition share a batch.
     pub(crate) partition: Option<Key>,
     /// Jobs of one sequence are processed one after the other.
     pub(crate) sequence: Option<Key>,
@@ -30,17 +29,16 @@ pub(crate) struct Keys {
     pub(crate) shared: Option<SharedKey>,
 }
 
-/// By what a job shares its reply.
+/// The key by which a job shares its reply.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedKey {
     pub(crate) key: Key,
-    /// What the job holds, where another job under the same key has to hold the same.
+    /// The job's content, where jobs with the same key must have the same content.
     pub(crate) fingerprint: Option<u128>,
 }
 
 impl Metadata {
-    /// Those of a job that says nothing itself: the span that it is being submitted in. One load where no subscriber wants the
-    /// batches' spans.
+    /// The default: the span that the job is submitted in, if there is one. One load while no subscriber wants the batches' spans.
     #[inline]
     pub(crate) fn here() -> Option<Box<Self>> {
         if LevelFilter::current() >= LevelFilter::DEBUG { Self::in_current_span() } else { None }
@@ -52,13 +50,13 @@ impl Metadata {
         if span.is_none() { None } else { Some(Box::new(Self { span: Some(span), ..Self::default() })) }
     }
 
-    /// Whether anything of it matters once the job has joined an open batch.
+    /// Whether it has to travel with the batch.
     fn travel(&self) -> bool {
         self.span.is_some() || self.deadline.is_some()
     }
 }
 
-/// Jobs that have something along, each with it.
+/// The metadata of a batch's jobs.
 #[derive(Debug, Default)]
 pub(crate) struct BatchMetadata {
     jobs: Vec<(JobId, Box<Metadata>)>,

@@ -1,4 +1,4 @@
-//! Jobs that go downstream together, what the processor says of them, and the replies that wait for it.
+//! Jobs that go downstream together, the outcomes that the processor returns for them, and the replies that wait.
 
 use std::{fmt, mem, ops::Deref, sync::Arc};
 
@@ -7,6 +7,7 @@ use tracing::Span;
 
 use crate::{job::Priority, panics::drop_each};
 
+mod block;
 mod deliveries;
 mod heartbeat;
 mod metadata;
@@ -15,81 +16,20 @@ mod replies;
 mod sealed;
 mod slot;
 mod tally;
+mod trigger;
 
+pub(crate) use block::{Block, Blocks, SlotRef};
 pub(crate) use deliveries::Deliveries;
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use metadata::{BatchMetadata, Keys, Metadata, SharedKey};
 pub use outcomes::Outcomes;
 pub(crate) use outcomes::{JobResults, Stray};
-pub(crate) use replies::{Block, Blocks, Replies, Requester, SlotRef};
+pub(crate) use replies::{Replies, Requester};
 pub(crate) use sealed::Sealed;
 pub(crate) use tally::Tally;
+pub use trigger::Trigger;
 
-/// Why a batch left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Trigger {
-    /// It reached `max_size`.
-    Size,
-    /// Its time had come: the first job had waited for the interval, or whatever else the flush policy goes by.
-    Interval,
-    /// Its jobs weighed as much as may be.
-    Weight,
-    /// A worker was free.
-    Idle,
-    /// A job's deadline was near.
-    Deadline,
-    /// There was no room: the collector held `max_pending` jobs, or as many partitions were open as may be.
-    Full,
-    /// Somebody asked, by `flush` or a `Flush` message.
-    Manual,
-    /// The collector shut down.
-    Drain,
-    /// Its jobs failed, and are tried again.
-    Retry,
-    /// It is half of a batch that failed, or was too large.
-    Split,
-}
-
-impl Trigger {
-    #[cfg(feature = "metrics")]
-    pub(crate) const ALL: [Self; 10] = [
-        Self::Size,
-        Self::Interval,
-        Self::Weight,
-        Self::Idle,
-        Self::Deadline,
-        Self::Full,
-        Self::Manual,
-        Self::Drain,
-        Self::Retry,
-        Self::Split,
-    ];
-
-    /// The trigger's name in logs, statistics and events.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Size => "size",
-            Self::Interval => "interval",
-            Self::Weight => "weight",
-            Self::Idle => "idle",
-            Self::Deadline => "deadline",
-            Self::Full => "full",
-            Self::Manual => "manual",
-            Self::Drain => "drain",
-            Self::Retry => "retry",
-            Self::Split => "split",
-        }
-    }
-}
-
-impl fmt::Display for Trigger {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// Jobs that go downstream together: a slice of them that knows where it comes from.
+/// Jobs that go downstream together. It derefs to a slice of them, and knows why it left and how often it was tried.
 ///
 /// Tests make one from a `Vec`:
 ///
@@ -133,7 +73,7 @@ impl<T> Batch<T> {
         }
     }
 
-    /// Says that the processor is alive: the time-out counts from now. Cheap; without a time-out it does nothing.
+    /// Restarts the time-out: the processor is alive. Cheap; does nothing without a time-out.
     pub fn heartbeat(&self) {
         if let Some(heartbeat) = &self.heartbeat {
             heartbeat.beat(Instant::now());
@@ -145,17 +85,17 @@ impl<T> Batch<T> {
         self.id
     }
 
-    /// Why it left.
+    /// Why it left the intake.
     pub fn trigger(&self) -> Trigger {
         self.trigger
     }
 
-    /// How often these jobs are being sent, from 1.
+    /// Which attempt this is for these jobs, from 1.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// How urgent its jobs are: each the same.
+    /// How urgent its jobs are: all jobs of a batch have the same priority.
     pub fn priority(&self) -> Priority {
         self.priority
     }

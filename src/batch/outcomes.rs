@@ -1,4 +1,4 @@
-//! What the processor says of a batch, and what that means for each of its jobs.
+//! What the processor returns for a batch, and what that means for each of its jobs.
 
 use std::{collections::HashMap, fmt, hash::Hash, mem, sync::Arc, vec};
 
@@ -8,7 +8,7 @@ use crate::{
     panics::contain,
 };
 
-/// What a processor says of a batch's jobs: in order, by key, or each its own `Result`.
+/// What a processor returns for the jobs of a batch: outputs in order, outputs by key, or a `Result` for each job.
 ///
 /// ```
 /// use actix_batch::{Batch, Job, JobError, Outcomes};
@@ -38,7 +38,7 @@ enum Kind<J: Job> {
     TooLarge,
 }
 
-/// Results that were delivered to nobody.
+/// Results that were dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Stray {
     /// Their key is no job's.
@@ -49,7 +49,7 @@ pub(crate) struct Stray {
 
 impl<J: Job> Outcomes<J> {
     /// One output per job, in the jobs' order (also `From<Vec<Output>>`). Any other number fails the whole batch with
-    /// [`JobError::Mismatch`], because nobody can tell whose output is missing.
+    /// [`JobError::Mismatch`], because it is unknown whose output is missing.
     pub fn in_order(outputs: impl IntoIterator<Item = J::Output>) -> Self {
         Self(Kind::InOrder(outputs.into_iter().collect()))
     }
@@ -62,7 +62,7 @@ impl<J: Job> Outcomes<J> {
     /// Outputs in any order, each for the one job with its key.
     ///
     /// A job without an output gets [`JobError::NoResult`]; of two jobs with one key the second gets
-    /// [`JobError::DuplicateKey`]; an output whose key is no job's, and a second output of one key, reach nobody: they are
+    /// [`JobError::DuplicateKey`]; an output whose key belongs to no job, and a second output for a key, are dropped,
     /// counted (`Stats::stray`) and logged.
     pub fn by_key<K: Eq + Hash>(
         batch: &[J],
@@ -242,7 +242,7 @@ impl<J: Job> Iterator for JobResults<J> {
 }
 
 impl<J: Job> Drop for JobResults<J> {
-    /// What nobody has taken is dropped one by one: a panic in one `Drop` stays there.
+    /// Results that were not taken are dropped one by one, so that a panic in one `Drop` is contained.
     fn drop(&mut self) {
         if let Self::Whole(error, _) = self {
             let error = mem::replace(error, JobError::Lost);

@@ -1,148 +1,30 @@
-//! Where replies wait: the handle's in slots of arrival blocks, an actix request's in its own sender; and the runs of them that
-//! a batch answers to.
+//! Where replies wait: a handle's in slots of blocks, a message's in actix's own sender; and the runs of them that a batch answers
+//! to.
 //!
 //! Invariants:
-//! - A slot never moves. A reply is given exactly once. Whoever gives it owns the [`Replies`] that cover it; there are no others.
+//! - A slot never moves. A reply is given exactly once, by the owner of the [`Replies`] that cover it; there are no others.
 //! - `Replies` that are dropped unsettled settle themselves as [`JobError::Lost`].
 //! - No code of the user's runs under a block's lock: wakers, senders and results leave it first, as [`Deliveries`].
 
 use std::{
-    collections::VecDeque,
     mem,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll},
+    sync::{Arc, atomic::Ordering},
 };
 
 use actix::dev::OneshotSender;
-use parking_lot::Mutex;
+
 use smallvec::SmallVec;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::{BatchMetadata, Deliveries, Metadata, Tally, slot::Slot};
+use super::{BatchMetadata, Block, Deliveries, Metadata, Tally, slot::Slot};
 use crate::{
     error::JobError,
     job::{Job, JobId, JobIds, JobResult},
     panics::contain,
 };
 
-/// The reply slots of up to [`Block::SLOTS`] consecutive jobs.
-pub(crate) struct Block<J: Job> {
-    first: u64,
-    slots: Mutex<Box<[Slot<JobResult<J>>]>>,
-    /// How many slots were abandoned: a hint, read without the lock.
-    abandoned: AtomicUsize,
-}
-
-impl<J: Job> Block<J> {
-    /// How many jobs share a block.
-    pub(crate) const SLOTS: u32 = 256;
-
-    /// A block whose first slot is that of job `first`.
-    pub(crate) fn new(first: u64) -> Arc<Self> {
-        let slots = (0..Self::SLOTS).map(|_| Slot::open()).collect();
-        Arc::new(Self { first, slots: Mutex::new(slots), abandoned: AtomicUsize::new(0) })
-    }
-
-    fn reuse(&mut self, first: u64) {
-        self.first = first;
-        // Whoever left the waiting line was never settled, and its slot says still that it has gone.
-        if mem::take(self.abandoned.get_mut()) > 0 {
-            self.slots.get_mut().fill_with(Slot::open);
-        }
-    }
-
-    pub(crate) fn id(&self, at: u32) -> JobId {
-        JobId(self.first + u64::from(at))
-    }
-}
-
-/// Blocks in the order of their use: the open one, and full ones that are used again once nobody holds them.
-///
-/// Allocating and freeing blocks of this size would also make the allocator tidy up the callers' small ones each time.
-pub(crate) struct Blocks<J: Job> {
-    open: Arc<Block<J>>,
-    next_slot: u32,
-    next_id: u64,
-    full: VecDeque<Arc<Block<J>>>,
-}
-
-impl<J: Job> Default for Blocks<J> {
-    fn default() -> Self {
-        Self { open: Block::new(0), next_slot: 0, next_id: 0, full: VecDeque::new() }
-    }
-}
-
-impl<J: Job> Blocks<J> {
-    /// How many full blocks are kept: about 1 MiB of them, but at least two.
-    const KEPT: usize = {
-        let fit = (1 << 20) / (Block::<J>::SLOTS as usize * size_of::<Slot<JobResult<J>>>());
-        if fit < 2 { 2 } else { fit }
-    };
-
-    /// A number, and a slot, for the next job. A request needs no slot; its place stays empty.
-    #[inline]
-    pub(crate) fn take_slot(&mut self) -> (&Arc<Block<J>>, u32) {
-        if self.next_slot == Block::<J>::SLOTS {
-            self.next_block();
-        }
-        let at = self.next_slot;
-        self.next_slot += 1;
-        self.next_id += 1;
-        (&self.open, at)
-    }
-
-    /// The oldest full block, if nobody holds it any more, or a new one. A block that is held for long makes room in the end.
-    #[cold]
-    fn next_block(&mut self) {
-        let oldest = self.full.front_mut().and_then(Arc::get_mut).map(|block| block.reuse(self.next_id)).is_some();
-        let next = if oldest { self.full.pop_front() } else { None };
-        let next = next.unwrap_or_else(|| Block::new(self.next_id));
-        self.full.push_back(mem::replace(&mut self.open, next));
-        if self.full.len() > Self::KEPT {
-            self.full.pop_front();
-        }
-        self.next_slot = 0;
-    }
-}
-
-/// One slot, as its `Submit` holds it.
-pub(crate) struct SlotRef<J: Job> {
-    block: Arc<Block<J>>,
-    at: u32,
-}
-
-impl<J: Job> SlotRef<J> {
-    #[inline]
-    pub(crate) fn new(block: Arc<Block<J>>, at: u32) -> Self {
-        Self { block, at }
-    }
-
-    pub(crate) fn id(&self) -> JobId {
-        self.block.id(self.at)
-    }
-
-    #[inline]
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<JobResult<J>> {
-        let mut displaced = None;
-        let reply = self.block.slots.lock()[self.at as usize].poll(cx, &mut displaced);
-        reply.map(|reply| reply.unwrap_or(Err(JobError::Lost)))
-    }
-
-    /// The caller has gone: whatever comes reaches nobody.
-    pub(crate) fn abandon(&self) {
-        let previous = self.block.slots.lock()[self.at as usize].abandon();
-        if previous.is_open() {
-            self.block.abandoned.fetch_add(1, Ordering::Relaxed);
-        }
-        drop(previous);
-    }
-}
-
-/// Who waits for an actix request's reply; `None` after a `do_send`: nobody waits, and nobody has gone.
+/// actix's sender for the reply to a message; `None` after a `do_send`.
 pub(crate) type Requester<J> = Option<OneshotSender<JobResult<J>>>;
 
 /// Replies that wait in one place, in the order of their jobs.
@@ -164,7 +46,7 @@ pub(crate) struct Replies<J: Job> {
     runs: SmallVec<[Run<J>; 2]>,
     requesters: Vec<Requester<J>>,
     len: usize,
-    /// What some of the jobs brought along.
+    /// The metadata of those jobs that have any.
     metadata: Option<Box<BatchMetadata>>,
 }
 
@@ -217,7 +99,7 @@ impl<J: Job> Replies<J> {
         }
     }
 
-    /// There will be no replies: somebody else has these slots.
+    /// Gives up these slots without replies: another owner has them.
     pub(crate) fn forget(mut self) {
         self.runs.clear();
     }
@@ -255,7 +137,7 @@ impl<J: Job> Replies<J> {
         }
     }
 
-    /// The job of the last reply came on these metadata.
+    /// Adds the metadata of the last job.
     #[cold]
     pub(crate) fn push_metadata(&mut self, job: JobId, metadata: Box<Metadata>) {
         self.metadata.get_or_insert_default().push(job, metadata);
@@ -280,7 +162,7 @@ impl<J: Job> Replies<J> {
         Some(self.ids().iter().map(|job| late.contains(&job)).collect())
     }
 
-    /// These jobs go on by themselves, and their metadata with them.
+    /// Takes the metadata of these jobs out of that of the whole batch.
     fn take_metadata(&mut self, whole: &mut Option<Box<BatchMetadata>>) {
         if let Some(whole) = whole {
             let taken = whole.take(&self.ids());
@@ -333,7 +215,7 @@ impl<J: Job> Replies<J> {
         self.settle(std::iter::repeat_with(|| Err(error.clone())), tally, deliveries);
     }
 
-    /// Whose replies they are.
+    /// The jobs whose replies they are.
     pub(crate) fn ids(&self) -> JobIds {
         JobIds::of_runs(self.runs.iter().map(|run| {
             let first = run.first();
@@ -341,7 +223,7 @@ impl<J: Job> Replies<J> {
         }))
     }
 
-    /// Whether this job's is among them.
+    /// Whether this job's reply is among them.
     pub(crate) fn contains(&self, job: JobId) -> bool {
         self.runs.iter().any(|run| (run.first()..run.first() + u64::from(run.len())).contains(&job.0))
     }
@@ -365,7 +247,7 @@ impl<J: Job> Replies<J> {
         abandoned.contains(&true).then_some(abandoned)
     }
 
-    /// Deals the replies out to batches, by their places. Each place is in one batch; one that is in none is `Lost`.
+    /// Divides the replies among batches, by their positions. Each position is in one batch; a reply that is in none is `Lost`.
     pub(crate) fn deal(mut self, batches: &[Vec<usize>]) -> Vec<Self> {
         let runs = mem::take(&mut self.runs);
         let mut metadata = self.metadata.take();
@@ -400,7 +282,7 @@ impl<J: Job> Replies<J> {
         }
     }
 
-    /// Parts the replies in two, each in order: those that `take` says, and the rest.
+    /// Divides the replies in two, in order: those for which `take` returns true, and the rest.
     pub(crate) fn partition(mut self, mut take: impl FnMut(usize) -> bool) -> (Self, Self) {
         let (mut taken, mut rest) = (Self::default(), Self::default());
         let mut requesters = mem::take(&mut self.requesters).into_iter();
@@ -460,7 +342,7 @@ impl<J: Job> Drop for Replies<J> {
     }
 }
 
-/// What panics here is the user's – `Drop` of an output that nobody receives – and stays with its one reply.
+/// Answers a message. A panic of the user's `Drop`, for an output that is not received, is contained.
 #[inline]
 fn answer<J: Job>(requester: Requester<J>, reply: JobResult<J>) {
     contain(|| match requester {

@@ -1,4 +1,4 @@
-//! One caller's reply, and who waits for it.
+//! One caller's reply, and the caller's waker.
 //!
 //! Pure: the lock is the block's, around it. What must not be dropped or run under that lock – wakers, replies – is handed out.
 
@@ -10,7 +10,7 @@ use std::{
 /// Reply and waker lie side by side, and not in one enum: either is written without moving the other out of its way first.
 pub(crate) struct Slot<T> {
     state: State<T>,
-    /// Whom the reply wakes; while the slot is open, and only then.
+    /// The waker of the caller's task; set only while the slot is open.
     waker: Option<Waker>,
 }
 
@@ -50,7 +50,7 @@ impl<T> Slot<T> {
         mem::replace(self, Self { state, waker: None })
     }
 
-    /// The reply has come. Whom to wake, and a reply that nobody will fetch, are for when the lock is free.
+    /// The reply has come. The waker, or a reply that will not be fetched, is handed out for when the lock is free.
     #[inline]
     pub(crate) fn fill(&mut self, reply: T, wakers: &mut Vec<Waker>, undelivered: &mut Vec<T>) {
         if let State::Abandoned = self.state {
@@ -62,7 +62,7 @@ impl<T> Slot<T> {
         wakers.extend(self.waker.take());
     }
 
-    /// Whether the reply is still to come, and somebody to fetch it.
+    /// Whether the reply has not come yet and the caller still waits for it.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open)
     }

@@ -7,7 +7,7 @@ use crate::error::{Failures, JobError};
 pub(crate) struct Tally {
     pub(crate) succeeded: u64,
     pub(crate) failed: Failures,
-    /// Failed jobs that nobody waited for: each was a `do_send`.
+    /// Failed jobs that came by `do_send`, so that no caller was told.
     pub(crate) forgotten: u64,
 }
 

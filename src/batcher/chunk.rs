@@ -22,12 +22,12 @@ pub struct Chunk {
 
 impl<J> Batcher<J> for Chunk {
     fn batch<'a>(&self, batches: Vec<Vec<Item<'a, J>>>) -> Vec<Vec<Item<'a, J>>> {
-        batches.into_iter().flat_map(|batch| part(batch, std::iter::repeat(self.n))).collect()
+        batches.into_iter().flat_map(|batch| divide(batch, std::iter::repeat(self.n))).collect()
     }
 }
 
 /// Parts a batch into batches of these sizes, in order, until there is nothing left.
-pub(super) fn part<T>(batch: Vec<T>, sizes: impl Iterator<Item = usize>) -> impl Iterator<Item = Vec<T>> {
+pub(super) fn divide<T>(batch: Vec<T>, sizes: impl Iterator<Item = usize>) -> impl Iterator<Item = Vec<T>> {
     let mut rest = batch.into_iter();
     sizes.map(move |size| rest.by_ref().take(size).collect::<Vec<_>>()).take_while(|batch| !batch.is_empty())
 }

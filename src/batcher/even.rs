@@ -1,6 +1,6 @@
 //! Batches of the same size.
 
-use super::{Batcher, Item, chunk::part};
+use super::{Batcher, Item, chunk::divide};
 
 /// Parts each batch into as few batches of at most `n` jobs as there can be, whose sizes differ by one at the most, the larger
 /// ones first; 0 counts as 1. So no request is much smaller than the others.
@@ -22,7 +22,7 @@ pub struct Even {
 }
 
 impl Even {
-    /// The sizes that so many jobs are parted into.
+    /// The sizes of the batches.
     fn sizes(self, jobs: usize) -> impl Iterator<Item = usize> {
         let parts = jobs.div_ceil(self.n).max(1);
         let (size, larger) = (jobs / parts, jobs % parts);
@@ -36,7 +36,7 @@ impl<J> Batcher<J> for Even {
             .into_iter()
             .flat_map(|batch| {
                 let sizes = self.sizes(batch.len());
-                part(batch, sizes)
+                divide(batch, sizes)
             })
             .collect()
     }

@@ -1,6 +1,6 @@
 //! Which jobs share a batch.
 //!
-//! When the open batch has left, a chain of [`Batcher`]s may part and order its jobs. The first gets one batch with everything;
+//! When a batch has left the intake, a chain of [`Batcher`]s may divide it and order its jobs. The first gets one batch with everything;
 //! each hands its list of batches to the next. Every batch that comes out is dispatched, retried and answered by itself.
 //!
 //! ```
@@ -85,7 +85,7 @@ impl<J, B: Batcher<J> + ?Sized> Batcher<J> for Box<B> {
 
 /// A job in a batcher's hands: it can be read and moved to another batch, and nothing else.
 ///
-/// Nobody can copy one, so no job can be doubled:
+/// It cannot be copied, so no job can be doubled:
 ///
 /// ```compile_fail,E0277
 /// # use actix_batch::batcher::{Batchers, Item};

@@ -1,4 +1,4 @@
-//! Between the open batch and dispatch: the user's batchers part what has left.
+//! Between the intake and dispatch: the user's batchers rearrange the batches that leave.
 
 use std::sync::Arc;
 
@@ -25,9 +25,8 @@ impl<J: Job> Batching<J> {
         self.batchers.is_empty()
     }
 
-    /// What the batchers make of a batch, each job with its reply; and how many jobs they left out of their batches, which are
-    /// there all the same.
-    pub(super) fn part(&self, sealed: Sealed<J>) -> (Vec<Sealed<J>>, usize) {
+    /// What the batchers make of a batch, each job with its reply; and how many jobs they left out, which go into a last batch.
+    pub(super) fn rearrange(&self, sealed: Sealed<J>) -> (Vec<Sealed<J>>, usize) {
         let plan = self.batchers.plan(&sealed.jobs);
         self.report(&plan);
         let Sealed { jobs, replies, trigger, opened_at, priority } = sealed;

@@ -68,7 +68,7 @@ type Evicted<J> = <Lives<J> as Lifecycle<Key, Arc<Kept<<J as Job>::Output>>>>::R
 struct Kept<O> {
     /// Outputs need not be `Sync`, so one at a time copies it. There is always one.
     output: Mutex<Option<O>>,
-    /// `None`: it answers for ever.
+    /// `None`: it does not expire.
     until: Option<Instant>,
 }
 
@@ -80,7 +80,7 @@ struct Cleared {
 }
 
 impl<J: Job> Store<J> {
-    /// From so many results on they are parted among shards, whose locks are taken one at a time.
+    /// From this capacity on the results are spread over shards, each with a lock of its own.
     const SHARED_FROM: usize = 1_024;
     const SHARDS: usize = 16;
 
@@ -100,7 +100,7 @@ impl<J: Job> Store<J> {
         Self { key, copy, settings, results, cleared: Mutex::default() }
     }
 
-    /// A job whose key cannot be told has none here.
+    /// `None` for a job whose key function panicked.
     fn key(&self, job: &J) -> Option<Key> {
         Some((self.key)(job)).filter(|key| !key.is_unique())
     }

@@ -29,15 +29,15 @@ pub struct SetMaxInFlight(pub usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GetStats;
 
-/// Asks where a job is; the collector's builder has to have said [`track_jobs`](crate::CollectorBuilder::track_jobs). `None`: there was
-/// no such job, it has been forgotten since, or nobody tracks.
+/// Asks where a job is; the collector's builder has to have said [`track_jobs`](crate::CollectorBuilder::track_jobs). `None`: there is no
+/// such job, it has been forgotten, or jobs are not tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GetJobState(pub JobId);
 
 /// Sends this recipient a [`JobEvent`] each time that a batch's jobs come into another state, from the next batch on.
 ///
-/// One that does not keep up loses events – as many as its mailbox does not take, counted in [`JobEvent::missed`] and
-/// [`Stats::lost_events`] – and holds nobody up. One that has ended is forgotten.
+/// A subscriber that does not keep up loses events: those that its mailbox does not take are counted in [`JobEvent::missed`] and
+/// [`Stats::lost_events`]. It never slows the collector down. A subscriber that has ended is removed.
 ///
 /// ```
 /// use actix_batch::prelude::*;
@@ -72,7 +72,7 @@ pub struct GetJobState(pub JobId);
 pub struct Subscribe(pub Recipient<JobEvent>);
 
 /// Stops intake, sends what is buffered, awaits what is outstanding, and answers with a [`ShutdownReport`] after the last
-/// reply. The order: refuse new jobs; refuse the submitters in line; flush; await. It ends a pause.
+/// reply. The order: refuse new jobs, hand back waiting ones, flush, await. It ends a pause.
 ///
 /// A second `Shutdown` gets the same report; the tighter limit holds. The actor then still answers
 /// [`JobError::ShutDown`](crate::JobError::ShutDown) to latecomers while addresses exist.

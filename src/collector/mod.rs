@@ -37,7 +37,7 @@ pub(crate) use intake::Intake;
 
 use self::{request::Ask, shared::Shared};
 use crate::{
-    error::{Closed, Rejected},
+    error::{Closed, JobError, Rejected},
     job::{Job, JobEvent, JobId, JobResult, JobState},
     observe::{ShutdownReport, Stats},
     processor::BatchProcessor,
@@ -84,7 +84,7 @@ impl<J: Job> Collector<J> {
         Self { shared }
     }
 
-    /// The shared open batch, for whoever watches the collector without being a handle to it.
+    /// The intake, for a watcher that must not count as a handle.
     #[cfg(feature = "test-util")]
     pub(crate) fn intake(&self) -> Arc<Intake<J>> {
         Arc::clone(&self.shared.intake)
@@ -189,8 +189,8 @@ impl<J: Job> Collector<J> {
         self.ask(GetStats).await
     }
 
-    /// Where a job is; the builder has to have said [`track_jobs`](CollectorBuilder::track_jobs). `None`: there was no such job, it has
-    /// been forgotten since, or nobody tracks.
+    /// Where a job is; the builder has to have said [`track_jobs`](CollectorBuilder::track_jobs). `None`: there is no such job, it has
+    /// been forgotten, or jobs are not tracked.
     ///
     /// # Errors
     ///
@@ -244,8 +244,8 @@ impl<J: Job> Collector<J> {
 
     /// Forgets the result that is kept for jobs like this one, so that the next is processed: call it after a write.
     ///
-    /// A job that was accepted before may have read what was true before: its result is not kept when it comes, and with
-    /// [`coalesce_by`](CollectorBuilder::coalesce_by) nobody rides on it any more.
+    /// A job that was accepted before may have read the old value: its result is not cached when it comes, and with
+    /// [`coalesce_by`](CollectorBuilder::coalesce_by) later jobs do not follow it.
     pub fn clear(&self, job: &J) {
         self.shared.intake.clear(Some(job));
     }
@@ -292,6 +292,6 @@ impl<J: Job> Handler<SubmitJob<J>> for ClosedActor<J> {
     type Result = JobResult<J>;
 
     fn handle(&mut self, _: SubmitJob<J>, _: &mut Context<Self>) -> Self::Result {
-        Err(crate::JobError::ShutDown)
+        Err(JobError::ShutDown)
     }
 }

@@ -43,11 +43,11 @@ pub(crate) struct Shared<J: Job> {
 #[derive(Default)]
 struct Requests {
     unread: Vec<Request>,
-    /// The actor has ended: nobody will read.
+    /// The actor has ended, and will not read any more.
     ended: bool,
-    /// How the shutdown went, for whoever asks after the end.
+    /// The report of the shutdown, for requests that come after the end.
     report: Option<ShutdownReport>,
-    /// Whoever waits for the actor's end.
+    /// Woken when the actor ends.
     at_end: Vec<oneshot::Sender<()>>,
 }
 

@@ -97,7 +97,7 @@ impl<J> DeadLetterFile<J> {
     ///
     /// # Errors
     ///
-    /// What the file system says; [`io::ErrorKind::InvalidData`], with the line's number, for a line that is no such record.
+    /// What the file system says; [`io::ErrorKind::InvalidData`], with the line's number, for a line that is not such a record.
     pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<DeadRecord<J>>>
     where
         J: DeserializeOwned,

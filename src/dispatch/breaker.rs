@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_after_so_many_failures_in_a_row_and_a_success_starts_the_count_anew() {
+    fn it_opens_after_n_failures_in_a_row_and_a_success_restarts_the_count() {
         let (mut circuit, now) = (Circuit::new(Breaker::consecutive(3)), Instant::now());
         fail(&mut circuit, 2, now);
         circuit.answered(false, FAST, None, now);

@@ -1,17 +1,18 @@
 //! What happens to a ready batch: gates, a worker, retry, split, settling.
 //!
-//! A pure state machine: no actix, no clock of its own, no I/O. It is told what happened – a batch is ready, a worker is free,
-//! a worker has answered, time has passed – and its [`next`](Dispatch::next) order says what to do. Carrying it out is the
-//! collector's part. One file per gate; a gate that is off is an `Option` that is `None`.
+//! A pure state machine: no actix, no clock of its own, no I/O. It is told what happened – a batch is ready, a worker is free, a
+//! worker has answered, time has passed – and [`next`](Dispatch::next) returns what to do. The collector does it. There is one
+//! file for each gate; a gate that is off is an `Option` that is `None`.
 //!
-//! The gates act on the first ready batch, in this order: nobody can work and nobody waits for that, paused, a deadline that has passed, a retry too late,
-//! a circuit breaker that rejects, `max_in_flight`, a free worker, abandoned callers, a circuit breaker that holds, rate limit.
-//! After an answer: the breaker counts it, then retry, then split, then the jobs are settled.
+//! A batch goes ready → gates → flight → judged → settled. The gates act on the first ready batch, in this order: no worker is able
+//! to work, paused, a deadline that has passed, a retry that is too late, a breaker that rejects, `max_in_flight`, a free worker,
+//! abandoned callers, a breaker that holds, the rate limit. After an answer the breaker counts it; then its jobs are retried, split
+//! or settled.
 //!
 //! Invariants:
-//! - Jobs travel, replies stay: a batch in flight has its jobs at the worker and its replies here.
-//! - Each flight ends once. What comes back under another flight's number comes late, and finds nothing here.
-//! - Ready batches leave in order; what is tried again, or was never started, goes to the front.
+//! - Jobs travel, replies stay: the jobs of a batch in flight are at the worker, its replies are here.
+//! - Each flight ends once. An answer for a flight that has ended is late, and is dropped.
+//! - Ready batches leave in order; batches that are tried again, or were never started, go to the front.
 //! - Waiting – for a back-off, the breaker, the rate – holds no worker.
 
 use std::{

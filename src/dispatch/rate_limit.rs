@@ -44,14 +44,14 @@ struct Bucket {
     /// What it held at the time.
     level: f64,
     at: Option<Instant>,
-    /// When somebody who was held back may come again.
+    /// When a batch that was held back may try again.
     promised: Option<Instant>,
     /// The collectors that wait for it.
     bells: Vec<Weak<Bell>>,
 }
 
 impl RateLimit {
-    /// How late somebody who was held back may come without losing by it.
+    /// How late a batch that was held back may try again without losing its share.
     pub(super) const LATE: Duration = Duration::from_millis(10);
 
     /// So many jobs per second, evenly spaced: a batch of 50 at 500 per second keeps the next one back for 100 ms.

@@ -79,6 +79,29 @@ impl<E> JobError<E> {
         Self::Mismatch { jobs, results }
     }
 
+    /// The processor's own error, if that is what failed the job.
+    ///
+    /// [`Error::source`](std::error::Error::source) is `None` for [`Failed`](Self::Failed): it would need `E: Error`, which
+    /// `anyhow::Error`, `String` and `Box<dyn Error>` are not, and generic code cannot ask a type whether it is one. This gives the
+    /// error with its own type, and so its chain of causes.
+    ///
+    /// ```
+    /// use std::{error::Error, io, sync::Arc};
+    ///
+    /// use actix_batch::JobError;
+    ///
+    /// let failed = JobError::Failed(Arc::new(io::Error::other("the disk is full".to_owned())));
+    /// let cause = failed.processor_error().and_then(|error| error.get_ref());
+    /// assert_eq!(cause.unwrap().to_string(), "the disk is full");
+    /// assert!(JobError::<io::Error>::TimedOut.processor_error().is_none());
+    /// ```
+    pub fn processor_error(&self) -> Option<&E> {
+        match self {
+            Self::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether submitting the same job again, after a while, may succeed.
     ///
     /// `true` for [`Overloaded`](Self::Overloaded), [`NoWorkers`](Self::NoWorkers), [`CircuitOpen`](Self::CircuitOpen),
@@ -123,10 +146,10 @@ impl<E> Clone for JobError<E> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RejectReason {
-    /// `max_pending` jobs are accepted and not settled, or callers already wait in line.
+    /// `max_pending` jobs are accepted and not settled, or other jobs already wait for room.
     #[error("the collector is full")]
     Overloaded,
-    /// Its deadline passed while it waited in line for room.
+    /// Its deadline passed while it waited for room.
     #[error("the job's deadline passed while it waited for room")]
     Expired,
     /// Another job holds its key, and holds something else (see [`CollectorBuilder::idempotent_by`](crate::CollectorBuilder::idempotent_by)).
@@ -228,7 +251,7 @@ pub enum StartError {
     Thread(#[from] io::Error),
 }
 
-/// The collector has ended: there is nobody left to ask.
+/// The collector has ended, and cannot answer any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the collector has ended")]
 pub struct Closed;

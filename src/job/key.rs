@@ -1,7 +1,7 @@
 //! A job's key, of whatever type the user chose.
 //!
-//! Keys are made before any lock is taken and compared under it. A panic of the user's code ends here: a job whose key cannot be
-//! told has one that no other job has, and two keys that cannot be compared are different.
+//! Keys are made before a lock is taken, and compared under it. Panics of the user's code are contained: a job whose key function
+//! panics gets a unique key, and two keys whose comparison panics are different.
 
 use std::{
     any::Any,
@@ -13,17 +13,17 @@ use std::{
 
 use crate::panics::{contain, discard};
 
-/// Keys of one value have one hash, whichever closure told them; which one, nobody outside can know.
+/// Equal keys have equal hashes, whichever closure made them. The hash is random, so that collisions cannot be constructed.
 static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// A key whose type is forgotten.
+/// A key of any type.
 #[derive(Clone)]
 pub(crate) struct Key {
     hash: u64,
     value: Arc<dyn Same>,
 }
 
-/// Says of each job which key it has.
+/// Computes a job's key.
 pub(crate) type KeyFn<J> = Box<dyn Fn(&J) -> Key + Send + Sync>;
 
 impl Key {
@@ -61,7 +61,7 @@ trait Same: Any + Send + Sync {
     fn same(&self, other: &dyn Any) -> bool;
 }
 
-/// There as long as it lives.
+/// `Some` until it is dropped.
 struct Value<K>(Option<K>);
 
 impl<K> Drop for Value<K> {
@@ -83,7 +83,7 @@ impl<K: Eq + Send + Sync + 'static> Same for Value<K> {
     }
 }
 
-/// Each is allocated by itself, and so has an address of its own.
+/// Each value has an allocation, and so an address, of its own.
 struct Unique;
 
 impl Same for Unique {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_cannot_be_told_is_equal_to_none_but_itself() {
+    fn a_job_whose_key_function_panics_has_a_unique_key() {
         let key = Key::by(|_: &u8| -> u8 { panic!("no key") });
         let (first, second) = (key(&1), key(&1));
         assert_ne!(first, second);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_cannot_be_compared_are_different() {
+    fn keys_whose_comparison_panics_are_different() {
         struct Hostile;
         impl PartialEq for Hostile {
             fn eq(&self, _: &Self) -> bool {

@@ -20,7 +20,7 @@ use crate::error::JobError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum JobState {
-    /// Its submitter waits in line for room: it is not accepted yet.
+    /// It waits for room, and is not accepted yet.
     Waiting,
     /// Accepted, and in the open batch.
     Buffered,

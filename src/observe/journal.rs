@@ -1,6 +1,6 @@
 //! The one place that hears of every event: it counts, follows jobs, notifies observers and writes the log.
 //!
-//! Whoever acts says what happened as one [`Event`]; what is made of it is decided here.
+//! The code that acts describes what happened as one [`Event`]; this module decides what follows from it.
 
 use std::{fmt, sync::Arc};
 
@@ -70,7 +70,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// `history`: how many settled jobs are remembered; `None`: jobs are not tracked until somebody subscribes.
+    /// `history`: how many settled jobs are remembered; `None`: jobs are not tracked until there is a subscriber.
     pub(crate) fn new(collector: Arc<str>, observers: Observers, history: Option<usize>) -> Self {
         let tracker = history.map(|history| Tracker::new(Arc::clone(&collector), history));
         Self { collector, measurements: Measurements::default(), tracker, observers }
@@ -105,7 +105,7 @@ impl Journal {
             }
             Event::Panicked { batch, jobs, message } => warn!(collector, batch, jobs, message, "processor panicked"),
             Event::Stopped { batch, jobs } => {
-                warn!(collector, batch, jobs, "worker stopped while it processed a batch")
+                warn!(collector, batch, jobs, "worker stopped while it processed a batch");
             }
             Event::Cancelled { worker } => warn!(collector, worker, "the worker is told to stop"),
             Event::GivenUp { worker } => {
@@ -160,7 +160,9 @@ impl Journal {
 
     fn split(&mut self, split: &Split, attempt: u32) {
         let Split { batch, into, jobs } = *split;
-        jobs.into_iter().for_each(|jobs| self.measurements.flushed(Trigger::Split, jobs));
+        for jobs in jobs {
+            self.measurements.flushed(Trigger::Split, jobs);
+        }
         debug!(collector = &*self.collector, batch, ?into, ?jobs, "split");
         self.track(|tracker| tracker.split(batch, into, jobs[0], attempt));
         self.observers.notify(|observer, collector| observer.split(collector, split));
@@ -206,12 +208,12 @@ impl Journal {
         self.measurements.tally.failed
     }
 
-    /// Whether anybody wants to know which job is where.
+    /// Whether jobs are tracked.
     pub(crate) fn is_tracking(&self) -> bool {
         self.tracker.is_some()
     }
 
-    /// Whether [`Event::Looked`] would reach anybody.
+    /// Whether there are observers.
     pub(crate) fn is_observed(&self) -> bool {
         self.observers.any()
     }

@@ -176,5 +176,5 @@ fn describe() {
     describe_counter!(RETRIES, Unit::Count, "Jobs tried again, counted at each retry.");
     describe_gauge!(BREAKER, Unit::Count, "The circuit breaker: 0 closed or none, 1 half-open, 2 open.");
     describe_gauge!(ABLE, Unit::Count, "Workers that can work.");
-    describe_counter!(RESTARTS, Unit::Count, "Workers built anew after a panic, a stop or the death of their thread.");
+    describe_counter!(RESTARTS, Unit::Count, "Workers rebuilt after a panic, a stop or the death of their thread.");
 }

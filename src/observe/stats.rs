@@ -50,7 +50,7 @@ pub struct Stats {
     pub breaker: Option<BreakerState>,
     /// Whether the collector is paused.
     pub paused: bool,
-    /// How often a worker was built anew after a panic, a stop or the death of its thread.
+    /// How often a worker was rebuilt after a panic, a stop or the death of its thread.
     pub restarts: u64,
     /// The workers.
     pub workers: WorkerStats,
@@ -92,8 +92,8 @@ impl Stats {
 pub struct WorkerStats {
     /// Workers in the pool.
     pub total: usize,
-    /// Those that can work: prepared, and busy or free.
+    /// Workers that can work: prepared, and busy or free.
     pub able: usize,
-    /// Those that rest because they failed too often (more than 5 times in 30 s), or because too many threads were lost.
+    /// Workers that rest because they failed too often (more than 5 times in 30 s), or because too many threads were lost.
     pub resting: usize,
 }

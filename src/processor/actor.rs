@@ -24,8 +24,8 @@ use crate::{
 
 /// One worker of the pool: runs your [`BatchProcessor`] under actix's `Supervisor`.
 ///
-/// It holds no policy: what to do after a failure is the collector's decision. A panic is caught, the batch reported, the
-/// processor dropped, and the actor stopped, so that the supervisor gives it a fresh context.
+/// What to do after a failure is the collector's decision. A panic is caught, the batch is reported, the processor is dropped and
+/// the actor stops, so that the supervisor gives it a fresh context.
 pub struct ProcessorActor<P: BatchProcessor> {
     id: WorkerId,
     collector: Arc<str>,
@@ -84,9 +84,9 @@ impl<P: BatchProcessor> Handler<Assignment<P::Job>> for ProcessorActor<P> {
         // Without a processor the assignment is dropped here, and so returned to the collector.
         let Some(processor) = self.processor.take() else { return };
         if assignment.is_cancelled() {
-            // It waited for this thread until its time was over. Like any other that was told to stop, the worker is built anew.
+            // The batch timed out while it waited for this thread. The worker is rebuilt, as any other that was told to stop.
             contain(|| drop(processor));
-            assignment.obeyed();
+            assignment.stopped();
             return ctx.stop();
         }
         let Some(batch) = assignment.start() else { return };
@@ -118,7 +118,7 @@ impl<P: BatchProcessor> fmt::Debug for ProcessorActor<P> {
     }
 }
 
-/// A prepared processor, or why there is none.
+/// A prepared processor, or why it could not be prepared.
 async fn build<P: BatchProcessor>(factory: Factory<P>) -> Result<Box<P>, String> {
     let prepared = AssertUnwindSafe(async move {
         let mut processor = Box::new(factory());
@@ -152,13 +152,13 @@ async fn work<P: BatchProcessor>(mut processor: Box<P>, mut assignment: Assignme
             assignment.panicked(message(&*panic).to_owned());
             discard(panic);
         }
-        None => assignment.obeyed(),
+        None => assignment.stopped(),
     }
     contain(|| drop(processor));
     None
 }
 
-/// What `work` comes to, unless `stop` comes first; then `work` is dropped, and what panics in that is contained.
+/// The result of `work`, or `None` if `stop` comes first: then `work` is dropped, and a panic of its drop is contained.
 async fn until<T>(stop: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
     let (mut stop, mut work) = (pin!(stop), Box::pin(work));
     let ended = poll_fn(|cx| match work.as_mut().poll(cx) {
@@ -170,7 +170,7 @@ async fn until<T>(stop: impl Future<Output = ()>, work: impl Future<Output = T>)
     ended
 }
 
-/// What a panic says.
+/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")

@@ -22,10 +22,10 @@ pub(crate) use scaling::{Load, Scale};
 /// Builds a worker's processor.
 pub(crate) type Factory<P> = Arc<dyn Fn() -> P + Send + Sync>;
 
-/// What you write: takes a batch, talks to the downstream once, and says what each job gets.
+/// Your code: takes a batch, makes one request downstream, and returns an outcome for each job.
 ///
-/// Futures need not be `Send`, nor processors. A processor belongs to one worker, which runs one batch at a time. A panic is
-/// caught: it fails that batch, and the worker comes back with a new processor from the factory.
+/// Neither futures nor processors need to be `Send`. A processor belongs to one worker, which runs one batch at a time. A panic is
+/// caught: it fails that batch, and the worker gets a new processor from the factory.
 ///
 /// ```
 /// use actix_batch::prelude::*;
@@ -53,14 +53,14 @@ pub trait BatchProcessor: Sized + 'static {
     /// What it processes.
     type Job: Job;
 
-    /// Gets ready to work: connects, logs in, warms up. Runs when a worker starts and after each restart.
+    /// Prepares for work: connects, logs in, warms up. Runs when a worker starts and after each restart.
     ///
     /// While it fails, the worker takes no batch; it is tried again on a new processor from the factory, after 10 ms, doubling
     /// to 5 s. Jobs wait meanwhile, within `max_pending`. The default does nothing.
     ///
     /// # Errors
     ///
-    /// Whatever keeps it from working for now; it is logged.
+    /// Why it cannot work for now. The error is logged.
     fn prepare(&mut self) -> impl Future<Output = Result<(), <Self::Job as Job>::Error>> {
         async { Ok(()) }
     }

@@ -1,4 +1,4 @@
-//! The supervised workers: who sits where, who can work, who comes back when.
+//! The supervised workers: their seats, which of them can work, and when the others are rebuilt.
 
 use std::{io, sync::Arc};
 
@@ -20,14 +20,14 @@ use crate::{
     observe::WorkerStats,
 };
 
-/// The seats; a worker that goes away for good is followed by another on the same seat.
+/// The seats. When a worker goes away for good, another one takes its seat.
 pub(crate) struct Pool<P: BatchProcessor> {
     collector: Arc<str>,
     workers: Workers,
     factory: Factory<P>,
     inbox: Arc<Reports<P::Job>>,
     seats: Vec<Seat<P>>,
-    /// Workers so far: each has its own number.
+    /// How many workers there have been; each has its own number.
     hired: u32,
     scaling: Scaling,
     /// Workers that were given up and whose threads still run.
@@ -49,7 +49,7 @@ enum State {
     Preparing,
     /// Prepared: busy or free.
     Able,
-    /// To be built again later.
+    /// To be rebuilt later.
     Away(RestartDelay),
 }
 
@@ -70,7 +70,7 @@ impl<P: BatchProcessor> Pool<P> {
         self.rebuild(now);
     }
 
-    /// A worker's name: the lowest seat that is not taken, and a number of its own.
+    /// Adds a worker: on the lowest free seat, with a number of its own.
     fn add_seat(&mut self, now: Instant) {
         let taken = |number: usize| self.seats.iter().any(|seat| seat.id.seat == number);
         let seat = (0..self.seats.len()).find(|number| !taken(*number)).unwrap_or(self.seats.len());
@@ -85,7 +85,7 @@ impl<P: BatchProcessor> Pool<P> {
         });
     }
 
-    /// Holds the number of workers against the load. Adds one by itself; where one is too many, the caller lets a free one go.
+    /// Compares the number of workers with the load, and adds one if needed. If there is one too many, the caller retires a free one.
     pub(crate) fn scale(&mut self, load: Load, now: Instant) -> Option<Scale> {
         let scale = self.scaling.decide(self.seats.len(), load, now)?;
         if scale == Scale::Grow {
@@ -96,14 +96,14 @@ impl<P: BatchProcessor> Pool<P> {
         Some(scale)
     }
 
-    /// Lets a free worker go.
+    /// Retires a free worker.
     pub(crate) fn retire(&mut self, worker: WorkerId) {
         if let Some(at) = self.seats.iter().position(|seat| seat.id == worker) {
             stop(self.seats.swap_remove(at).arbiter);
         }
     }
 
-    /// Builds the workers whose time away is over.
+    /// Rebuilds the workers whose delay is over.
     pub(crate) fn rebuild(&mut self, now: Instant) {
         for at in 0..self.seats.len() {
             if matches!(self.seats[at].state, State::Away(delay) if delay.until <= now) {
@@ -116,7 +116,7 @@ impl<P: BatchProcessor> Pool<P> {
         let id = self.seats[at].id;
         if self.seats[at].addr.is_none() {
             if self.lost.len() > self.seats.len() {
-                // Until one of these threads returns, this is no back-off: nobody will come.
+                // Too many threads are lost: no worker can take the seat until one of them returns.
                 let seat = &mut self.seats[at];
                 seat.state = State::Away(RestartDelay { resting: true, ..seat.restarts.unprepared(now) });
                 return;
@@ -141,7 +141,7 @@ impl<P: BatchProcessor> Pool<P> {
         }
     }
 
-    /// A new worker, on its own thread where that was asked for.
+    /// Starts a worker, on a thread of its own if that was asked for.
     fn hire(&self, id: WorkerId) -> io::Result<(Addr<ProcessorActor<P>>, Option<Arbiter>)> {
         let (collector, factory, inbox) =
             (Arc::clone(&self.collector), Arc::clone(&self.factory), Arc::clone(&self.inbox));
@@ -174,13 +174,13 @@ impl<P: BatchProcessor> Pool<P> {
         }
     }
 
-    /// A worker has answered: its next failure starts from the first delay. Returns whether the worker was known: one that was
+    /// A worker has answered: its next failure starts from the first delay. Returns whether the worker was known; one that was
     /// given up may answer late.
     pub(crate) fn succeeded(&mut self, worker: WorkerId) -> bool {
         self.seat(worker).map(|seat| seat.restarts.succeeded()).is_some()
     }
 
-    /// A worker's processor has panicked and is to be built anew. Returns for how long it is away, if it was known.
+    /// A worker's processor failed and has to be rebuilt. Returns when, if the worker was known.
     pub(crate) fn failed(&mut self, worker: WorkerId, why: &str, now: Instant) -> Option<RestartDelay> {
         let collector = Arc::clone(&self.collector);
         let seat = self.seat(worker)?;
@@ -191,11 +191,11 @@ impl<P: BatchProcessor> Pool<P> {
         Some(delay)
     }
 
-    /// A worker is no more: its actor was dropped, usually with its arbiter. Returns for how long, if it was known.
+    /// A worker's actor was dropped, usually with its arbiter. Returns when it will be rebuilt, if the worker was known.
     pub(crate) fn gone(&mut self, worker: WorkerId, now: Instant) -> Option<RestartDelay> {
         let delay = self.failed(worker, "gone", now);
         if delay.is_none() {
-            // The late end of a thread that was given up: there is room for another.
+            // A thread that was given up has ended: another one may be started.
             self.lost.retain(|lost| *lost != worker);
             return None;
         }
@@ -209,7 +209,7 @@ impl<P: BatchProcessor> Pool<P> {
         delay
     }
 
-    /// Hands a batch to a worker. If it has gone meanwhile, the assignment reports so.
+    /// Hands a batch to a worker. If the worker has gone, the assignment reports it.
     pub(crate) fn assign(&mut self, worker: WorkerId, flight: FlightId, batch: Batch<P::Job>) {
         let inbox = Arc::clone(&self.inbox);
         let cancel = self.seat(worker).map(|seat| Arc::clone(&seat.cancel)).unwrap_or_default();
@@ -226,15 +226,15 @@ impl<P: BatchProcessor> Pool<P> {
         }
     }
 
-    /// A worker was told to stop and has not: its thread does not return. Another takes its seat – but while as many threads as
-    /// there are seats are lost like that, none does. Returns for how long the seat is empty, if the worker was known.
+    /// A worker was told to stop and did not: its thread is lost. Another worker takes its seat, unless as many threads as there
+    /// are seats are lost already. Returns when, if the worker was known.
     pub(crate) fn give_up(&mut self, worker: WorkerId, now: Instant) -> Option<RestartDelay> {
         let delay = self.gone(worker, now)?;
         self.lost.push(worker);
         Some(delay)
     }
 
-    /// When the next worker is to be built again, or their number is to be looked at.
+    /// When the next worker has to be rebuilt, or their number has to be checked.
     pub(crate) fn due(&self) -> Option<Instant> {
         let away = self.seats.iter().filter_map(|seat| match &seat.state {
             State::Away(delay) => Some(delay.until),
@@ -272,7 +272,7 @@ impl<P: BatchProcessor> Drop for Pool<P> {
     }
 }
 
-/// Ends a worker's thread, once what it is doing yields. A thread that never yields ends with the process.
+/// Ends a worker's thread when its task yields. A thread that never yields ends with the process.
 fn stop(arbiter: Option<Arbiter>) {
     if let Some(arbiter) = arbiter {
         arbiter.stop();

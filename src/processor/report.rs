@@ -1,7 +1,7 @@
-//! What a worker is given, and what comes inbox.
+//! What a worker is given, and what it reports to the collector's inbox.
 //!
 //! However a worker goes away – it answers, panics, stops, its arbiter dies – its [`Assignment`] reports. The one exception is
-//! a thread that never returns; for that the replies wait at inbox, and never depend on the worker.
+//! a thread that never returns. Because of it the replies stay with the collector, and never depend on a worker.
 
 use std::{
     future::{Future, poll_fn},
@@ -30,19 +30,19 @@ pub(crate) enum Report<J: Job> {
     Prepared { worker: WorkerId, result: Result<(), String> },
     /// The processor has answered.
     Done { worker: WorkerId, flight: FlightId, batch: Batch<J>, results: JobResults<J> },
-    /// The processor has panicked; it needs to be built anew.
+    /// The processor panicked, and has to be rebuilt.
     Panicked { worker: WorkerId, flight: FlightId, batch: Batch<J>, message: String },
-    /// The worker stopped because it was told to; its processor needs to be built anew.
+    /// The worker stopped because it was told to; its processor has to be rebuilt.
     Cancelled { worker: WorkerId, flight: FlightId, batch: Batch<J> },
     /// The worker went away before it started on this batch.
     Returned { flight: FlightId, batch: Batch<J> },
     /// The worker went away while it worked on this batch.
     Dropped { flight: FlightId, batch: Batch<J> },
-    /// The worker is no more.
+    /// The worker's actor has gone.
     Gone { worker: WorkerId },
 }
 
-/// The collector's side of the workers: what they have said and it has not yet read.
+/// The collector's inbox: reports that it has not yet read.
 pub(crate) struct Reports<J: Job> {
     unread: Mutex<Vec<Report<J>>>,
     bell: Arc<Bell>,
@@ -64,7 +64,7 @@ impl<J: Job> Reports<J> {
     }
 }
 
-/// A batch, on its way to a worker and back. Dropped, it reports what became of it.
+/// A batch that is with a worker. When it is dropped, it reports what became of the batch.
 pub(crate) struct Assignment<J: Job> {
     worker: WorkerId,
     flight: FlightId,
@@ -74,7 +74,7 @@ pub(crate) struct Assignment<J: Job> {
     cancel: Arc<Cancel>,
 }
 
-/// How the collector tells one worker to stop what it is doing.
+/// How the collector tells a worker to stop working on a flight.
 #[derive(Debug, Default)]
 pub(crate) struct Cancel {
     /// The flight that is to stop; 0 is none.
@@ -129,7 +129,7 @@ impl<J: Job> Assignment<J> {
     }
 
     /// The worker has stopped because it was told to.
-    pub(crate) fn obeyed(mut self) {
+    pub(crate) fn stopped(mut self) {
         let (worker, flight) = (self.worker, self.flight);
         if let Some(batch) = self.batch.take() {
             self.inbox.push(Report::Cancelled { worker, flight, batch });

@@ -1,7 +1,7 @@
 //! How many workers there should be: pure, told the time.
 //!
 //! The rule: grow by one when batches have waited for a worker for [`PATIENCE`] without a break; shrink by one when a worker has
-//! been idle for [`IDLE`] without a break. Both clocks start anew after each change, so the number follows the load in steps and
+//! been idle for [`IDLE`] without a break. Both clocks restart after each change, so the number follows the load in steps and
 //! a load between two numbers keeps the larger one.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// Batches must wait this long before another worker is started.
 pub(super) const PATIENCE: Duration = Duration::from_millis(100);
-/// A worker must be idle this long before one is let go.
+/// A worker must be idle this long before one is retired.
 pub(super) const IDLE: Duration = Duration::from_secs(10);
 
 /// What is to be done about the number of workers.
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_steady_load_settles_and_a_short_lull_changes_nothing() {
         let workers = follow(1, 8, 12_000, |at| if at.as_secs() % 7 == 6 { 0.0 } else { 2.5 });
-        // Catching up with what gathered while it grew takes more of them; then they are let go, one each 10 s.
+        // Catching up with the backlog takes more workers; then they are retired, one every 10 s.
         let settled = &workers[6_000..];
         assert!(
             settled.iter().all(|workers| *workers == 3),

@@ -36,7 +36,7 @@ pub struct Balance {
     pub outstanding: u64,
     /// The most jobs that were seen accepted and unsettled at one time: at every submit and every reply.
     pub most_pending: usize,
-    /// The most jobs that were seen waiting in line at one time.
+    /// The most jobs that were seen waiting for room at one time.
     pub most_waiting: usize,
 }
 
@@ -55,7 +55,7 @@ impl Balance {
         self.overloaded + self.key_conflict + self.handed_back
     }
 
-    /// Jobs of which nobody saw what became of them.
+    /// Jobs whose replies were not seen.
     fn unseen(&self) -> u64 {
         self.gone + self.forgotten
     }
@@ -122,11 +122,11 @@ impl Audit {
     pub(super) fn replies(&mut self, balance: &Balance, counted: &Counted) {
         self.equal("jobs still wait for their reply", balance.outstanding, 0);
         self.equal("accepted jobs are not settled", counted.pending as u64, 0);
-        self.equal("jobs still wait in line", counted.waiting as u64, 0);
+        self.equal("jobs still wait for room", counted.waiting as u64, 0);
         if balance.most_pending > counted.max_pending {
             self.note(format!("{} jobs were held, `max_pending` is {}", balance.most_pending, counted.max_pending));
         }
-        // Whoever goes while it waits in line is neither accepted nor rejected, nor is a message that was never read.
+        // A job whose caller goes while it waits is neither accepted nor rejected, and neither is a message that was never read.
         let known = counted.accepted + counted.rejected + counted.known_already;
         self.explained("submitted", balance.submitted, known, balance.unseen() + balance.undelivered);
         let may_be_refused = balance.failed.shut_down + balance.failed.expired;

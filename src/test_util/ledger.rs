@@ -57,7 +57,7 @@ pub struct Ledger<J: Job> {
 #[derive(Default)]
 struct Book {
     balance: Balance,
-    /// A moment at which somebody waited in line although there was room.
+    /// A moment at which jobs waited although there was room.
     idle_room: Option<Counted>,
 }
 
@@ -128,7 +128,7 @@ impl<J: Job> Ledger<J> {
     ///
     /// [`Imbalance`] names every promise that was broken: each accepted job has exactly one reply; accepted = succeeded +
     /// failed, and each cause as often as callers saw it; nothing is pending; never more than `max_pending` jobs were held;
-    /// nobody waited in line while there was room.
+    /// no job waited while there was room.
     pub fn check(&self, stats: &Stats) -> Result<Balance, Imbalance> {
         let (mut audit, balance) = self.audit();
         audit.stats(&balance, stats);
@@ -151,7 +151,7 @@ impl<J: Job> Ledger<J> {
         let mut audit = Audit::default();
         audit.replies(&book.balance, &counted);
         if let Some(Counted { pending, waiting, .. }) = book.idle_room {
-            audit.note(format!("{waiting} jobs waited in line while only {pending} were held"));
+            audit.note(format!("{waiting} jobs waited for room while only {pending} were held"));
         }
         (audit, book.balance.clone())
     }

@@ -115,7 +115,7 @@ impl<J: Job> Script<J> {
         self.step(n, Step::Panic)
     }
 
-    /// The n-th batch is never answered: `process` waits for ever, without blocking its thread.
+    /// The n-th batch is never answered: `process` never returns, without blocking its thread.
     pub fn hang_at(self, n: u64) -> Self {
         self.step(n, Step::Hang)
     }
@@ -189,7 +189,7 @@ impl<J: Job> Script<J> {
 }
 
 impl<J: Job> State<J> {
-    /// Notes the batch, and says what to do with it.
+    /// Notes the batch, and returns what to do with it.
     fn begin(&mut self, processor: u64, batch: &Batch<J>) -> (u64, Option<Step<J::Error>>) {
         self.seen.push(Seen {
             processor,

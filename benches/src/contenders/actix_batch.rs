@@ -4,14 +4,18 @@ use std::{convert::Infallible, marker::PhantomData, sync::Arc};
 
 use actix_batch::prelude::*;
 
-use super::{Contender, Setup};
-use crate::{home::Home, payload::Payload, tally::Tally};
+use crate::{
+    contender::{Contender, Setup},
+    host::Host,
+    payload::Payload,
+    tally::Tally,
+};
 
 pub(crate) struct ByMessage;
 
 impl<P: Payload> Contender<P> for ByMessage {
     const NAME: &'static str = "message";
-    const HOMES: &'static [Home] = &[Home::System];
+    const HOSTS: &'static [Host] = &[Host::System];
     type Door = Arc<Addr<CollectorActor<Echo<P>>>>;
 
     fn start(setup: Setup) -> Self::Door {
@@ -28,7 +32,7 @@ pub(crate) struct ByHandle;
 
 impl<P: Payload> Contender<P> for ByHandle {
     const NAME: &'static str = "handle";
-    const HOMES: &'static [Home] = &[Home::System];
+    const HOSTS: &'static [Host] = &[Host::System];
     type Door = Arc<Collector<Echoed<P>>>;
 
     fn start(setup: Setup) -> Self::Door {

@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::{Contender, Setup};
-use crate::{home::Home, payload::Payload, tally::Tally};
+use crate::{
+    contender::{Contender, Setup},
+    host::Host,
+    payload::Payload,
+    tally::Tally,
+};
 
 pub(crate) struct BareEcho;
 
 impl<P: Payload> Contender<P> for BareEcho {
     const NAME: &'static str = "bare-echo";
-    const HOMES: &'static [Home] = &[Home::System];
+    const HOSTS: &'static [Host] = &[Host::System];
     type Door = Arc<Addr<Echo>>;
 
     fn start(setup: Setup) -> Self::Door {

@@ -4,8 +4,11 @@ use std::{convert::Infallible, marker::PhantomData, sync::Arc};
 
 use batch_aint_one::{Batcher, BatchingPolicy, Limits, OnFull, Processor};
 
-use super::{Contender, Setup};
-use crate::{payload::Payload, tally::Tally};
+use crate::{
+    contender::{Contender, Setup},
+    payload::Payload,
+    tally::Tally,
+};
 
 pub(crate) struct Immediate;
 

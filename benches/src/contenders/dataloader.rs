@@ -4,8 +4,11 @@ use std::{collections::HashMap, marker::PhantomData, sync::Arc};
 
 use dataloader::{BatchFn, non_cached::Loader};
 
-use super::{Contender, Setup};
-use crate::{payload::Payload, tally::Tally};
+use crate::{
+    contender::{Contender, Setup},
+    payload::Payload,
+    tally::Tally,
+};
 
 pub(crate) struct DataLoader;
 

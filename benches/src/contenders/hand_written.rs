@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Contender, Setup};
-use crate::{payload::Payload, tally::Tally};
+use crate::{
+    contender::{Contender, Setup},
+    payload::Payload,
+    tally::Tally,
+};
 
 pub(crate) struct HandWritten;
 

@@ -1,11 +1,9 @@
-//! Who takes part. Another contender is one more file with its `Contender`, and one more line in [`all`].
-
-use std::{future::Future, sync::Arc, time::Duration};
+//! The contenders. To add one, write its `Contender` in a file of its own and add a line to [`all`].
 
 use crate::{
-    home::Home,
-    payload::{Large, Payload, Small},
-    tally::Tally,
+    contender::Contender,
+    host::Host,
+    payload::{Large, Small},
     trial::{self, Sample, Trial},
 };
 
@@ -18,41 +16,10 @@ mod scuffle_batching;
 mod tower_batch_control;
 mod ultra_batch;
 
-/// A way to submit one job and get that job's own reply, while the processor sees batches.
-///
-/// The same for everybody: the batch size, one batch at a time, room for all callers, the interval where there is one, and a
-/// processor that counts the batch and returns its input.
-pub(crate) trait Contender<P: Payload>: 'static {
-    const NAME: &'static str;
-
-    /// The runtimes to try; the better one is counted.
-    const HOMES: &'static [Home] = &[Home::CurrentThread, Home::TwoWorkers];
-
-    /// What each caller holds.
-    type Door: Clone + Send + 'static;
-
-    /// Starts it in the runtime that this is called in.
-    fn start(setup: Setup) -> Self::Door;
-
-    fn submit(door: &mut Self::Door, job: P) -> impl Future<Output = P> + Send;
-}
-
-/// How to set a contender up.
-pub(crate) struct Setup {
-    /// Jobs per batch.
-    pub(crate) batch: usize,
-    /// Callers at the same time: none of them may have to wait for room.
-    pub(crate) callers: usize,
-    /// How long a batch that does not fill up waits at most.
-    pub(crate) interval: Duration,
-    /// Where the processor counts.
-    pub(crate) tally: Arc<Tally>,
-}
-
 /// A contender without its types.
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
-    pub(crate) homes: &'static [Home],
+    pub(crate) hosts: &'static [Host],
     small: fn(&Trial) -> Sample,
     large: fn(&Trial) -> Sample,
 }
@@ -61,7 +28,7 @@ impl Entry {
     fn of<C: Contender<Small> + Contender<Large>>() -> Self {
         Self {
             name: <C as Contender<Small>>::NAME,
-            homes: <C as Contender<Small>>::HOMES,
+            hosts: <C as Contender<Small>>::HOSTS,
             small: trial::run::<C, Small>,
             large: trial::run::<C, Large>,
         }

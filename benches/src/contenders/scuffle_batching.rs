@@ -7,8 +7,11 @@ use scuffle_batching::{
     batch::{BatchResponse, BatcherBuilder},
 };
 
-use super::{Contender, Setup};
-use crate::{payload::Payload, tally::Tally};
+use crate::{
+    contender::{Contender, Setup},
+    payload::Payload,
+    tally::Tally,
+};
 
 pub(crate) struct Scuffle;
 

@@ -12,8 +12,11 @@ use tokio::sync::oneshot;
 use tower::{Service, ServiceExt};
 use tower_batch_control::{Batch, BatchControl, RequestWeight};
 
-use super::{Contender, Setup};
-use crate::{payload::Payload, tally::Tally};
+use crate::{
+    contender::{Contender, Setup},
+    payload::Payload,
+    tally::Tally,
+};
 
 pub(crate) struct TowerBatch;
 

@@ -2,12 +2,13 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    task::{Wake, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::batch::{Blocks, SlotRef};
 
 #[derive(Debug)]
 struct Number;

@@ -182,7 +182,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         if self.batching.is_off() {
             return self.queue(sealed, now);
         }
-        let (parts, left_out) = self.batching.part(sealed);
+        let (parts, left_out) = self.batching.rearrange(sealed);
         if left_out > 0 {
             self.journal.record(Event::LeftOut { jobs: left_out });
         }

@@ -106,7 +106,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         replies.settle(results, self.journal.tally(), &mut self.deliveries);
     }
 
-    /// The same, while somebody wants to know how each job ends.
+    /// The same, while jobs are tracked.
     #[cold]
     fn fill_tracked(&mut self, replies: Replies<P::Job>, results: JobResults<P::Job>, history: History) {
         let (ids, mut ends) = (replies.ids(), Vec::with_capacity(replies.len()));

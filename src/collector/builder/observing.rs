@@ -1,4 +1,4 @@
-//! Who is told what happens.
+//! Observers, metrics, job tracking, and the trace.
 
 use super::CollectorBuilder;
 #[cfg(feature = "record")]
@@ -75,7 +75,8 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     ///
     /// It can be left on: where a job costs 256 ns, a job that is recorded costs 304 (medians of 21 interleaved rounds of 1,000
     /// callers on one thread, on a busy machine), and the file grows by some 4 bytes for each job and 100 for each batch. An
-    /// earlier trace at this path is replaced; weights are not recorded. [`TraceRecorder`](crate::observe::TraceRecorder) says what happens when the disk is full or slow.
+    /// earlier trace at this path is replaced; weights are not recorded. See
+    /// [`TraceRecorder`](crate::observe::TraceRecorder) for a disk that is full or slow.
     ///
     /// ```
     /// use actix_batch::{observe::Trace, prelude::*};

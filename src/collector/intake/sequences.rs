@@ -32,9 +32,9 @@ pub(super) struct Joining<J: Job> {
 /// Whether an accepted job's turn has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Nobody is before it.
+    /// It is the first of its sequence.
     First,
-    /// All of those before it are in the open batch that it is about to join.
+    /// All jobs before it are in the open batch that it is about to join.
     Follows,
     /// It has to be held.
     Later,

@@ -1,9 +1,9 @@
-//! Jobs that share one reply, because they have the same key: those that come while the first is on its way ride on it, and,
-//! where outcomes are remembered, those that come later are told the same.
+//! Jobs that share one reply, because they have the same key. Jobs that come while the first one – the leader – is under way
+//! follow it; where outcomes are remembered, jobs that come later get the same outcome.
 //!
 //! Invariants:
-//! - A key stands for at most one job on its way, or for one outcome.
-//! - Whoever rides is here, under the number of the job that he rides on, until that job is settled.
+//! - A key has at most one leader, or one remembered outcome.
+//! - Followers are kept here, under the number of their leader, until the leader is settled.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -27,30 +27,30 @@ pub(super) struct Memory {
     pub(super) most: usize,
 }
 
-/// A reply that several callers get. Outputs need not be `Sync`, so one at a time copies it.
+/// A reply that several callers get. Outputs need not be `Sync`, so it is copied under a lock.
 pub(super) type SharedReply<J> = Arc<Mutex<JobResult<J>>>;
 
 /// What is known under a job's key.
 pub(super) enum Known<J: Job> {
-    /// Nothing: it goes its way.
+    /// Nothing: the job has to be processed.
     Nothing,
-    /// This job is on its way, and its reply will serve.
-    OnItsWay(JobId),
+    /// This job is under way, and its reply will do.
+    UnderWay(JobId),
     /// The reply.
     Reply(SharedReply<J>),
-    /// The key stands for a job that holds something else.
+    /// The key belongs to a job with another content.
     Conflict,
 }
 
 pub(super) struct Sharing<J: Job> {
     /// What to remember of outcomes; `None`: nothing.
     memory: Option<Memory>,
-    on_their_way: HashMap<Key, (JobId, Option<u128>)>,
-    /// By the job that they ride on.
+    leaders: HashMap<Key, (JobId, Option<u128>)>,
+    /// By their leader.
     followers: HashMap<JobId, Leader<J>>,
     outcomes: HashMap<Key, Remembered<J>>,
     oldest: VecDeque<(Instant, Key)>,
-    /// Outcomes that are forgotten, but not yet dropped: that is the user's code, and not for under the lock.
+    /// Outcomes to be dropped once the lock is free, because dropping them runs user code.
     forgotten: Vec<SharedReply<J>>,
 }
 
@@ -69,7 +69,7 @@ impl<J: Job> Sharing<J> {
     pub(super) fn new(memory: Option<Memory>) -> Self {
         Self {
             memory,
-            on_their_way: HashMap::new(),
+            leaders: HashMap::new(),
             followers: HashMap::new(),
             outcomes: HashMap::new(),
             oldest: VecDeque::new(),
@@ -79,10 +79,10 @@ impl<J: Job> Sharing<J> {
 
     pub(super) fn ask(&mut self, shared: &SharedKey, now: Instant) -> Known<J> {
         self.forget(now);
-        // Where keys are equal only now and then, a job may have left its place under another one's.
-        let known = self.on_their_way.get(&shared.key).filter(|(job, _)| self.leads(*job));
+        // Keys whose equality is not stable may leave an entry behind.
+        let known = self.leaders.get(&shared.key).filter(|(job, _)| self.leads(*job));
         if let Some((job, fingerprint)) = known {
-            return if *fingerprint == shared.fingerprint { Known::OnItsWay(*job) } else { Known::Conflict };
+            return if *fingerprint == shared.fingerprint { Known::UnderWay(*job) } else { Known::Conflict };
         }
         match self.outcomes.get(&shared.key) {
             None => Known::Nothing,
@@ -91,32 +91,32 @@ impl<J: Job> Sharing<J> {
         }
     }
 
-    /// Nobody rides any more on what is on its way under this key, or at all. Who rides already, stays.
+    /// From now on no job follows the leader of this key, or any leader. Present followers stay.
     #[cfg(feature = "cache")]
     pub(super) fn detach(&mut self, key: Option<&Key>) {
         match key {
-            Some(key) => drop(self.on_their_way.remove(key)),
-            None => self.on_their_way.clear(),
+            Some(key) => drop(self.leaders.remove(key)),
+            None => self.leaders.clear(),
         }
     }
 
-    /// The job goes its way; others may ride on it.
+    /// The job will be processed; others may follow it.
     pub(super) fn lead(&mut self, job: JobId, key: SharedKey) {
-        self.on_their_way.insert(key.key.clone(), (job, key.fingerprint));
+        self.leaders.insert(key.key.clone(), (job, key.fingerprint));
         self.followers.insert(job, Leader { key, followers: Replies::default() });
     }
 
-    /// Who rides on this job: the next one is added there.
+    /// The followers of this job, to add one.
     pub(super) fn followers(&mut self, job: JobId) -> Option<&mut Replies<J>> {
         self.followers.get_mut(&job).map(|leader| &mut leader.followers)
     }
 
-    /// Whether this job rides on another.
+    /// Whether this job follows another.
     pub(super) fn is_follower(&self, job: JobId) -> bool {
         self.followers.values().any(|leader| leader.followers.ids().contains(job))
     }
 
-    /// Whether others may ride on it.
+    /// Whether others may follow it.
     pub(super) fn leads(&self, job: JobId) -> bool {
         self.followers.contains_key(&job)
     }
@@ -126,12 +126,12 @@ impl<J: Job> Sharing<J> {
         self.memory.is_some() && is_an_outcome::<J>(reply)
     }
 
-    /// The job has been settled, with a reply that is to be remembered if it is given. Returns who rode on it.
+    /// The job has been settled, with a reply that is remembered if one is given. Returns its followers.
     pub(super) fn settled(&mut self, job: JobId, reply: Option<SharedReply<J>>, now: Instant) -> Option<Replies<J>> {
         let Leader { key, followers } = self.followers.remove(&job)?;
-        // It may have been parted from its key, which then stands for another.
-        if self.on_their_way.get(&key.key).is_some_and(|(leader, _)| *leader == job) {
-            self.on_their_way.remove(&key.key);
+        // The key may have been detached from this job, and have another leader now.
+        if self.leaders.get(&key.key).is_some_and(|(leader, _)| *leader == job) {
+            self.leaders.remove(&key.key);
         }
         if let (Some(reply), Some(memory)) = (reply, self.memory) {
             // Rounds of centuries parked.
@@ -159,7 +159,7 @@ impl<J: Job> Sharing<J> {
         }
     }
 
-    /// What is to be dropped, once the lock is free.
+    /// Outcomes to drop, once the lock is free.
     pub(super) fn take_forgotten(&mut self) -> Vec<SharedReply<J>> {
         mem::take(&mut self.forgotten)
     }

@@ -14,28 +14,28 @@ use crate::{
     job::{Job, JobId, JobResult},
 };
 
-/// Where a submitter waits while the collector is full.
+/// The wait queue, as a waiting caller sees it.
 pub(crate) trait LeaveQueue: Send + Sync {
-    /// The submitter of this job has gone.
+    /// The caller of this job has gone.
     fn leave(&self, id: JobId);
 }
 
 /// A submitted job's reply, to be awaited.
 ///
-/// The job is on its way from the moment `submit` was called, whether this future is polled or not: it is in the open batch,
-/// or – while the collector is full – first in, first out in the waiting line. Dropping the future abandons the job: it leaves
-/// the line; it is skipped if its batch has not started; otherwise its result reaches nobody. Polled again after it has
-/// answered, it answers [`JobError::Lost`](crate::JobError::Lost).
+/// `submit` has submitted the job, whether this future is polled or not: it is in the open batch, or – while the collector is
+/// full – in the wait queue. Dropping the future abandons the job: a waiting job leaves the queue, a job whose batch has not
+/// started is skipped, and the result of any other is dropped. Polled again after its reply, the future answers
+/// [`JobError::Lost`](crate::JobError::Lost).
 #[must_use = "dropping a `Submit` abandons the job: await it, or use the message door's `do_send` to forget the reply"]
 pub struct Submit<J: Job> {
-    /// `None` after the reply, and where there is none to wait for.
+    /// `None` after the reply, and for a refused job.
     slot: Option<SlotRef<J>>,
-    /// `None` for all those that are accepted at once: they are faster without what the others need.
+    /// `None` for jobs that were accepted at once, which keeps them fast.
     detour: Option<Box<Detour>>,
 }
 
 enum Detour {
-    /// The line that this job joined when it arrived; it may have left it since.
+    /// The intake whose wait queue the job joined when it arrived; it may have left the queue since.
     Waiting(Weak<dyn LeaveQueue>),
     Refused(RejectReason),
 }

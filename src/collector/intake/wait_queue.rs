@@ -1,4 +1,4 @@
-//! Who waits for room: first come, first served.
+//! Jobs that wait for room, in the order of arrival.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -59,7 +59,7 @@ impl<J: Job> WaitQueue<J> {
         self.places.push_back((waiting.id, Some(waiting)));
     }
 
-    /// The first in line.
+    /// Takes the first job.
     pub(super) fn next(&mut self) -> Option<Waiting<J>> {
         while let Some((_, waiting)) = self.places.pop_front() {
             match waiting {
@@ -70,12 +70,12 @@ impl<J: Job> WaitQueue<J> {
         None
     }
 
-    /// Takes one out, wherever it is.
+    /// Removes a job, wherever it is.
     pub(super) fn leave(&mut self, id: JobId) -> Option<Waiting<J>> {
         let place = self.places.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         let waiting = self.places[place].1.take()?;
         self.gone += 1;
-        // Gaps are closed when they are half of the line, so leaving is cheap and nothing piles up.
+        // Gaps are closed when they are half of the queue, so leaving is cheap and gaps do not pile up.
         if self.gone * 2 > self.places.len() {
             self.places.retain(|(_, waiting)| waiting.is_some());
             self.gone = 0;
@@ -95,12 +95,12 @@ impl<J: Job> WaitQueue<J> {
         place.is_ok_and(|place| self.places[place].1.is_some())
     }
 
-    /// When the first deadline of those in line passes.
+    /// When the first deadline of the waiting jobs passes.
     pub(super) fn due(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Takes out those whose deadline has passed.
+    /// Removes the jobs whose deadline has passed.
     pub(super) fn late(&mut self, now: Instant) -> Vec<Waiting<J>> {
         let mut late = Vec::new();
         while let Some((_, id)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {

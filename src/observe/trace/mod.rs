@@ -1,6 +1,6 @@
 //! What came, when, and how batches went: written while the collector works, and read to replay it.
 //!
-//! A trace is a file of JSON lines. The first one says what was recorded; times count from then on, in microseconds:
+//! A trace is a file of JSON lines. The first line describes what was recorded; times count from then on, in microseconds:
 //!
 //! ```text
 //! {"trace":{"version":1,"started_at":1767225600000,"own_policy":false,"config":{"name":"users","max_size":100, …}}}
@@ -93,7 +93,7 @@ pub enum TraceError {
     /// Another version wrote it.
     #[error("a trace of version {0}; this version of actix-batch reads version {VERSION}")]
     Version(u32),
-    /// A line that cannot be. A last line that was torn is no such line: it is left out.
+    /// A line that is not valid. A torn last line is skipped without an error.
     #[error("line {line}: {problem}")]
     Line {
         /// Its number, from 1.

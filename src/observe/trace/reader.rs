@@ -93,7 +93,7 @@ impl Trace {
     /// # Errors
     ///
     /// [`TraceError`]: what the file system says, a file that is no trace or one of another version, and the number of a line
-    /// that cannot be, with what is wrong with it.
+    /// that is not valid, with what is wrong with it.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, TraceError> {
         Self::parse(BufReader::new(File::open(path)?))
     }

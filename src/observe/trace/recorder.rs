@@ -130,7 +130,7 @@ impl Observer for TraceRecorder {
         self.tape.batch(BatchLine::new(outcome, self.start.elapsed()));
     }
 
-    // The last reply is out, so nobody waits but for the end itself.
+    // The last reply is out, so no caller waits any more.
     fn drained(&self, _: &str, _: &ShutdownReport) {
         self.tape.catch_up(Self::PATIENCE);
     }
@@ -163,7 +163,7 @@ impl<W: Write> Writer<W> {
         while let Some(piece) = tape.take() {
             if let Err(error) = self.write_piece(&piece) {
                 tape.give_up(piece.arrivals.len() + piece.batches.len());
-                return error!(collector, %error, "the trace cannot be written: nothing more is recorded");
+                return error!(collector, %error, "the trace cannot be written: recording stops");
             }
         }
         if tape.lost() > 0 {

@@ -29,7 +29,7 @@ struct Reel {
     lost: u64,
     /// The writer is with a piece that it has taken.
     writing: bool,
-    /// Somebody waits for everything to be written.
+    /// A caller waits until everything is written.
     awaited: bool,
     over: bool,
 }

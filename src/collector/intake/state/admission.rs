@@ -1,4 +1,4 @@
-//! Who comes in: accepted, waiting, following another job, answered at once, or refused.
+//! Admission: a job is accepted, waits, follows another job, is answered at once, or is refused.
 
 use std::mem;
 
@@ -85,8 +85,8 @@ impl<J: Job> State<J> {
                 self.counts.replayed += 1;
                 Entry::Answered(candidate, KnownReply::Shared(reply))
             }
-            Known::Nothing | Known::OnItsWay(_) if self.is_full() => Entry::Full(candidate),
-            Known::OnItsWay(job) => self.follow(candidate, job),
+            Known::Nothing | Known::UnderWay(_) if self.is_full() => Entry::Full(candidate),
+            Known::UnderWay(job) => self.follow(candidate, job),
             Known::Nothing => Entry::Accepted { wake: self.accept(candidate, now) },
         }
     }

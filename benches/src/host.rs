@@ -1,4 +1,4 @@
-//! The runtimes that a contender can live on.
+//! The runtimes that can host a contender.
 
 use std::future::Future;
 
@@ -9,7 +9,7 @@ use tokio::{
 
 /// Where a contender is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Home {
+pub(crate) enum Host {
     /// An actix `System`: one thread, where callers are spawned as actix-web spawns its handlers.
     System,
     /// tokio's current-thread runtime.
@@ -18,7 +18,7 @@ pub(crate) enum Home {
     TwoWorkers,
 }
 
-impl Home {
+impl Host {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::System => "actix system",
@@ -27,7 +27,7 @@ impl Home {
         }
     }
 
-    /// Builds the runtime and lives in it until `future` is done.
+    /// Builds the runtime and runs `future` on it.
     pub(crate) fn run<F: Future>(self, future: F) -> F::Output {
         match self {
             Self::System => actix_rt::System::new().block_on(future),

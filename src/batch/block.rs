@@ -1,0 +1,132 @@
+//! Reply slots in blocks, and one slot as its caller holds it.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use parking_lot::Mutex;
+
+use super::slot::Slot;
+use crate::{
+    error::JobError,
+    job::{Job, JobId, JobResult},
+};
+
+/// The reply slots of up to [`Block::SLOTS`] consecutive jobs.
+pub(crate) struct Block<J: Job> {
+    first: u64,
+    pub(super) slots: Mutex<Box<[Slot<JobResult<J>>]>>,
+    /// How many slots were abandoned: a hint, read without the lock.
+    pub(super) abandoned: AtomicUsize,
+}
+
+impl<J: Job> Block<J> {
+    /// How many jobs share a block.
+    pub(crate) const SLOTS: u32 = 256;
+
+    /// A block whose first slot is that of job `first`.
+    pub(crate) fn new(first: u64) -> Arc<Self> {
+        let slots = (0..Self::SLOTS).map(|_| Slot::open()).collect();
+        Arc::new(Self { first, slots: Mutex::new(slots), abandoned: AtomicUsize::new(0) })
+    }
+
+    fn reuse(&mut self, first: u64) {
+        self.first = first;
+        // The slot of a caller that left the wait queue was never settled, and is still marked as abandoned.
+        if mem::take(self.abandoned.get_mut()) > 0 {
+            self.slots.get_mut().fill_with(Slot::open);
+        }
+    }
+
+    pub(crate) fn id(&self, at: u32) -> JobId {
+        JobId(self.first + u64::from(at))
+    }
+}
+
+/// Blocks in the order of their use: the open one, and full ones that are used again when they are free.
+///
+/// Allocating and freeing blocks of this size would also make the allocator tidy up the callers' small ones each time.
+pub(crate) struct Blocks<J: Job> {
+    open: Arc<Block<J>>,
+    next_slot: u32,
+    next_id: u64,
+    full: VecDeque<Arc<Block<J>>>,
+}
+
+impl<J: Job> Default for Blocks<J> {
+    fn default() -> Self {
+        Self { open: Block::new(0), next_slot: 0, next_id: 0, full: VecDeque::new() }
+    }
+}
+
+impl<J: Job> Blocks<J> {
+    /// How many full blocks are kept: about 1 MiB of them, but at least two.
+    const KEPT: usize = {
+        let fit = (1 << 20) / (Block::<J>::SLOTS as usize * size_of::<Slot<JobResult<J>>>());
+        if fit < 2 { 2 } else { fit }
+    };
+
+    /// A number and a slot for the next job. A request needs no slot; its slot stays empty.
+    #[inline]
+    pub(crate) fn take_slot(&mut self) -> (&Arc<Block<J>>, u32) {
+        if self.next_slot == Block::<J>::SLOTS {
+            self.next_block();
+        }
+        let at = self.next_slot;
+        self.next_slot += 1;
+        self.next_id += 1;
+        (&self.open, at)
+    }
+
+    /// The oldest full block, if it is free, or a new one. A block that is in use for long is dropped from the queue in the end.
+    #[cold]
+    fn next_block(&mut self) {
+        let oldest = self.full.front_mut().and_then(Arc::get_mut).map(|block| block.reuse(self.next_id)).is_some();
+        let next = if oldest { self.full.pop_front() } else { None };
+        let next = next.unwrap_or_else(|| Block::new(self.next_id));
+        self.full.push_back(mem::replace(&mut self.open, next));
+        if self.full.len() > Self::KEPT {
+            self.full.pop_front();
+        }
+        self.next_slot = 0;
+    }
+}
+
+/// One slot, as its `Submit` holds it.
+pub(crate) struct SlotRef<J: Job> {
+    pub(super) block: Arc<Block<J>>,
+    at: u32,
+}
+
+impl<J: Job> SlotRef<J> {
+    #[inline]
+    pub(crate) fn new(block: Arc<Block<J>>, at: u32) -> Self {
+        Self { block, at }
+    }
+
+    pub(crate) fn id(&self) -> JobId {
+        self.block.id(self.at)
+    }
+
+    #[inline]
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<JobResult<J>> {
+        let mut displaced = None;
+        let reply = self.block.slots.lock()[self.at as usize].poll(cx, &mut displaced);
+        reply.map(|reply| reply.unwrap_or(Err(JobError::Lost)))
+    }
+
+    /// The caller has gone: the reply will be dropped.
+    pub(crate) fn abandon(&self) {
+        let previous = self.block.slots.lock()[self.at as usize].abandon();
+        if previous.is_open() {
+            self.block.abandoned.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(previous);
+    }
+}
