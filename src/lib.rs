@@ -64,7 +64,9 @@ pub use dead_letters::{DeadLetter, DeadLetters};
 #[cfg(feature = "dead-letters")]
 pub use dead_letters::{DeadLetterFile, DeadRecord};
 pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
-pub use error::{Closed, ConfigError, Failures, JobError, RejectReason, Rejected, Rejections, StartError};
+pub use error::{
+    Closed, ConfigError, Failures, JobError, RecipientError, RejectReason, Rejected, Rejections, StartError,
+};
 pub use flush::Strategy;
 pub use job::{Job, JobEvent, JobId, JobIds, JobResult, JobState, Priority};
 pub use observe::{Distribution, Observer, ShutdownReport, Stats, WorkerStats};

@@ -110,7 +110,7 @@ fn the_message_door_answers_overloaded_at_once() {
         let (jobs, mut desk, ledger) = full().await;
         let first = ledger.submit(Tenfold(0));
         let held = desk.next().await;
-        let refused = ledger.send(&jobs.recipient(), Tenfold(1)).await.unwrap();
+        let refused = ledger.send(&jobs.recipient().unwrap(), Tenfold(1)).await.unwrap();
         assert!(matches!(refused, Err(JobError::Overloaded)), "{refused:?}");
         assert!(refused.unwrap_err().is_retryable());
         held.complete();
@@ -128,7 +128,7 @@ fn freed_room_goes_to_the_waiting_line_in_its_order_before_the_message_door() {
             let held = desk.next().await;
             assert_eq!(held.numbers(), [number]);
             // Freed room is the line's from its first moment: neither a message nor a `try_submit` finds any.
-            let overtaking = ledger.send(&jobs.recipient(), Tenfold(100));
+            let overtaking = ledger.send(&jobs.recipient().unwrap(), Tenfold(100));
             held.complete();
             assert_eq!(line.pop_front().unwrap().await.unwrap(), number * 10);
             assert!(ledger.try_submit(Tenfold(101)).is_err());
@@ -285,11 +285,11 @@ fn a_job_by_do_send_is_processed_and_counts_as_nobodys_loss() {
         let jobs = Collector::builder(script.factory()).interval(ms(5)).start().unwrap();
         quiet().await;
         let ledger = Ledger::new(&jobs);
-        ledger.do_send(&jobs.recipient(), Tenfold(1));
+        ledger.do_send(&jobs.recipient().unwrap(), Tenfold(1));
         quiet().await;
         // A neighbour that has gone makes the batch look for the abandoned: a forgotten reply is none.
         drop(ledger.submit(Tenfold(2)));
-        ledger.do_send(&jobs.recipient(), Tenfold(3));
+        ledger.do_send(&jobs.recipient().unwrap(), Tenfold(3));
         sleep(ms(10)).await;
         assert_eq!(script.seen()[0].jobs, [Tenfold(1), Tenfold(3)]);
         balanced(&ledger, &jobs).await;
@@ -331,5 +331,34 @@ fn what_an_actor_that_was_never_started_has_accepted_is_answered_when_it_goes() 
         }
         assert!(matches!(ledger.submit(Tenfold(5)).now_or_never(), Some(Err(JobError::ShutDown))));
         support::balanced_at_the_end(&ledger);
+    });
+}
+
+#[test]
+fn a_refused_do_send_is_counted_and_goes_to_the_dead_letters() {
+    paused(async || {
+        let (dead, letters) = std::sync::mpsc::channel();
+        let (mut desk, factory) = Desk::new();
+        let jobs = Collector::builder(factory)
+            .workers(Workers::local(1))
+            .max_size(1)
+            .max_pending(1)
+            .dead_letters(move |letter: DeadLetter<Tenfold>| {
+                dead.send((letter.job.0, letter.attempts, letter.error.to_string())).unwrap();
+            })
+            .start()
+            .unwrap();
+        let reply = jobs.submit(Tenfold(0));
+        quiet().await;
+        let recipient = jobs.recipient().unwrap();
+        recipient.do_send(SubmitJob::new(Tenfold(1)));
+        recipient.do_send(SubmitJob::new(Tenfold(2)).priority(Priority::High));
+        quiet().await;
+        let full = "the collector is full: try again later, or raise `max_pending`".to_owned();
+        assert_eq!(letters.try_iter().collect::<Vec<_>>(), [(1, 0, full.clone()), (2, 0, full)]);
+        let stats = jobs.stats().await.unwrap();
+        assert_eq!((stats.intake.refused_sends, stats.intake.rejected.total()), (2, 2));
+        desk.next().await.complete();
+        assert_eq!(reply.await.unwrap(), 0);
     });
 }

@@ -336,10 +336,10 @@ fn a_hit_needs_no_room_and_comes_through_every_door() {
 
         assert_eq!(ledger.submit(Tenfold(1)).await.unwrap(), 10);
         assert_eq!(ledger.try_submit(Tenfold(1)).unwrap().await.unwrap(), 10);
-        assert_eq!(ledger.send(&jobs.recipient(), Tenfold(1)).await.unwrap().unwrap(), 10);
+        assert_eq!(ledger.send(&jobs.recipient().unwrap(), Tenfold(1)).await.unwrap().unwrap(), 10);
         let urgent = SubmitJob::new(Tenfold(1)).priority(Priority::High).within(ms(1));
         assert_eq!(ledger.submit(urgent).await.unwrap(), 10);
-        ledger.do_send(&jobs.recipient(), Tenfold(1));
+        ledger.do_send(&jobs.recipient().unwrap(), Tenfold(1));
         quiet().await;
         drop(ledger.submit(Tenfold(1)));
         assert_eq!(jobs.stats().await.unwrap().intake.cache_hits, 6);
@@ -542,4 +542,26 @@ fn a_cache_beside_idempotency_keys_is_refused() {
         both.unwrap_err().to_string(),
         "`cache` must be left out where `idempotent_by` is set, which remembers outcomes itself (got set)"
     );
+}
+
+#[test]
+fn a_loop_of_cache_hits_lets_other_tasks_run() {
+    support::real_time(async || {
+        let script = Script::new(tenfold);
+        let jobs = Collector::builder(script.factory()).cache(|job| job.0, Cache::new(10)).start().unwrap();
+        jobs.submit(Tenfold(1)).await.unwrap();
+        let ticks = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let ticker = Arc::clone(&ticks);
+        actix_rt::spawn(async move {
+            loop {
+                tokio::time::sleep(ms(1)).await;
+                ticker.fetch_add(1, SeqCst);
+            }
+        });
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < ms(300) {
+            jobs.submit(Tenfold(1)).await.unwrap();
+        }
+        assert!(ticks.load(SeqCst) >= 10, "{} ticks", ticks.load(SeqCst));
+    });
 }

@@ -322,7 +322,7 @@ proptest! {
             let seen = Arc::default();
             let jobs = collector(&settings, &seen);
             support::quiet().await;
-            let (ledger, door) = (Ledger::new(&jobs), jobs.recipient());
+            let (ledger, door) = (Ledger::new(&jobs), jobs.recipient().unwrap());
             let (mut at, coming) = (0, Cell::new(0));
             let callers = calls.iter().map(|this| {
                 at += this.after;

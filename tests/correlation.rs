@@ -105,7 +105,7 @@ fn callers_of_both_doors_and_of_none_share_batches_and_get_their_own_replies() {
             .start()
             .unwrap();
         quiet().await;
-        let (ledger, door) = (Ledger::new(&asks), asks.recipient());
+        let (ledger, door) = (Ledger::new(&asks), asks.recipient().unwrap());
         let (mut submitted, mut sent) = (Vec::new(), Vec::new());
         for key in 0..300 {
             match key % 3 {

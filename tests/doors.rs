@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_batch::{
-    Closed, StartError,
+    Closed, RecipientError, StartError,
     prelude::*,
     test_util::{Ledger, Script, Scripted},
 };
@@ -75,7 +75,7 @@ fn a_program_under_tokio_brings_a_thread_for_it_and_submits_from_every_task() {
             })
         });
         assert!(join_all(tasks).await.iter().all(Result::is_ok));
-        let by_message = ledger.send(&jobs.recipient(), Tenfold(1)).await;
+        let by_message = ledger.send(&jobs.recipient().unwrap(), Tenfold(1)).await;
         assert_eq!(by_message.unwrap().unwrap(), 10);
         assert_eq!(jobs.shutdown(Shutdown::drain()).await.unwrap().shut_down, 0);
         assert_eq!(balanced(&ledger, &jobs).await.succeeded, 401);
@@ -103,28 +103,55 @@ fn a_name_that_no_thread_can_have_is_no_obstacle() {
 }
 
 #[test]
-fn a_recipient_is_closed_before_the_start_and_after_the_end_and_works_between() {
+fn every_door_works_from_the_moment_start_returns() {
+    paused(async || {
+        let script = Script::new(tenfold);
+        let jobs = Collector::builder(script.factory()).max_size(2).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        // The actor has not run yet.
+        let recipient = jobs.recipient().unwrap();
+        ledger.do_send(&recipient, Tenfold(1));
+        assert_eq!(ledger.send(&recipient, Tenfold(2)).await.unwrap().unwrap(), 20);
+        assert_eq!(script.sizes(), [2]);
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn every_door_works_from_the_moment_start_on_thread_returns() {
+    guarded(|| {
+        for _ in 0..50 {
+            let script = Script::new(tenfold);
+            let jobs = Collector::builder(script.factory()).max_size(1).start_on_thread().unwrap();
+            let reply = runtime::Builder::new_current_thread()
+                .build()
+                .unwrap()
+                .block_on(jobs.recipient().unwrap().send(SubmitJob::new(Tenfold(1))));
+            assert_eq!(reply.unwrap().unwrap(), 10);
+        }
+    });
+}
+
+#[test]
+fn a_recipient_of_an_actor_that_was_not_started_or_has_ended_is_an_error_that_says_so() {
     real_time(async || {
         let script = Script::new(tenfold);
         let actor = Collector::builder(script.factory()).interval(ms(1)).build().unwrap();
         let jobs = actor.handle();
         let ledger = Ledger::new(&jobs);
-        let early = ledger.send(&jobs.recipient(), Tenfold(0)).await;
-        assert_eq!(early.unwrap_err(), MailboxError::Closed);
-        assert!(!jobs.recipient().connected());
+        assert_eq!(jobs.recipient().unwrap_err(), RecipientError::NotStarted);
 
         let arbiter = Arbiter::new();
         arbiter.spawn_fn(move || drop(actor.start()));
         assert_eq!(ledger.submit(Tenfold(1)).await.unwrap(), 10);
-        let door = jobs.recipient();
-        assert_eq!(ledger.send(&door, Tenfold(2)).await.unwrap().unwrap(), 20);
+        let recipient = jobs.recipient().unwrap();
+        assert_eq!(ledger.send(&recipient, Tenfold(2)).await.unwrap().unwrap(), 20);
 
         balanced(&ledger, &jobs).await;
         arbiter.stop();
         tokio::task::spawn_blocking(|| arbiter.join().unwrap()).await.unwrap();
-        for door in [door, jobs.recipient()] {
-            assert_eq!(ledger.send(&door, Tenfold(3)).await.unwrap_err(), MailboxError::Closed);
-        }
+        assert_eq!(ledger.send(&recipient, Tenfold(3)).await.unwrap_err(), MailboxError::Closed);
+        assert_eq!(jobs.recipient().unwrap_err(), RecipientError::Ended);
         assert_eq!(jobs.flush().await, Err(Closed));
         balanced_at_the_end(&ledger);
     });

@@ -540,7 +540,7 @@ async fn a_failure_that_nobody_waits_for_is_counted() {
     let (builder, _) = builder(|_| Err(Trouble::Error));
     let asks = builder.max_size(2).start().unwrap();
     sleep(MS).await;
-    let door = asks.recipient();
+    let door = asks.recipient().unwrap();
     door.do_send(SubmitJob::new(Ask(0)));
     assert!(door.send(SubmitJob::new(Ask(1))).await.unwrap().is_err());
     let stats = settled(&asks).await;

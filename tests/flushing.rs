@@ -97,7 +97,7 @@ fn a_batch_by_message_has_the_same_interval() {
         let jobs = Collector::builder(script.factory()).interval(ms(5)).start().unwrap();
         quiet().await;
         let (ledger, start) = (Ledger::new(&jobs), Instant::now());
-        assert_eq!(ledger.send(&jobs.recipient(), Tenfold(1)).await.unwrap().unwrap(), 10);
+        assert_eq!(ledger.send(&jobs.recipient().unwrap(), Tenfold(1)).await.unwrap().unwrap(), 10);
         assert_eq!(start.elapsed(), ms(5));
         balanced(&ledger, &jobs).await;
     });
@@ -281,7 +281,7 @@ fn an_interval_flush_happens_during_a_flood_of_messages_from_another_thread() {
             .start()
             .unwrap();
         quiet().await;
-        flood(jobs.recipient());
+        flood(jobs.recipient().unwrap());
         let (size, trigger) = told.recv().await.unwrap();
         assert_eq!(trigger, Trigger::Interval);
         assert!(size < FLOOD, "it waited for the flood to end");
@@ -304,7 +304,7 @@ fn a_local_worker_finishes_a_batch_during_a_flood_of_messages_from_another_threa
             .unwrap();
         quiet().await;
         let first = jobs.submit(Counted::new(&Arc::default()));
-        let unread = flood(jobs.recipient());
+        let unread = flood(jobs.recipient().unwrap());
         first.await.unwrap();
         assert!(unread.load(Ordering::SeqCst) > 0, "it waited for the flood to end");
         jobs.shutdown(Shutdown::drain()).await.unwrap();

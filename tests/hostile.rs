@@ -106,7 +106,7 @@ fn refused_messages_whose_drop_panics_leave_the_collector_alive() {
         let script = bomb_jobs();
         let jobs = Collector::builder(script.factory()).max_size(1).max_pending(1).start().unwrap();
         quiet().await;
-        let (ledger, door) = (Ledger::new(&jobs), jobs.recipient());
+        let (ledger, door) = (Ledger::new(&jobs), jobs.recipient().unwrap());
         let accepted = ledger.submit(BombJob::new(1));
         let refused = ledger.send(&door, BombJob::new(2)).await;
         assert!(matches!(refused, Ok(Err(JobError::Overloaded))), "{refused:?}");
@@ -142,8 +142,8 @@ fn outputs_that_nobody_wants_and_whose_drop_panics_harm_nobody() {
         let jobs = Collector::builder(factory).interval(ms(5)).start().unwrap();
         quiet().await;
         let ledger = Ledger::new(&jobs);
-        ledger.do_send(&jobs.recipient(), Arm);
-        ledger.do_send(&jobs.recipient(), Arm);
+        ledger.do_send(&jobs.recipient().unwrap(), Arm);
+        ledger.do_send(&jobs.recipient().unwrap(), Arm);
         quiet().await;
         let mut replies: Vec<_> = (0..6).map(|_| ledger.submit(Arm)).collect();
         let held = desk.next().await;
@@ -220,7 +220,7 @@ fn errors_whose_drop_panics_harm_nobody_tried_again_or_forgotten() {
         let builder = Collector::builder(|| Lighter(0)).workers(Workers::local(1)).interval(ms(5));
         let jobs = builder.retry(Retry::fixed(ms(1)).attempts(4)).split_poison(true).start().unwrap();
         quiet().await;
-        let (ledger, door) = (Ledger::new(&jobs), jobs.recipient());
+        let (ledger, door) = (Ledger::new(&jobs), jobs.recipient().unwrap());
         for _ in 0..3 {
             (0..4).for_each(|_| ledger.do_send(&door, Lit));
             let gone: Vec<_> = (0..4).map(|_| ledger.submit(Lit)).collect();
@@ -430,7 +430,7 @@ fn an_error_whose_debug_and_display_panic_reaches_its_callers_also_where_everyth
             let replies = join_all([ledger.submit(Whisper), ledger.submit(Whisper)]).await;
             assert!(replies.iter().all(|reply| matches!(reply, Err(JobError::Failed(_)))));
         }
-        ledger.do_send(&jobs.recipient(), Whisper);
+        ledger.do_send(&jobs.recipient().unwrap(), Whisper);
         jobs.shutdown(Shutdown::drain()).await.unwrap();
         balanced(&ledger, &jobs).await;
     });

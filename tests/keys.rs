@@ -448,7 +448,7 @@ fn messages_ride_as_well() {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(2).coalesce_by(|job: &Of| job.1).start().unwrap();
         quiet().await;
-        let (door, ledger) = (jobs.recipient(), Ledger::new(&jobs));
+        let (door, ledger) = (jobs.recipient().unwrap(), Ledger::new(&jobs));
         let first = ledger.send(&door, Of("a", 1));
         let second = ledger.send(&door, Of("b", 1));
         let (first, second, ()) = tokio::join!(first, second, async {
@@ -591,7 +591,7 @@ fn another_content_under_the_same_key_is_a_conflict_at_every_door_in_flight_and_
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).idempotent_by(|job: &Of| job.0, DAY).start().unwrap();
         quiet().await;
-        let (door, ledger) = (jobs.recipient(), Ledger::new(&jobs));
+        let (door, ledger) = (jobs.recipient().unwrap(), Ledger::new(&jobs));
         let first = ledger.submit(Of("a", 1));
         let mut held = Some(desk.next().await);
         for _ in ["in flight", "afterwards"] {

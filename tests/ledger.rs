@@ -29,7 +29,7 @@ fn every_door_and_every_end_has_its_own_column() {
         let script = Script::new(tenfold).hang_at(1);
         let jobs = Collector::builder(script.factory()).max_size(1).max_pending(2).start().unwrap();
         quiet().await;
-        let (ledger, door) = (Ledger::new(&jobs), jobs.recipient());
+        let (ledger, door) = (Ledger::new(&jobs), jobs.recipient().unwrap());
         let hanging = ledger.submit(Tenfold(0));
         quiet().await;
         ledger.do_send(&door, Tenfold(1));

@@ -152,7 +152,7 @@ fn refusals_and_the_waiting_line_are_heard() {
         let first = jobs.submit(Tenfold(1));
         let (second, third) = (jobs.submit(Tenfold(2)), jobs.submit(Tenfold(3)));
         assert!(jobs.try_submit(Tenfold(4)).is_err());
-        assert!(jobs.recipient().send(SubmitJob::new(Tenfold(5))).await.unwrap().is_err());
+        assert!(jobs.recipient().unwrap().send(SubmitJob::new(Tenfold(5))).await.unwrap().is_err());
         desk.next().await.complete();
         first.await.unwrap();
         let heard = notes.take();

@@ -310,7 +310,7 @@ fn latecomers_are_told_by_every_door() {
     paused(async || {
         let (jobs, _desk, ledger) = desk();
         quiet().await;
-        let door = jobs.recipient();
+        let door = jobs.recipient().unwrap();
         jobs.shutdown(Shutdown::drain()).await.unwrap();
         assert!(is_shut_down(&ledger.submit(Tenfold(1)).await));
         assert!(is_shut_down(&ledger.send(&door, Tenfold(2)).await.unwrap()), "the actor lives on for that");
@@ -373,7 +373,7 @@ fn a_shutdown_racing_10_000_submits_answers_each_of_them_once() {
             .start()
             .unwrap();
         quiet().await;
-        let (ledger, door) = (Ledger::new(&jobs), jobs.recipient());
+        let (ledger, door) = (Ledger::new(&jobs), jobs.recipient().unwrap());
         let begin = Arc::new(Barrier::new(5));
         let callers: Vec<_> = (0..4)
             .map(|caller| {
@@ -475,7 +475,7 @@ fn an_address_keeps_the_actor_alive_and_its_last_one_ends_it() {
         });
         let jobs = jobs.start().unwrap();
         quiet().await;
-        let (ledger, door) = (Ledger::new(&jobs), jobs.recipient());
+        let (ledger, door) = (Ledger::new(&jobs), jobs.recipient().unwrap());
         drop(jobs);
         quiet().await;
         assert_eq!(ledger.send(&door, Tenfold(1)).await.unwrap().unwrap(), 10);
@@ -587,7 +587,7 @@ fn the_end_of_the_collectors_arbiter_answers_what_it_had() {
         while script.sizes().is_empty() {
             tokio::task::yield_now().await;
         }
-        let door = jobs.recipient();
+        let door = jobs.recipient().unwrap();
         arbiter.stop();
         let replies = join_all(replies).await;
         assert!(replies[..2].iter().all(|reply| matches!(reply, Err(JobError::Lost))), "{replies:?}");
@@ -640,5 +640,54 @@ fn a_waiter_that_gave_up_before_the_end_is_not_told_and_not_counted() {
         assert_eq!((accepted.await.unwrap(), ending.await.unwrap().completed), (0, 1));
         assert!(join_all(line).await.iter().all(is_shut_down));
         balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
+fn messages_that_were_sent_before_the_last_handle_goes_are_processed() {
+    paused(async || {
+        let script = Script::new(tenfold);
+        let jobs = Collector::builder(script.factory()).max_size(100).start().unwrap();
+        quiet().await;
+        let recipient = jobs.recipient().unwrap();
+        (0..1_000).for_each(|number| recipient.do_send(SubmitJob::new(Tenfold(number))));
+        drop((recipient, jobs));
+        sleep(ms(100)).await;
+        assert_eq!(script.sizes().iter().sum::<usize>(), 1_000);
+    });
+}
+
+#[test]
+fn messages_that_were_sent_before_a_shutdown_are_accepted_and_reported() {
+    paused(async || {
+        let script = Script::new(tenfold);
+        let jobs = Collector::builder(script.factory()).max_size(100).start().unwrap();
+        quiet().await;
+        let recipient = jobs.recipient().unwrap();
+        (0..1_000).for_each(|number| recipient.do_send(SubmitJob::new(Tenfold(number))));
+        let shutdown = jobs.shutdown(Shutdown::drain());
+        let report = shutdown.await.unwrap();
+        assert_eq!(script.sizes().iter().sum::<usize>(), 1_000);
+        assert_eq!(report.shut_down, 0);
+        let stats = jobs.stats().await.unwrap();
+        assert_eq!((stats.intake.accepted, stats.intake.rejected.total(), stats.succeeded), (1_000, 0, 1_000));
+    });
+}
+
+#[test]
+fn a_shutdown_refuses_handles_from_its_call_on_and_messages_that_are_sent_after_it() {
+    paused(async || {
+        let script = Script::new(tenfold);
+        let jobs = Collector::builder(script.factory()).start().unwrap();
+        quiet().await;
+        let recipient = jobs.recipient().unwrap();
+        let before = recipient.send(SubmitJob::new(Tenfold(1)));
+        let mut shutdown = Box::pin(jobs.shutdown(Shutdown::drain()));
+        assert!((&mut shutdown).now_or_never().is_none());
+        let after = recipient.send(SubmitJob::new(Tenfold(2)));
+        assert!(is_shut_down(&jobs.submit(Tenfold(3)).await));
+        shutdown.await.unwrap();
+        assert_eq!(before.await.unwrap().unwrap(), 10);
+        assert!(is_shut_down(&after.await.unwrap()));
     });
 }

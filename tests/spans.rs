@@ -144,7 +144,7 @@ fn a_batch_and_the_spans_of_its_jobs_are_linked_both_ways() {
             // Two jobs of one span are one link; the fifth waits in line.
             let two = [1, 2].map(|n| jobs.submit(Tenfold(n)));
             let _bob = tracing::info_span!("bob").entered();
-            let message = actix_rt::spawn(jobs.recipient().send(SubmitJob::new(Tenfold(3))));
+            let message = actix_rt::spawn(jobs.recipient().unwrap().send(SubmitJob::new(Tenfold(3))));
             (two, message)
         };
         quiet().await;

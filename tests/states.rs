@@ -124,7 +124,7 @@ fn subscribers_get_an_event_per_move_of_a_batch() {
 
         // One by the handle, two by messages, one of which nobody waits for.
         let first = jobs.submit(Tenfold(0));
-        let door = jobs.recipient();
+        let door = jobs.recipient().unwrap();
         let second = actix_rt::spawn(door.send(SubmitJob::new(Tenfold(1))));
         quiet().await;
         door.do_send(SubmitJob::new(Tenfold(2)));

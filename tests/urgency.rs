@@ -342,7 +342,7 @@ fn a_deadline_reaches_by_message_too() {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).start().unwrap();
         quiet().await;
-        let door = jobs.recipient();
+        let door = jobs.recipient().unwrap();
         let ledger = Ledger::new(&jobs);
         let first = [ledger.submit(Tenfold(0)), ledger.submit(Tenfold(1))];
         let busy = desk.next().await;
@@ -396,8 +396,8 @@ fn a_do_send_is_no_abandoned_job() {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).start().unwrap();
         quiet().await;
-        jobs.recipient().do_send(of(7, Priority::High));
-        jobs.recipient().do_send(of(8, Priority::High));
+        jobs.recipient().unwrap().do_send(of(7, Priority::High));
+        jobs.recipient().unwrap().do_send(of(8, Priority::High));
         assert_eq!(desk.next().await.numbers(), [7, 8]);
     });
 }

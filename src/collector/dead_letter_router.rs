@@ -13,7 +13,7 @@ use crate::{
     batch::JobResults,
     dead_letters::{DeadLetter, DeadLetters},
     dispatch::History,
-    error::JobError,
+    error::{JobError, RejectReason},
     job::{Job, JobResult},
     panics::discard,
 };
@@ -61,6 +61,15 @@ impl<J: Job> DeadLetterRouter<J> {
             }
         }
         (JobResults::of(results), succeeded)
+    }
+
+    /// Hands over jobs that were refused, of `count` in all.
+    pub(super) fn route_refused(&mut self, jobs: Vec<(J, RejectReason)>, count: u64) {
+        self.lost += count.saturating_sub(jobs.len() as u64);
+        let now = SystemTime::now();
+        for (job, reason) in jobs {
+            self.push(DeadLetter { job, error: reason.into(), attempts: 0, accepted_at: now, failed_at: now });
+        }
     }
 
     fn push(&mut self, letter: DeadLetter<J>) {

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use actix::{Actor, Context, Handler, Recipient, dev::channel::channel};
+use actix::Recipient;
 use tokio::sync::oneshot;
 
 mod actor;
@@ -37,8 +37,8 @@ pub(crate) use intake::Intake;
 
 use self::{request::Ask, shared::Shared};
 use crate::{
-    error::{Closed, JobError, Rejected},
-    job::{Job, JobEvent, JobId, JobResult, JobState},
+    error::{Closed, RecipientError, Rejected},
+    job::{Job, JobEvent, JobId, JobState},
     observe::{ShutdownReport, Stats},
     processor::BatchProcessor,
 };
@@ -214,6 +214,14 @@ impl<J: Job> Collector<J> {
     ///
     /// [`Closed`] when the collector ended without a shutdown, for instance with its `System`.
     pub async fn shutdown(&self, shutdown: Shutdown) -> Result<ShutdownReport, Closed> {
+        self.shared.intake.refuse_submits();
+        // Through the mailbox, so that messages that were sent before are accepted before.
+        let request = self.shared.shutdown_recipient().map(|actor| actor.send(shutdown));
+        if let Some(request) = request
+            && let Ok(report) = request.await
+        {
+            return Ok(report);
+        }
         self.ask(shutdown).await
     }
 
@@ -223,13 +231,14 @@ impl<J: Job> Collector<J> {
         answer.await.map_err(|_| Closed)
     }
 
-    /// The message door, for code that wants an actix `Recipient`. It keeps the actor alive as an address does.
+    /// An actix `Recipient` for [`SubmitJob`] messages. It keeps the actor alive as an address does.
     ///
-    /// Before the actor has started and after it has ended, the recipient is closed: its sends answer
-    /// `MailboxError::Closed`.
-    pub fn recipient(&self) -> Recipient<SubmitJob<J>> {
-        let address = if self.shared.has_ended() { None } else { self.shared.address() };
-        address.and_then(|address| address.upgrade()).unwrap_or_else(ClosedActor::<J>::recipient)
+    /// # Errors
+    ///
+    /// [`RecipientError`]: the actor was built and has not been started yet, or the collector has ended. After
+    /// [`start`](CollectorBuilder::start) and [`start_on_thread`](CollectorBuilder::start_on_thread) there is always a recipient.
+    pub fn recipient(&self) -> Result<Recipient<SubmitJob<J>>, RecipientError> {
+        self.shared.recipient()
     }
 }
 
@@ -271,27 +280,5 @@ impl<J: Job> Drop for Collector<J> {
 impl<J: Job> fmt::Debug for Collector<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Collector").field("name", &self.shared.name).finish_non_exhaustive()
-    }
-}
-
-/// An actor that never runs, for a recipient that is closed.
-struct ClosedActor<J>(std::marker::PhantomData<fn(J)>);
-
-impl<J: Job> ClosedActor<J> {
-    fn recipient() -> Recipient<SubmitJob<J>> {
-        let (sender, _) = channel::<Self>(1);
-        actix::Addr::new(sender).recipient()
-    }
-}
-
-impl<J: Job> Actor for ClosedActor<J> {
-    type Context = Context<Self>;
-}
-
-impl<J: Job> Handler<SubmitJob<J>> for ClosedActor<J> {
-    type Result = JobResult<J>;
-
-    fn handle(&mut self, _: SubmitJob<J>, _: &mut Context<Self>) -> Self::Result {
-        Err(JobError::ShutDown)
     }
 }

@@ -10,18 +10,20 @@ use std::{
     },
 };
 
-use actix::WeakRecipient;
+use actix::{Actor, Addr, Context, Handler, Recipient, WeakRecipient};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{
     intake::{Flushing, Intake, Keying},
+    messages::Shutdown,
     request::Request,
     submit_job::SubmitJob,
 };
 use crate::{
     bell::Bell,
     config::CollectorConfig,
+    error::RecipientError,
     job::Job,
     observe::{Observer, Observers, ShutdownReport},
 };
@@ -33,11 +35,18 @@ pub(crate) struct Shared<J: Job> {
     pub(super) observers: Observers,
     /// How many jobs `submit_all` keeps submitted: enough for every worker, and for the batch that fills meanwhile.
     pub(super) ahead: usize,
+    pub(super) max_pending: usize,
     /// `Collector` handles in existence.
     handles: AtomicUsize,
     requests: Mutex<Requests>,
-    /// The actor's address, once it has started.
-    address: Mutex<Option<WeakRecipient<SubmitJob<J>>>>,
+    /// The actor's address, once it is known.
+    address: Mutex<Option<Address<J>>>,
+}
+
+/// Where the actor's mailbox can be reached, without keeping the actor alive.
+struct Address<J: Job> {
+    submit: WeakRecipient<SubmitJob<J>>,
+    shutdown: WeakRecipient<Shutdown>,
 }
 
 #[derive(Default)]
@@ -57,17 +66,27 @@ impl<J: Job> Shared<J> {
         flushing: Flushing<J>,
         keying: Keying<J>,
         observers: Vec<Box<dyn Observer>>,
+        keeps_refused: bool,
     ) -> Self {
         let bell = Arc::new(Bell::default());
         let name: Arc<str> = config.name.as_str().into();
         let observers = Observers::new(&name, observers);
-        let intake = Intake::new(config, flushing, keying, Arc::clone(&name), Arc::clone(&bell), observers.clone());
+        let intake = Intake::new(
+            config,
+            flushing,
+            keying,
+            Arc::clone(&name),
+            Arc::clone(&bell),
+            observers.clone(),
+            keeps_refused,
+        );
         Self {
             intake: Arc::new(intake),
             name,
             bell,
             observers,
             ahead: config.max_size.saturating_mul(config.workers.max() + 2).min(config.max_pending),
+            max_pending: config.max_pending,
             handles: AtomicUsize::new(0),
             requests: Mutex::default(),
             address: Mutex::default(),
@@ -121,12 +140,29 @@ impl<J: Job> Shared<J> {
         self.requests.lock().ended
     }
 
-    pub(super) fn publish_address(&self, address: WeakRecipient<SubmitJob<J>>) {
-        *self.address.lock() = Some(address);
+    /// From now on messages reach the actor through the handle, too.
+    pub(super) fn publish_address<A>(&self, address: &Addr<A>)
+    where
+        A: Actor<Context = Context<A>> + Handler<SubmitJob<J>> + Handler<Shutdown>,
+    {
+        let submit = address.clone().recipient().downgrade();
+        let shutdown = address.clone().recipient().downgrade();
+        *self.address.lock() = Some(Address { submit, shutdown });
     }
 
-    pub(super) fn address(&self) -> Option<WeakRecipient<SubmitJob<J>>> {
-        self.address.lock().clone()
+    pub(super) fn recipient(&self) -> Result<Recipient<SubmitJob<J>>, RecipientError> {
+        if self.has_ended() {
+            return Err(RecipientError::Ended);
+        }
+        let address = self.address.lock();
+        let address = address.as_ref().ok_or(RecipientError::NotStarted)?;
+        address.submit.upgrade().ok_or(RecipientError::Ended)
+    }
+
+    /// The way for a shutdown that comes behind all messages that were sent before. `None`: no message can have been sent, or
+    /// the actor has ended.
+    pub(super) fn shutdown_recipient(&self) -> Option<Recipient<Shutdown>> {
+        self.address.lock().as_ref()?.shutdown.upgrade()
     }
 
     pub(super) fn add_handle(&self) {

@@ -1,6 +1,10 @@
 //! Starts a collector: on this thread's arbiter, or on a thread of its own.
 
-use std::{io, sync::mpsc, thread};
+use std::{
+    io,
+    sync::{Arc, mpsc},
+    thread,
+};
 
 use actix::{Actor, Supervisor};
 use actix_rt::{Arbiter, System};
@@ -21,7 +25,8 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
         let arbiter = Arbiter::try_current().filter(|arbiter| System::is_registered() && arbiter.alive());
         let arbiter = arbiter.ok_or(StartError::NoSystem)?;
         let handle = actor.handle();
-        Supervisor::start_in_arbiter(&arbiter, move |_| actor);
+        let shared = Arc::clone(actor.shared());
+        shared.publish_address(&Supervisor::start_in_arbiter(&arbiter, move |_| actor));
         Ok(handle)
     }
 
@@ -43,7 +48,8 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
             let system = System::new();
             let ended = actor.shared().ended();
             system.block_on(async move {
-                actor.start();
+                let shared = Arc::clone(actor.shared());
+                shared.publish_address(&actor.start());
                 let _ = up.send(());
                 ended.await;
                 System::current().stop();

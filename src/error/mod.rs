@@ -251,6 +251,18 @@ pub enum StartError {
     Thread(#[from] io::Error),
 }
 
+/// Why there is no `Recipient` for a collector's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecipientError {
+    /// The actor was built and has not been started.
+    #[error("the collector's actor has not been started: start it, or submit through the handle")]
+    NotStarted,
+    /// The collector has ended.
+    #[error("the collector has ended")]
+    Ended,
+}
+
 /// The collector has ended, and cannot answer any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the collector has ended")]

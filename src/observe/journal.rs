@@ -2,7 +2,9 @@
 //!
 //! The code that acts describes what happened as one [`Event`]; this module decides what follows from it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use tracing::{debug, error, info, warn};
 
@@ -54,6 +56,8 @@ pub(crate) enum Event<'a> {
     Restarted { restarted: Restarted, resting: bool },
     /// Jobs received their replies; `before` is the tally before that.
     Settled { before: Tally, dead_letters: bool },
+    /// Jobs that came by `do_send` were refused.
+    RefusedSends { count: u64, now: Instant },
     /// A shutdown began.
     ShuttingDown { outstanding: usize },
     /// A shutdown is complete.
@@ -67,13 +71,24 @@ pub(crate) struct Journal {
     measurements: Measurements,
     tracker: Option<Tracker>,
     observers: Observers,
+    unlogged_refusals: u64,
+    refusals_logged_at: Option<Instant>,
 }
 
 impl Journal {
+    const REFUSALS_LOGGED_EVERY: Duration = Duration::from_secs(1);
+
     /// `history`: how many settled jobs are remembered; `None`: jobs are not tracked until there is a subscriber.
     pub(crate) fn new(collector: Arc<str>, observers: Observers, history: Option<usize>) -> Self {
         let tracker = history.map(|history| Tracker::new(Arc::clone(&collector), history));
-        Self { collector, measurements: Measurements::default(), tracker, observers }
+        Self {
+            collector,
+            measurements: Measurements::default(),
+            tracker,
+            observers,
+            unlogged_refusals: 0,
+            refusals_logged_at: None,
+        }
     }
 
     /// Counts, tracks, tells and logs what happened.
@@ -113,6 +128,7 @@ impl Journal {
             }
             Event::Restarted { restarted, resting } => self.restarted(&restarted, resting),
             Event::Settled { before, dead_letters } => self.settled(&before, dead_letters),
+            Event::RefusedSends { count, now } => self.refused_sends(count, now),
             Event::ShuttingDown { outstanding } => info!(collector, outstanding, "shutting down"),
             Event::Drained(report) => {
                 info!(collector, completed = report.completed, shut_down = report.shut_down, "drained");
@@ -173,6 +189,16 @@ impl Journal {
         self.observers.notify(|observer, collector| observer.restarted(collector, restarted));
         if resting {
             self.observers.notify(|observer, collector| observer.resting(collector, restarted));
+        }
+    }
+
+    /// At most one line a second, with what has come together since the last one.
+    fn refused_sends(&mut self, count: u64, now: Instant) {
+        self.unlogged_refusals += count;
+        if self.refusals_logged_at.is_none_or(|last| now >= last + Self::REFUSALS_LOGGED_EVERY) {
+            self.refusals_logged_at = Some(now);
+            let jobs = std::mem::take(&mut self.unlogged_refusals);
+            warn!(collector = &*self.collector, jobs, "refused, and no caller was told: the jobs came by `do_send`");
         }
     }
 

@@ -40,7 +40,7 @@ use crate::{
 /// let ledger = Ledger::new(&doubles);
 ///
 /// assert_eq!(ledger.submit(Double(1)).await.unwrap(), 2);
-/// assert_eq!(ledger.send(&doubles.recipient(), Double(2)).await.unwrap().unwrap(), 4);
+/// assert_eq!(ledger.send(&doubles.recipient().unwrap(), Double(2)).await.unwrap().unwrap(), 4);
 /// drop(ledger.submit(Double(3))); // a caller that goes
 ///
 /// doubles.shutdown(Shutdown::drain()).await.unwrap();

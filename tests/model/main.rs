@@ -155,7 +155,7 @@ impl Real {
         let jobs = builder(settings, factory).start().unwrap();
         quiet().await;
         Self {
-            door: jobs.recipient(),
+            door: jobs.recipient().unwrap(),
             ledger: Ledger::new(&jobs),
             jobs,
             desk,

@@ -11,10 +11,13 @@ use crate::{
 };
 
 impl<P: BatchProcessor> CollectorActor<P> {
-    /// Carries out every order. Returns whether any jobs were settled.
+    /// Carries out orders until there are none or the turn is over. Returns whether any jobs were settled.
     pub(super) fn execute_orders(&mut self, now: Instant) -> bool {
         let mut settled = false;
-        while let Some(order) = self.dispatch.next(now) {
+        while self.orders_left > 0
+            && let Some(order) = self.dispatch.next(now)
+        {
+            self.orders_left -= 1;
             settled |= matches!(order, Order::Settle { .. });
             self.execute(order, now);
         }

@@ -67,6 +67,8 @@ pub struct CollectorActor<P: BatchProcessor> {
     shutdown: Option<ShutdownProgress>,
     /// Messages since the context last yielded.
     messages: u32,
+    /// How many of dispatch's orders this turn may still carry out.
+    orders_left: u32,
     // Buffers that are used again at each look.
     reports: Vec<Report<P::Job>>,
     sealed: Vec<Sealed<P::Job>>,
@@ -76,6 +78,9 @@ pub struct CollectorActor<P: BatchProcessor> {
 impl<P: BatchProcessor> CollectorActor<P> {
     /// After this many messages the context yields, whether a batch left or not.
     const MESSAGES_PER_TURN: u32 = 256;
+
+    /// After this many of dispatch's orders a turn ends, though callers may refill what is settled faster than it is settled.
+    const ORDERS_PER_TURN: u32 = 256;
 
     /// Timers cannot be set for the far future. After this long the actor looks, and sets its alarm again.
     const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -88,7 +93,9 @@ impl<P: BatchProcessor> CollectorActor<P> {
         // The first caller may have gone while followers wait for the same job.
         builder.rules.skip_abandoned &= !builder.keying.shares();
         builder.flushing.ageing = builder.rules.ageing;
-        let shared = Arc::new(Shared::new(&builder.config, builder.flushing, builder.keying, builder.observers));
+        let keeps_refused = builder.dead_letters.is_some();
+        let shared = Shared::new(&builder.config, builder.flushing, builder.keying, builder.observers, keeps_refused);
+        let shared = Arc::new(shared);
         if let Some(limit) = &builder.rules.rate_limit {
             limit.subscribe(&shared.bell);
         }
@@ -106,6 +113,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
             alarm: None,
             shutdown: None,
             messages: 0,
+            orders_left: 0,
             reports: Vec::new(),
             sealed: Vec::new(),
             deliveries: Deliveries::default(),
@@ -130,34 +138,46 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.messages += 1;
         if self.messages >= Self::MESSAGES_PER_TURN {
             self.messages = 0;
-            self.pump(ctx);
+            let view = self.turn(Instant::now());
+            self.set_alarm(view.due, ctx);
             yield_once(ctx);
         }
     }
 
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        self.shared.bell.answer();
-        let now = Instant::now();
-        self.read_reports(now);
-        self.answer_requests(now);
-        self.pool.rebuild(now);
-        self.dispatch.refuse(self.no_workers == NoWorkers::Fail && self.pool.all_rest());
-        self.cut_off_if_due(now);
-        let mut view = self.send_batches(now);
         if self.is_deserted(ctx) {
-            self.begin_shutdown(now);
-            view = self.send_batches(now);
+            self.begin_shutdown(Instant::now());
         }
-        self.scale(now);
-        self.finish_shutdown(&view, now);
-        self.tell_levels(&view);
+        let view = self.turn(Instant::now());
         if self.is_shut_down() && self.is_deserted(ctx) {
             return ctx.stop();
         }
         self.set_alarm(view.due, ctx);
     }
 
-    /// Takes the batches that left the intake and carries out dispatch's orders, until there is nothing more to do.
+    /// Does what is due now, up to [`ORDERS_PER_TURN`](Self::ORDERS_PER_TURN). If there is more to do, the actor rings its own
+    /// bell: before it goes on, it reads reports, requests and the time again, and everything else on its thread gets a turn.
+    fn turn(&mut self, now: Instant) -> View {
+        self.shared.bell.answer();
+        self.orders_left = Self::ORDERS_PER_TURN;
+        self.read_reports(now);
+        self.answer_requests(now);
+        self.pool.rebuild(now);
+        self.dispatch.refuse(self.no_workers == NoWorkers::Fail && self.pool.all_rest());
+        self.cut_off_if_due(now);
+        let view = self.send_batches(now);
+        self.route_refused_sends(now);
+        self.scale(now);
+        self.finish_shutdown(&view, now);
+        self.tell_levels(&view);
+        if self.orders_left == 0 {
+            self.shared.bell.ring();
+        }
+        view
+    }
+
+    /// Takes the batches that left the intake and carries out dispatch's orders, until there is nothing more to do or the turn is
+    /// over.
     fn send_batches(&mut self, now: Instant) -> View {
         loop {
             let alarm = self.alarm.map(|(at, _)| at);
@@ -171,7 +191,9 @@ impl<P: BatchProcessor> CollectorActor<P> {
             self.sealed = sealed;
             // Settling makes room, and the jobs that waited for it may fill a batch; a worker that is still free may want the
             // open one. Then look again.
-            if !self.execute_orders(now) && nothing_new && self.dispatch.is_open(now) == worker_waits {
+            let settled = self.execute_orders(now);
+            let nothing_changed = !settled && nothing_new && self.dispatch.is_open(now) == worker_waits;
+            if nothing_changed || self.orders_left == 0 {
                 return view;
             }
         }
@@ -211,9 +233,10 @@ impl<P: BatchProcessor> CollectorActor<P> {
         }
     }
 
-    /// No handle and no address is left, so no job can come any more.
+    /// No handle and no address is left, and no message either, so no job can come any more. While the context waits – for a yield –
+    /// its mailbox may still hold messages; otherwise actix has emptied it before this runs.
     fn is_deserted(&self, ctx: &Context<Self>) -> bool {
-        !self.shared.has_handles() && !ctx.connected()
+        !ctx.waiting() && !self.shared.has_handles() && !ctx.connected()
     }
 
     fn tell_levels(&mut self, view: &View) {
@@ -296,9 +319,9 @@ impl<P: BatchProcessor> Actor for CollectorActor<P> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        // The mailbox bounds nothing, `max_pending` does; without a capacity actix need not park and unpark each sender.
-        ctx.set_mailbox_capacity(0);
-        self.shared.publish_address(ctx.address().recipient().downgrade());
+        // `try_send` is refused beyond it; `send` and `do_send` always queue.
+        ctx.set_mailbox_capacity(self.shared.max_pending);
+        self.shared.publish_address(&ctx.address());
         self.alarm = None;
         self.pool.start(Instant::now());
         debug!(collector = &*self.shared.name, "started");

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::CollectorActor;
 use crate::{
     batch::{JobResults, Replies},
-    collector::intake::Buffers,
+    collector::intake::{Buffers, RefusedSends},
     dispatch::History,
     job::JobState,
     observe::Event,
@@ -52,6 +52,15 @@ impl<P: BatchProcessor> CollectorActor<P> {
         match &mut self.dead_letters {
             Some(dead_letters) => dead_letters.route(results, jobs, history, now),
             None => (results, jobs),
+        }
+    }
+
+    /// Refused jobs that came by `do_send` have no caller to be told: they are logged, and go to the dead letters.
+    pub(super) fn route_refused_sends(&mut self, now: Instant) {
+        let Some(RefusedSends { count, jobs }) = self.shared.intake.take_refused_sends() else { return };
+        self.journal.record(Event::RefusedSends { count, now });
+        if let Some(dead_letters) = &mut self.dead_letters {
+            dead_letters.route_refused(jobs, count);
         }
     }
 

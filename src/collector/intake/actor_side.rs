@@ -5,7 +5,7 @@ use std::mem;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Buffers, Intake, View, reply};
+use super::{Buffers, Intake, RefusedSends, View, reply};
 use crate::{
     batch::{Replies, Sealed, Trigger},
     error::RejectReason,
@@ -124,14 +124,27 @@ impl<J: Job> Intake<J> {
         }
     }
 
+    /// Accepts no job from a handle from now on; messages that were sent before still are.
+    pub(crate) fn refuse_submits(&self) {
+        self.state.lock().refuses_submits = true;
+    }
+
     /// Accepts nothing from now on.
     pub(crate) fn refuse(&self) {
-        self.state.lock().closed = true;
+        let mut state = self.state.lock();
+        state.refuses_submits = true;
+        state.closed = true;
+    }
+
+    /// Refused jobs that came by `do_send`, since the last call.
+    pub(crate) fn take_refused_sends(&self) -> Option<RefusedSends<J>> {
+        Some(*self.state.lock().refused_sends.take()?)
     }
 
     /// Accepts nothing from now on, sends the open batches, and hands waiting jobs back.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
+        state.refuses_submits = true;
         state.closed = true;
         state.flush(Trigger::Drain);
         let mut waiting = Vec::new();

@@ -53,6 +53,8 @@ pub(crate) struct Intake<J: Job> {
     /// `None`: no key is needed.
     keying: Option<Box<Keying<J>>>,
     observers: Observers,
+    /// Whether refused `do_send`s are kept for the dead letters.
+    keeps_refused: bool,
 }
 
 /// Computes a job's weight.
@@ -84,6 +86,17 @@ pub(crate) struct Buffers<J: Job> {
     pub(crate) requesters: Vec<Requester<J>>,
 }
 
+/// Refused jobs that came by `do_send`. Where there are dead letters, the first [`MOST`](Self::MOST) jobs are kept for them until
+/// the actor looks.
+pub(crate) struct RefusedSends<J> {
+    pub(crate) count: u64,
+    pub(crate) jobs: Vec<(J, RejectReason)>,
+}
+
+impl<J> RefusedSends<J> {
+    const MOST: usize = 1024;
+}
+
 /// What the actor sees when it looks.
 pub(crate) struct View {
     /// When the next open batch leaves by time.
@@ -103,6 +116,8 @@ enum ReplyTo<J: Job> {
 struct Admission<J: Job> {
     slot: SlotRef<J>,
     waits: bool,
+    /// It has its reply already.
+    is_answered: bool,
     /// Whether the actor was woken; or the job, handed back.
     accepted: Result<bool, Rejected<J>>,
 }
@@ -115,6 +130,7 @@ impl<J: Job> Intake<J> {
         collector: Arc<str>,
         bell: Arc<Bell>,
         observers: Observers,
+        keeps_refused: bool,
     ) -> Self {
         let policy = flushing.policy.unwrap_or_else(|| config.policy());
         let policy = PolicyState::new(policy, config.max_size, flushing.weigher.is_some(), Instant::now());
@@ -126,7 +142,7 @@ impl<J: Job> Intake<J> {
         };
         let state = State::new(config.max_pending, policy, gathering);
         let keying = if keying.is_off() { None } else { Some(Box::new(keying)) };
-        Self { state: Mutex::new(state), bell, collector, weigher: flushing.weigher, keying, observers }
+        Self { state: Mutex::new(state), bell, collector, weigher: flushing.weigher, keying, observers, keeps_refused }
     }
 
     /// Accepts the job, or lets it wait for room.
@@ -137,7 +153,7 @@ impl<J: Job> Intake<J> {
         }
         let weight = self.weigh(&job);
         let mut state = self.state.lock();
-        if state.closed || state.is_full() {
+        if state.refuses_submits || state.is_full() {
             drop(state);
             return *self.submit_special(job, Box::default());
         }
@@ -153,8 +169,10 @@ impl<J: Job> Intake<J> {
         reason = "so that the `Submit` of a job that is accepted stays in registers"
     )]
     fn submit_special(self: &Arc<Self>, job: J, metadata: Box<Metadata>) -> Box<Submit<J>> {
-        let Admission { slot, waits, accepted } = self.admit(job, metadata, ReplyTo::Slot { may_wait: true });
+        let Admission { slot, waits, is_answered, accepted } =
+            self.admit(job, metadata, ReplyTo::Slot { may_wait: true });
         Box::new(match accepted {
+            Ok(_) if is_answered => Submit::answered(slot),
             Ok(_) if waits => self.waiting(slot),
             Ok(_) => Submit::accepted(slot),
             Err(Rejected { reason, .. }) => Submit::refused(reason),
@@ -169,7 +187,8 @@ impl<J: Job> Intake<J> {
         }
         let weight = self.weigh(&job);
         let mut state = self.state.lock();
-        if let Some(reason) = state.refusal() {
+        let refuses = state.refuses_submits;
+        if let Some(reason) = state.refusal(refuses) {
             drop(state);
             return Err(self.rejected(job, reason));
         }
@@ -181,8 +200,9 @@ impl<J: Job> Intake<J> {
 
     #[cold]
     fn try_submit_special(&self, job: J, metadata: Box<Metadata>) -> Result<Submit<J>, Rejected<J>> {
-        let Admission { slot, accepted, .. } = self.admit(job, metadata, ReplyTo::Slot { may_wait: false });
-        accepted.map(|_| Submit::accepted(slot))
+        let Admission { slot, is_answered, accepted, .. } =
+            self.admit(job, metadata, ReplyTo::Slot { may_wait: false });
+        accepted.map(|_| if is_answered { Submit::answered(slot) } else { Submit::accepted(slot) })
     }
 
     /// Accepts the job of a message, or answers it at once. Returns whether the actor has to be woken.
@@ -193,14 +213,10 @@ impl<J: Job> Intake<J> {
         }
         let weight = self.weigh(&job);
         let mut state = self.state.lock();
-        if let Some(reason) = state.refusal() {
+        let refuses = state.closed;
+        if let Some(reason) = state.refusal(refuses) {
             drop(state);
-            // This runs in the actor's handler, which a panic would end.
-            contain(|| drop(self.rejected(job, reason)));
-            if let Some(sender) = requester {
-                let _ = sender.send(Err(reason.into()));
-            }
-            return false;
+            return self.refuse_message(job, reason, requester);
         }
         let (id, wake) = state.accept_request(job, weight, requester);
         drop(state);
@@ -208,12 +224,42 @@ impl<J: Job> Intake<J> {
         wake
     }
 
+    /// Returns whether the actor has to be woken. This runs in the actor's handler, which a panic would end.
+    #[cold]
+    fn refuse_message(&self, job: J, reason: RejectReason, requester: Requester<J>) -> bool {
+        let is_send = requester.is_none();
+        if let Some(sender) = requester {
+            let _ = sender.send(Err(reason.into()));
+        }
+        contain(|| {
+            let Rejected { job, reason } = self.rejected(job, reason);
+            if is_send {
+                self.refused_send(job, reason);
+            }
+        });
+        self.ring(is_send);
+        false
+    }
+
+    fn refused_send(&self, job: J, reason: RejectReason) {
+        let mut state = self.state.lock();
+        let dropped = state.refused_send(job, reason, self.keeps_refused);
+        drop(state);
+        drop(dropped);
+    }
+
     #[cold]
     fn message_special(&self, job: J, metadata: Box<Metadata>, requester: Requester<J>) -> bool {
+        let is_send = requester.is_none();
         let Admission { accepted, .. } = self.admit(job, metadata, ReplyTo::Requester(requester));
-        let wake = *accepted.as_ref().unwrap_or(&false);
-        contain(|| drop(accepted));
-        wake
+        match accepted {
+            Ok(wake) => wake,
+            Err(Rejected { job, reason }) => {
+                contain(|| if is_send { self.refused_send(job, reason) } else { drop(job) });
+                self.ring(is_send);
+                false
+            }
+        }
     }
 
     /// The metadata that admission needs; `None` where the job has none and no key is asked for.
@@ -228,21 +274,28 @@ impl<J: Job> Intake<J> {
         let mut state = self.state.lock();
         let (block, at) = state.take_slot();
         let (id, slot) = (block.id(at), SlotRef::new(Arc::clone(&block), at));
-        let (replies, may_wait) = match reply_to {
-            ReplyTo::Slot { may_wait } => (Replies::of_slot(&block, at), may_wait),
-            ReplyTo::Requester(requester) => (Replies::of_requester(id, requester), false),
+        let (replies, may_wait, closed) = match reply_to {
+            ReplyTo::Slot { may_wait } => (Replies::of_slot(&block, at), may_wait, state.refuses_submits),
+            ReplyTo::Requester(requester) => (Replies::of_requester(id, requester), false, state.closed),
         };
-        match state.enter(Candidate { id, job, weight, metadata, replies, cached }, Instant::now()) {
+        let candidate = Candidate { id, job, weight, metadata, replies, cached };
+        let entry = if closed {
+            Entry::Refused(candidate, RejectReason::ShutDown)
+        } else {
+            state.enter(candidate, Instant::now())
+        };
+        match entry {
             Entry::Full(Candidate { job, metadata, replies, .. }) if may_wait => {
                 replies.forget();
                 let wake = state.wait(Waiting { id, job, weight, metadata: Some(metadata), block, at });
                 drop(state);
                 self.ring(wake);
-                Admission { slot, waits: true, accepted: Ok(wake) }
+                Admission { slot, waits: true, is_answered: false, accepted: Ok(wake) }
             }
             entry => {
                 drop(state);
-                Admission { slot, waits: false, accepted: self.entered(id, entry) }
+                let is_answered = matches!(entry, Entry::Answered(..));
+                Admission { slot, waits: false, is_answered, accepted: self.entered(id, entry) }
             }
         }
     }

@@ -3,10 +3,12 @@
 use std::{
     fmt,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Weak,
     task::{Context, Poll, ready},
 };
+
+use tokio::task::coop::consume_budget;
 
 use crate::{
     batch::SlotRef,
@@ -38,6 +40,8 @@ enum Detour {
     /// The intake whose wait queue the job joined when it arrived; it may have left the queue since.
     Waiting(Weak<dyn LeaveQueue>),
     Refused(RejectReason),
+    /// The reply is in the slot already.
+    Answered,
 }
 
 impl<J: Job> Submit<J> {
@@ -50,6 +54,10 @@ impl<J: Job> Submit<J> {
         Self { slot: Some(slot), detour: Some(Box::new(Detour::Waiting(queue))) }
     }
 
+    pub(crate) fn answered(slot: SlotRef<J>) -> Self {
+        Self { slot: Some(slot), detour: Some(Box::new(Detour::Answered)) }
+    }
+
     pub(crate) fn refused(reason: RejectReason) -> Self {
         Self { slot: None, detour: Some(Box::new(Detour::Refused(reason))) }
     }
@@ -59,12 +67,21 @@ impl<J: Job> Submit<J> {
         self.slot.as_ref().map(SlotRef::id)
     }
 
+    /// A reply that is there at once spends tokio's cooperative budget, so that a loop of them lets other tasks run.
+    #[cold]
+    fn spend_budget(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(Detour::Refused(_) | Detour::Answered) = self.detour.as_deref() {
+            ready!(pin!(consume_budget()).poll(cx));
+        }
+        Poll::Ready(())
+    }
+
     /// What a `Submit` without a slot answers.
     #[cold]
     fn without_slot(&mut self) -> JobError<J::Error> {
         match self.detour.take().as_deref() {
             Some(Detour::Refused(reason)) => (*reason).into(),
-            Some(Detour::Waiting(_)) | None => JobError::Lost,
+            Some(Detour::Waiting(_) | Detour::Answered) | None => JobError::Lost,
         }
     }
 
@@ -85,6 +102,9 @@ impl<J: Job> Future for Submit<J> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.detour.is_some() {
+            ready!(self.spend_budget(cx));
+        }
         let Some(slot) = &self.slot else { return Poll::Ready(Err(self.without_slot())) };
         let reply = ready!(slot.poll(cx));
         self.slot = None;

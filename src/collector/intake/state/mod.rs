@@ -17,7 +17,7 @@ mod batches;
 pub(crate) use admission::{Candidate, Entry, KnownReply};
 
 use super::{
-    Buffers, View,
+    Buffers, RefusedSends, View,
     lanes::{Lanes, Open},
     sequences::Sequences,
     sharing::Sharing,
@@ -53,7 +53,11 @@ pub(super) struct State<J: Job> {
     // Admission.
     pub(super) max_pending: usize,
     pub(super) wait_queue: WaitQueue<J>,
+    /// No job is accepted from a handle: a shutdown was requested.
+    pub(super) refuses_submits: bool,
+    /// No job is accepted at all: the shutdown has begun.
     pub(super) closed: bool,
+    pub(super) refused_sends: Option<Box<RefusedSends<J>>>,
     pub(super) counts: IntakeCounts,
 
     /// When the actor will look at the time by itself.
@@ -87,14 +91,17 @@ impl<J: Job> State<J> {
             blocks: Blocks::default(),
             max_pending,
             wait_queue: WaitQueue::default(),
+            refuses_submits: false,
             closed: false,
+            refused_sends: None,
             counts: IntakeCounts::default(),
             alarm: None,
         }
     }
 
-    pub(super) fn refusal(&mut self) -> Option<RejectReason> {
-        let reason = if self.closed {
+    /// Why a job cannot be accepted now. It counts as rejected.
+    pub(super) fn refusal(&mut self, closed: bool) -> Option<RejectReason> {
+        let reason = if closed {
             RejectReason::ShutDown
         } else if self.is_full() {
             RejectReason::Overloaded
@@ -103,6 +110,18 @@ impl<J: Job> State<J> {
         };
         self.counts.rejected.count(reason, 1);
         Some(reason)
+    }
+
+    /// Notes a refused `do_send`. Returns the job if it is not kept, to be dropped without the lock.
+    pub(super) fn refused_send(&mut self, job: J, reason: RejectReason, keep: bool) -> Option<J> {
+        self.counts.refused_sends += 1;
+        let refused = self.refused_sends.get_or_insert_with(|| Box::new(RefusedSends { count: 0, jobs: Vec::new() }));
+        refused.count += 1;
+        if !keep || refused.jobs.len() >= RefusedSends::<J>::MOST {
+            return Some(job);
+        }
+        refused.jobs.push((job, reason));
+        None
     }
 
     pub(super) fn is_full(&self) -> bool {
