@@ -546,7 +546,7 @@ fn a_cache_beside_idempotency_keys_is_refused() {
 
 #[test]
 fn a_loop_of_cache_hits_lets_other_tasks_run() {
-    support::real_time(async || {
+    real_time(async || {
         let script = Script::new(tenfold);
         let jobs = Collector::builder(script.factory()).cache(|job| job.0, Cache::new(10)).start().unwrap();
         jobs.submit(Tenfold(1)).await.unwrap();

@@ -384,10 +384,15 @@ async fn a_rejecting_breaker_says_when_to_come_back() {
 async fn nothing_is_split_while_the_breaker_is_open() {
     pause();
     let (builder, calls) = builder(|_| Err(Trouble::Error));
-    let asks = builder.max_size(8).split_poison(true).breaker(Breaker::consecutive(1).open_for(S)).start().unwrap();
-    let replies = join_all(submit(&asks, 0..8)).await;
-    assert!(replies.iter().all(|reply| matches!(reply, Err(JobError::Failed(_)))));
-    assert_eq!(calls.lock().unwrap().len(), 1);
+    let breaker = Breaker::consecutive(1).open_for(S * 60);
+    let asks = builder.max_size(64).split_poison(true).breaker(breaker).start().unwrap();
+    let replies = submit(&asks, 0..64);
+    sleep(MS * 10).await;
+    // 2 · (log₂ 64 + 1) failures may be a bad job's; with one more they are the downstream's, and the breaker opens.
+    assert_eq!(calls.lock().unwrap().len(), 15);
+    asks.shutdown(Shutdown::now()).await.unwrap();
+    assert!(join_all(replies).await.iter().all(Result::is_err));
+    assert_eq!(calls.lock().unwrap().len(), 15);
 }
 
 #[actix_rt::test]

@@ -1,16 +1,20 @@
 //! Stops calling a downstream that fails, and finds out when it is back.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::gate::Gate;
-use crate::error::ConfigError;
+use crate::{
+    error::{ConfigError, JobError},
+    panics::catch,
+};
 
 /// A circuit breaker: after too many failures nothing is sent for a while, then a few probes, then everything again.
 ///
-/// A call is a batch. It fails when it fails whole – an error, a panic, a time-out, a wrong number of results – or takes longer
-/// than `slow`. While the breaker is open, jobs wait (`max_pending` pushes back), or are refused: see
+/// A call is a batch. It fails when the whole batch fails – with an error, a panic, a time-out, a wrong number of results – or takes
+/// longer than `slow`. With [`split_poison`](crate::CollectorBuilder::split_poison) the failures of a batch that is split only count if
+/// no part of it succeeds: a bad job does not open the breaker. While the breaker is open, jobs wait (`max_pending` pushes back), or are refused: see
 /// [`reject_when_open`](Self::reject_when_open).
 ///
 /// ```
@@ -19,27 +23,44 @@ use crate::error::ConfigError;
 /// use actix_batch::Breaker;
 ///
 /// // Opens after 5 failures in a row, or when half of at least 20 calls within 10 s fail or take over 2 s.
-/// let breaker = Breaker::consecutive(5)
+/// let breaker: Breaker<std::io::Error> = Breaker::consecutive(5)
 ///     .rate(0.5, Duration::from_secs(10), 20)
 ///     .slow(Duration::from_secs(2))
 ///     .open_for(Duration::from_secs(5))
 ///     .probes(2);
 /// ```
-#[derive(Debug, Clone)]
-pub struct Breaker {
+pub struct Breaker<E> {
     consecutive: Option<u32>,
     rate: Option<Rate>,
     slow: Option<Duration>,
     open_for: Duration,
     probes: u32,
     reject: bool,
+    when: Option<Arc<Blames<E>>>,
 }
+
+type Blames<E> = dyn Fn(&E) -> bool + Send + Sync;
 
 #[derive(Debug, Clone, Copy)]
 struct Rate {
     share: f64,
     window: Duration,
     min_calls: usize,
+}
+
+impl<E> Clone for Breaker<E> {
+    fn clone(&self) -> Self {
+        Self { when: self.when.clone(), ..*self }
+    }
+}
+
+impl<E> fmt::Debug for Breaker<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Breaker")
+            .field("open_for", &self.open_for)
+            .field("probes", &self.probes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a breaker lets through.
@@ -65,7 +86,7 @@ impl BreakerState {
     }
 }
 
-impl Breaker {
+impl<E> Breaker<E> {
     const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
     /// Opens after so many failures in a row.
@@ -81,7 +102,7 @@ impl Breaker {
 
     fn defaults() -> Self {
         let open_for = Duration::from_secs(5);
-        Self { consecutive: None, rate: None, slow: None, open_for, probes: 1, reject: false }
+        Self { consecutive: None, rate: None, slow: None, open_for, probes: 1, reject: false, when: None }
     }
 
     /// Opens by failure rate as well; see [`failure_rate`](Self::failure_rate).
@@ -115,6 +136,14 @@ impl Breaker {
         self
     }
 
+    /// Which of the processor's errors speak of the downstream. A batch that fails with another one counts as a success: the
+    /// downstream is up and refused it. Panics and time-outs always count. The closure must not call the collector; if it panics, the
+    /// error counts. Default: all errors.
+    pub fn when(mut self, blames: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+        self.when = Some(Arc::new(blames));
+        self
+    }
+
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if self.consecutive == Some(0) {
             return Err(ConfigError::new("breaker.consecutive", 0, "at least 1"));
@@ -142,9 +171,8 @@ impl Breaker {
 }
 
 /// A breaker at work: pure, told the time.
-#[derive(Debug)]
-pub(super) struct Circuit {
-    rules: Breaker,
+pub(super) struct Circuit<E> {
+    rules: Breaker<E>,
     phase: Phase,
     /// How often it has been half-open.
     rounds: u32,
@@ -180,8 +208,8 @@ enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Probe(u32);
 
-impl Circuit {
-    pub(super) fn new(rules: Breaker) -> Self {
+impl<E> Circuit<E> {
+    pub(super) fn new(rules: Breaker<E>) -> Self {
         Self { rules, phase: Phase::Closed, rounds: 0, in_a_row: 0, recent: VecDeque::new(), calls: 0, failed_calls: 0 }
     }
 
@@ -234,6 +262,12 @@ impl Circuit {
 
     fn is_current(&self, probe: Option<Probe>) -> bool {
         probe == Some(Probe(self.rounds))
+    }
+
+    /// Whether a whole batch's failure speaks of the downstream.
+    pub(super) fn blames(&self, error: &JobError<E>) -> bool {
+        let (Some(when), Some(error)) = (&self.rules.when, error.processor_error()) else { return true };
+        catch(|| when(error)).unwrap_or(true)
     }
 
     /// A batch was answered. What was sent before the breaker opened says nothing about the downstream of now.
@@ -307,13 +341,13 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
     const FAST: Duration = Duration::from_millis(1);
 
-    fn fail(circuit: &mut Circuit, times: usize, now: Instant) {
+    fn fail(circuit: &mut Circuit<String>, times: usize, now: Instant) {
         (0..times).for_each(|_| circuit.answered(true, FAST, None, now));
     }
 
     #[test]
     fn it_opens_after_n_failures_in_a_row_and_a_success_restarts_the_count() {
-        let (mut circuit, now) = (Circuit::new(Breaker::consecutive(3)), Instant::now());
+        let (mut circuit, now) = (Circuit::<String>::new(Breaker::consecutive(3)), Instant::now());
         fail(&mut circuit, 2, now);
         circuit.answered(false, FAST, None, now);
         fail(&mut circuit, 2, now);
@@ -326,7 +360,7 @@ mod tests {
     #[test]
     fn it_opens_by_the_failure_rate_of_its_window_once_there_are_enough_calls() {
         let start = Instant::now();
-        let mut circuit = Circuit::new(Breaker::failure_rate(0.5, S * 10, 4));
+        let mut circuit = Circuit::<String>::new(Breaker::failure_rate(0.5, S * 10, 4));
         fail(&mut circuit, 3, start);
         assert_eq!(circuit.state(), BreakerState::Closed, "three calls are too few");
         circuit.answered(false, FAST, None, start + S * 11);
@@ -339,7 +373,7 @@ mod tests {
     #[test]
     fn a_long_window_with_many_calls_keeps_a_bounded_number_of_entries() {
         let (start, hour) = (Instant::now(), S * 3600);
-        let mut circuit = Circuit::new(Breaker::failure_rate(0.5, hour, 10));
+        let mut circuit = Circuit::<String>::new(Breaker::failure_rate(0.5, hour, 10));
         for second in 0..7200 {
             (0..10).for_each(|call| circuit.answered(call >= 6, FAST, None, start + S * second));
         }
@@ -350,7 +384,7 @@ mod tests {
 
     #[test]
     fn slow_calls_count_as_failures() {
-        let (mut circuit, now) = (Circuit::new(Breaker::consecutive(2).slow(S)), Instant::now());
+        let (mut circuit, now) = (Circuit::<String>::new(Breaker::consecutive(2).slow(S)), Instant::now());
         circuit.answered(false, S, None, now);
         circuit.answered(false, S + FAST, None, now);
         circuit.answered(false, S + FAST, None, now);
@@ -360,7 +394,7 @@ mod tests {
     #[test]
     fn half_open_it_sends_its_probes_and_no_more_and_closes_when_all_succeed() {
         let start = Instant::now();
-        let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S).probes(2));
+        let mut circuit = Circuit::<String>::new(Breaker::consecutive(1).open_for(S).probes(2));
         fail(&mut circuit, 1, start);
         let probes = [(); 2].map(|()| {
             assert_eq!(circuit.ask(start + S), Gate::Open);
@@ -376,7 +410,7 @@ mod tests {
     #[test]
     fn a_failed_probe_opens_it_again_and_an_old_answer_changes_nothing() {
         let start = Instant::now();
-        let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S));
+        let mut circuit = Circuit::<String>::new(Breaker::consecutive(1).open_for(S));
         fail(&mut circuit, 1, start);
         assert_eq!(circuit.ask(start + S), Gate::Open);
         let probe = circuit.sent();
@@ -389,7 +423,7 @@ mod tests {
     #[test]
     fn a_probe_of_an_earlier_time_says_nothing_and_frees_no_place() {
         let start = Instant::now();
-        let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S).probes(3));
+        let mut circuit = Circuit::<String>::new(Breaker::consecutive(1).open_for(S).probes(3));
         fail(&mut circuit, 1, start);
         assert_eq!(circuit.ask(start + S), Gate::Open);
         let old = [(); 3].map(|()| circuit.sent());
@@ -407,20 +441,20 @@ mod tests {
     #[test]
     fn it_rejects_with_the_time_that_is_left() {
         let start = Instant::now();
-        let mut circuit = Circuit::new(Breaker::consecutive(1).open_for(S * 5).reject_when_open(true));
+        let mut circuit = Circuit::<String>::new(Breaker::consecutive(1).open_for(S * 5).reject_when_open(true));
         fail(&mut circuit, 1, start);
         assert_eq!(circuit.ask(start + S * 2), Gate::Reject { retry_in: S * 3 });
     }
 
     #[test]
     fn rules_that_cannot_be_are_refused() {
-        assert!(Breaker::consecutive(0).validate().is_err());
-        assert!(Breaker::consecutive(1).probes(0).validate().is_err());
-        assert!(Breaker::failure_rate(0.0, S, 1).validate().is_err());
-        assert!(Breaker::failure_rate(f64::NAN, S, 1).validate().is_err());
-        assert!(Breaker::failure_rate(1.0, Duration::ZERO, 1).validate().is_err());
-        assert!(Breaker::failure_rate(1.0, Duration::MAX, 1).validate().is_err());
-        assert!(Breaker::consecutive(1).open_for(Duration::MAX).validate().is_err());
-        assert!(Breaker::failure_rate(1.0, S, 1).validate().is_ok());
+        assert!(Breaker::<String>::consecutive(0).validate().is_err());
+        assert!(Breaker::<String>::consecutive(1).probes(0).validate().is_err());
+        assert!(Breaker::<String>::failure_rate(0.0, S, 1).validate().is_err());
+        assert!(Breaker::<String>::failure_rate(f64::NAN, S, 1).validate().is_err());
+        assert!(Breaker::<String>::failure_rate(1.0, Duration::ZERO, 1).validate().is_err());
+        assert!(Breaker::<String>::failure_rate(1.0, Duration::MAX, 1).validate().is_err());
+        assert!(Breaker::<String>::consecutive(1).open_for(Duration::MAX).validate().is_err());
+        assert!(Breaker::<String>::failure_rate(1.0, S, 1).validate().is_ok());
     }
 }

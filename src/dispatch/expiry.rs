@@ -61,7 +61,7 @@ impl<J: Job> Dispatch<J> {
         marked: &[bool],
         results: impl FnOnce(Option<JobResults<J>>, usize) -> JobResults<J>,
     ) -> Option<ReadyBatch<J>> {
-        let ReadyBatch { batch, replies, opened_at, last, attempts } = ready;
+        let ReadyBatch { batch, replies, opened_at, last, attempts, family } = ready;
         let (id, trigger, attempt, priority) = (batch.id(), batch.trigger(), batch.attempt(), batch.priority());
         let (out, kept) = Part { jobs: batch.into_jobs(), replies }.divide(marked);
         let (out_last, kept_last) = last.map(|last| divide(last, marked)).unzip();
@@ -74,7 +74,7 @@ impl<J: Job> Dispatch<J> {
             return None;
         }
         let batch = Batch::new(kept.jobs, id, trigger, attempt, priority);
-        Some(ReadyBatch { batch, replies: kept.replies, opened_at, last, attempts })
+        Some(ReadyBatch { batch, replies: kept.replies, opened_at, last, attempts, family })
     }
 
     /// Settles the first ready batch if it is a retry that would start too late.
@@ -83,7 +83,7 @@ impl<J: Job> Dispatch<J> {
         if self.latest_start(first).is_none_or(|at| now <= at) {
             return false;
         }
-        let Some(ReadyBatch { batch, replies, opened_at, last: Some(results), attempts }) = self.ready.pop_front()
+        let Some(ReadyBatch { batch, replies, opened_at, last: Some(results), attempts, .. }) = self.ready.pop_front()
         else {
             return false;
         };

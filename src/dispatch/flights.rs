@@ -7,6 +7,8 @@ use tokio::time::Instant;
 use super::{
     Dispatch, FlightId, GRACE, History, Order, WorkerId,
     breaker::{Circuit, Probe},
+    family::Family,
+    gates::Call,
     ready_batch::ReadyBatch,
 };
 use crate::{
@@ -28,6 +30,7 @@ pub(super) struct Flight<J: Job> {
     pub(super) attempts: u32,
     pub(super) sent_at: Instant,
     pub(super) probe: Option<Probe>,
+    pub(super) family: Option<Family>,
     pub(super) heartbeat: Option<Arc<Heartbeat>>,
     /// It timed out, and the jobs are awaited until then: they are needed back.
     pub(super) overdue: Option<Instant>,
@@ -57,7 +60,7 @@ pub(crate) struct Landed {
 
 impl<J: Job> Dispatch<J> {
     pub(super) fn send(&mut self, ready: ReadyBatch<J>, worker: WorkerId, now: Instant) {
-        let ReadyBatch { mut batch, replies, opened_at, last, attempts } = ready;
+        let ReadyBatch { mut batch, replies, opened_at, last, attempts, family } = ready;
         self.handed_out += 1;
         let id = FlightId(self.handed_out);
         let heartbeat = self.rules.timeout.map(|_| Arc::new(Heartbeat::new(now)));
@@ -75,6 +78,7 @@ impl<J: Job> Dispatch<J> {
             attempts,
             sent_at: now,
             probe,
+            family,
             heartbeat,
             overdue: None,
         });
@@ -82,17 +86,11 @@ impl<J: Job> Dispatch<J> {
     }
 
     /// A flight ends. `None`: it had ended before; this answer is late, and is dropped.
-    pub(crate) fn landed(
-        &mut self,
-        id: FlightId,
-        fate: AttemptEnd<J>,
-        batch: Batch<J>,
-        now: Instant,
-    ) -> Option<Landed> {
-        let flight = self.take_flight(id)?;
+    pub(crate) fn landed(&mut self, id: FlightId, end: AttemptEnd<J>, batch: Batch<J>, now: Instant) -> Option<Landed> {
+        let mut flight = self.take_flight(id)?;
         let took = now.saturating_duration_since(flight.sent_at);
         let waited = flight.sent_at.saturating_duration_since(flight.opened_at);
-        let results = match fate {
+        let results = match end {
             _ if flight.overdue.is_some() => JobResults::whole(JobError::TimedOut, batch.len()),
             AttemptEnd::Answered(results) => results,
             AttemptEnd::Panicked => JobResults::whole(JobError::Panicked, batch.len()),
@@ -101,11 +99,17 @@ impl<J: Job> Dispatch<J> {
             AttemptEnd::Lost => JobResults::whole(JobError::Lost, batch.len()),
         };
         if flight.overdue.is_none() {
-            self.tell_breaker(results.whole_failure().is_some(), took, flight.probe, now);
+            self.tell_breaker(
+                results.whole_failure(),
+                batch.len(),
+                &mut flight.family,
+                Call { took, probe: flight.probe },
+                now,
+            );
         }
-        let Flight { replies, opened_at, overdue, .. } = flight;
+        let Flight { replies, opened_at, overdue, family, .. } = flight;
         let attempts = batch.attempt();
-        self.judge(ReadyBatch { batch, replies, opened_at, last: None, attempts }, results, now);
+        self.judge(ReadyBatch { batch, replies, opened_at, last: None, attempts, family }, results, now);
         Some(Landed { waited, took, overdue: overdue.is_some() })
     }
 
@@ -116,14 +120,14 @@ impl<J: Job> Dispatch<J> {
 
     /// A worker gives back a batch that it has not started: the batch is the next to leave.
     pub(crate) fn returned(&mut self, id: FlightId, batch: Batch<J>) {
-        let Some(Flight { replies, opened_at, last, attempts, probe, .. }) = self.take_flight(id) else {
+        let Some(Flight { replies, opened_at, last, attempts, probe, family, .. }) = self.take_flight(id) else {
             return;
         };
         if let Some(circuit) = &mut self.circuit {
             circuit.unsent(probe);
         }
         self.note_deadline(&replies);
-        self.ready.push_front(ReadyBatch { batch, replies, opened_at, last, attempts });
+        self.ready.push_front(ReadyBatch { batch, replies, opened_at, last, attempts, family });
     }
 
     pub(super) fn deadline(&self, flight: &Flight<J>) -> Option<Instant> {
@@ -156,7 +160,9 @@ impl<J: Job> Dispatch<J> {
         self.stopping.push((worker, now + GRACE));
         self.orders.push_back(Order::Cancel { worker, flight: id });
         self.orders.push_back(Order::TimedOut { batch, jobs, attempt, waited, took });
-        self.tell_breaker(true, took, probe, now);
+        let mut family = self.flights[at].family.take();
+        self.tell_breaker(Some(&JobError::TimedOut), jobs, &mut family, Call { took, probe }, now);
+        self.flights[at].family = family;
     }
 
     /// Settles jobs that a worker still has.

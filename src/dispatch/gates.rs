@@ -7,9 +7,18 @@ use tokio::time::Instant;
 use super::{
     BreakerState, Dispatch, Order,
     breaker::{Circuit, Probe},
+    family::Family,
     gate::Gate,
+    judge::may_be_poison,
 };
-use crate::job::Job;
+
+use crate::{error::JobError, job::Job};
+
+/// A call that has ended, as the breaker counts it.
+pub(super) struct Call {
+    pub(super) took: Duration,
+    pub(super) probe: Option<Probe>,
+}
 
 impl<J: Job> Dispatch<J> {
     /// What the breaker and the rate limit would say to a batch now.
@@ -23,6 +32,7 @@ impl<J: Job> Dispatch<J> {
         }
     }
 
+    /// What the breaker says to the first ready batch.
     pub(super) fn ask_breaker(&mut self, now: Instant) -> Gate {
         let Some(circuit) = &mut self.circuit else { return Gate::Open };
         let before = circuit.state();
@@ -37,10 +47,35 @@ impl<J: Job> Dispatch<J> {
         }
     }
 
-    pub(super) fn tell_breaker(&mut self, failed: bool, took: Duration, probe: Option<Probe>, now: Instant) {
+    /// A call for `jobs` jobs has ended; `failure` is the error that they share. If the batch will be split, it waits with its
+    /// family for a verdict.
+    pub(super) fn tell_breaker(
+        &mut self,
+        failure: Option<&JobError<J::Error>>,
+        jobs: usize,
+        family: &mut Option<Family>,
+        call: Call,
+        now: Instant,
+    ) {
         let Some(circuit) = &mut self.circuit else { return };
         let before = circuit.state();
-        circuit.answered(failed, took, probe, now);
+        let failure = failure.filter(|error| circuit.blames(error));
+        let is_suspect =
+            self.rules.split_poison && failure.is_some_and(may_be_poison) && (jobs > 1 || family.is_some());
+        let failures = if is_suspect {
+            family.get_or_insert_with(|| Family::new(jobs)).failed()
+        } else {
+            if let Some(family) = family.take().filter(|_| failure.is_none()) {
+                family.succeeded();
+            }
+            Some(u32::from(failure.is_some()))
+        };
+        match failures {
+            // It showed nothing yet: another batch may be the probe.
+            None => circuit.unsent(call.probe),
+            Some(0) => circuit.answered(false, call.took, call.probe, now),
+            Some(failures) => (0..failures).for_each(|_| circuit.answered(true, call.took, call.probe, now)),
+        }
         self.on_breaker_change(before);
     }
 

@@ -5,13 +5,13 @@ use std::mem;
 use tokio::time::Instant;
 
 use super::{
-    BreakerState, Dispatch, History, Order,
+    BreakerState, Dispatch, History, Order, Retry,
     ready_batch::{Part, ReadyBatch, divide},
 };
 use crate::{
     batch::{Batch, JobResults, Trigger},
     error::JobError,
-    job::Job,
+    job::{Job, JobResult},
 };
 
 impl<J: Job> Dispatch<J> {
@@ -24,8 +24,8 @@ impl<J: Job> Dispatch<J> {
             let error = error.clone();
             return self.failed(sent, error, now);
         }
-        match self.rules.retry.as_ref().and_then(|retry| retry.next(sent.batch.attempt(), sent.opened_at, now)) {
-            Some(at) => self.retry_some(sent, results, at),
+        match &self.rules.retry {
+            Some(_) => self.retry_some(sent, results, now),
             None => self.settle(sent, results),
         }
     }
@@ -39,11 +39,13 @@ impl<J: Job> Dispatch<J> {
     /// The batch failed whole.
     pub(super) fn failed(&mut self, mut sent: ReadyBatch<J>, error: JobError<J::Error>, now: Instant) {
         let retry = self.rules.retry.as_ref().filter(|retry| retry.is_worth(&error));
-        if let Some(at) = retry.and_then(|retry| retry.next(sent.batch.attempt(), sent.opened_at, now)) {
+        let next =
+            |retry: &Retry<_>| retry.next(sent.batch.attempt(), sent.opened_at, now, retry.asked_delay([&error]));
+        if let Some(at) = retry.and_then(next) {
             sent.last = Some(JobResults::whole(error, sent.batch.len()));
             return self.back_off(sent, at);
         }
-        let is_open = self.circuit.as_ref().is_some_and(|circuit| circuit.state() != BreakerState::Closed);
+        let is_open = self.circuit.as_ref().is_some_and(|circuit| circuit.state() == BreakerState::Open);
         if self.rules.split_poison && sent.batch.len() > 1 && may_be_poison(&error) && !is_open {
             let attempt = sent.batch.attempt() + 1;
             return self.halve(sent, attempt);
@@ -61,7 +63,7 @@ impl<J: Job> Dispatch<J> {
     }
 
     pub(super) fn halve(&mut self, sent: ReadyBatch<J>, attempt: u32) {
-        let ReadyBatch { batch, replies, opened_at, attempts, .. } = sent;
+        let ReadyBatch { batch, replies, opened_at, attempts, family, .. } = sent;
         let (id, jobs, priority) = (batch.id(), batch.len(), batch.priority());
         let sizes = [jobs.div_ceil(2), jobs / 2];
         let first: Vec<bool> = (0..jobs).map(|position| position < sizes[0]).collect();
@@ -70,31 +72,43 @@ impl<J: Job> Dispatch<J> {
             self.note_deadline(&replies);
             let batch = self.new_batch(jobs, Trigger::Split, attempt, priority);
             let id = batch.id();
-            self.ready.push_front(ReadyBatch { batch, replies, opened_at, last: None, attempts });
+            self.ready.push_front(ReadyBatch {
+                batch,
+                replies,
+                opened_at,
+                last: None,
+                attempts,
+                family: family.clone(),
+            });
             id
         });
         self.orders.push_back(Order::Split { batch: id, into: [left, right], jobs: sizes, attempt });
     }
 
     pub(super) fn back_off(&mut self, sent: ReadyBatch<J>, at: Instant) {
-        let ReadyBatch { batch, replies, opened_at, last, attempts } = sent;
+        let ReadyBatch { batch, replies, opened_at, last, attempts, family } = sent;
         let (from, jobs, attempt, priority) = (batch.id(), batch.len(), batch.attempt() + 1, batch.priority());
         self.note_deadline(&replies);
         let batch = self.new_batch(batch.into_jobs(), Trigger::Retry, attempt, priority);
         let id = batch.id();
-        self.backing_off.insert((at, id), ReadyBatch { batch, replies, opened_at, last, attempts });
+        self.backing_off.insert((at, id), ReadyBatch { batch, replies, opened_at, last, attempts, family });
         self.orders.push_back(Order::Retrying { from, batch: id, jobs, attempt, at });
     }
 
     /// Some jobs failed: those whose error is worth it are tried again, the others are settled.
-    pub(super) fn retry_some(&mut self, sent: ReadyBatch<J>, results: JobResults<J>, at: Instant) {
+    pub(super) fn retry_some(&mut self, sent: ReadyBatch<J>, results: JobResults<J>, now: Instant) {
         let Some(retry) = &self.rules.retry else { return self.settle(sent, results) };
         let results: Vec<_> = results.collect();
-        let again: Vec<_> =
-            results.iter().map(|result| matches!(result, Err(error) if retry.is_worth(error))).collect();
+        let worth = |result: &JobResult<J>| matches!(result, Err(error) if retry.is_worth(error));
+        let again: Vec<_> = results.iter().map(worth).collect();
         if !again.contains(&true) {
             return self.settle(sent, JobResults::of(results));
         }
+        let errors = results.iter().filter_map(|result| result.as_ref().err()).filter(|error| retry.is_worth(error));
+        let asked = retry.asked_delay(errors);
+        let Some(at) = retry.next(sent.batch.attempt(), sent.opened_at, now, asked) else {
+            return self.settle(sent, JobResults::of(results));
+        };
         let ReadyBatch { batch, replies, opened_at, attempts, .. } = sent;
         let (id, trigger, attempt, priority) = (batch.id(), batch.trigger(), batch.attempt(), batch.priority());
         let (retried, done) = Part { jobs: batch.into_jobs(), replies }.divide(&again);
@@ -107,7 +121,7 @@ impl<J: Job> Dispatch<J> {
         }
         let batch = Batch::new(retried.jobs, id, trigger, attempt, priority);
         let last = Some(JobResults::of(failed));
-        self.back_off(ReadyBatch { batch, replies: retried.replies, opened_at, last, attempts }, at);
+        self.back_off(ReadyBatch { batch, replies: retried.replies, opened_at, last, attempts, family: None }, at);
     }
 
     pub(super) fn end_back_offs(&mut self, now: Instant) {
@@ -127,6 +141,6 @@ impl<J: Job> Dispatch<J> {
 }
 
 /// Whether one job may have made the whole batch fail.
-fn may_be_poison<E>(error: &JobError<E>) -> bool {
+pub(super) fn may_be_poison<E>(error: &JobError<E>) -> bool {
     matches!(error, JobError::Failed(_) | JobError::Panicked | JobError::TimedOut | JobError::Mismatch { .. })
 }

@@ -32,6 +32,7 @@ use crate::{
 
 mod breaker;
 mod expiry;
+mod family;
 mod flights;
 mod gate;
 mod gates;
@@ -78,7 +79,7 @@ pub(crate) struct FlightId(pub(crate) u64);
 
 pub(crate) struct Dispatch<J: Job> {
     rules: Rules<J::Error>,
-    circuit: Option<Circuit>,
+    circuit: Option<Circuit<J::Error>>,
     ready: ReadyQueue<J>,
     /// By the end of the delay; of equal ends, in the order of their failures.
     backing_off: BTreeMap<(Instant, u64), ReadyBatch<J>>,
@@ -130,7 +131,7 @@ impl<J: Job> Dispatch<J> {
         self.note_deadline(&replies);
         let batch = self.new_batch(jobs, trigger, 1, priority);
         let id = batch.id();
-        self.ready.push_back(ReadyBatch { batch, replies, opened_at, last: None, attempts: 0 });
+        self.ready.push_back(ReadyBatch { batch, replies, opened_at, last: None, attempts: 0, family: None });
         id
     }
 

@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::family::Family;
 use crate::{
     batch::{Batch, JobResults, Replies},
     job::Job,
@@ -17,6 +18,8 @@ pub(super) struct ReadyBatch<J: Job> {
     pub(super) last: Option<JobResults<J>>,
     /// The number of the last attempt that was sent; 0 if none was.
     pub(super) attempts: u32,
+    /// The batch that it is a part or a retry of, as the breaker sees it.
+    pub(super) family: Option<Family>,
 }
 
 /// Some of a batch's jobs, and the replies that belong to them.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::{ConfigError, JobError},
-    panics::discard,
+    panics::{catch, discard},
 };
 
 /// Tries failed jobs again: only those that failed, as a batch of their own, at the front of the ready queue.
@@ -34,11 +34,13 @@ pub struct Retry<E> {
     give_up_after: Option<Duration>,
     jitter: Option<Arc<Mutex<fastrand::Rng>>>,
     when: Option<Arc<Worth<E>>>,
+    retry_after: Option<Arc<RetryAfter<E>>>,
     panics: bool,
     timeouts: bool,
 }
 
 type Worth<E> = dyn Fn(&E) -> bool + Send + Sync;
+type RetryAfter<E> = dyn Fn(&E) -> Option<Duration> + Send + Sync;
 
 impl<E> Retry<E> {
     /// After this many doublings a nanosecond has become the longest `Duration`.
@@ -61,6 +63,7 @@ impl<E> Retry<E> {
             give_up_after: None,
             jitter: None,
             when: None,
+            retry_after: None,
             panics: false,
             timeouts: false,
         }
@@ -98,6 +101,25 @@ impl<E> Retry<E> {
         self
     }
 
+    /// Takes the delay from the error, where the downstream said when to come back (HTTP's `Retry-After`, a broker's throttle
+    /// time): that delay is used as it is, without growth, jitter or [`max_delay`](Self::max_delay). `None`: the delay is computed.
+    /// Of several errors in a batch the longest delay counts. If the closure panics, the delay is computed. Default: always
+    /// computed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use actix_batch::Retry;
+    ///
+    /// struct Throttled { retry_after: Option<Duration> }
+    ///
+    /// let retry = Retry::exponential(Duration::from_millis(50)).retry_after(|error: &Throttled| error.retry_after);
+    /// ```
+    pub fn retry_after(mut self, delay: impl Fn(&E) -> Option<Duration> + Send + Sync + 'static) -> Self {
+        self.retry_after = Some(Arc::new(delay));
+        self
+    }
+
     /// Whether to try again after a panic. Default: `false`, because the same job is likely to panic again.
     pub fn on_panic(mut self, retry: bool) -> Self {
         self.panics = retry;
@@ -122,12 +144,28 @@ impl<E> Retry<E> {
     }
 
     /// When the attempt after this one starts; `None`: there is none.
-    pub(super) fn next(&self, attempt: u32, accepted_at: Instant, now: Instant) -> Option<Instant> {
+    pub(super) fn next(
+        &self,
+        attempt: u32,
+        accepted_at: Instant,
+        now: Instant,
+        asked: Option<Duration>,
+    ) -> Option<Instant> {
         if attempt >= self.attempts {
             return None;
         }
-        let next = now.checked_add(self.delay(attempt))?;
+        let next = now.checked_add(asked.unwrap_or_else(|| self.delay(attempt)))?;
         self.latest_start(accepted_at).is_none_or(|last| next <= last).then_some(next)
+    }
+
+    /// The longest delay that these errors ask for.
+    pub(super) fn asked_delay<'e>(&self, errors: impl IntoIterator<Item = &'e JobError<E>>) -> Option<Duration>
+    where
+        E: 'e,
+    {
+        let retry_after = self.retry_after.as_ref()?;
+        let asked = |error: &JobError<E>| catch(|| retry_after(error.processor_error()?))?;
+        errors.into_iter().filter_map(asked).max()
     }
 
     /// The latest time at which another attempt may start; `None`: there is no limit.
@@ -165,7 +203,7 @@ impl<E> Retry<E> {
 
 impl<E> Clone for Retry<E> {
     fn clone(&self) -> Self {
-        Self { jitter: self.jitter.clone(), when: self.when.clone(), ..*self }
+        Self { jitter: self.jitter.clone(), when: self.when.clone(), retry_after: self.retry_after.clone(), ..*self }
     }
 }
 
@@ -187,7 +225,7 @@ mod tests {
 
     fn delays(retry: &Retry<String>, attempts: std::ops::RangeInclusive<u32>) -> Vec<u128> {
         let now = Instant::now();
-        let next = |attempt| retry.next(attempt, now, now).map_or(0, |next| (next - now).as_millis());
+        let next = |attempt| retry.next(attempt, now, now, None).map_or(0, |next| (next - now).as_millis());
         attempts.map(next).collect()
     }
 
@@ -214,11 +252,11 @@ mod tests {
         (0..10_000).for_each(|round| assert!(most.delay(u32::MAX - 1 - round) > Duration::from_secs(1 << 30)));
         let now = Instant::now();
         let endless: Retry<String> = Retry::fixed(Duration::MAX).attempts(u32::MAX);
-        assert_eq!(endless.next(1, now, now), None, "it would never begin");
+        assert_eq!(endless.next(1, now, now, None), None, "it would never begin");
         let patient: Retry<String> = Retry::fixed(MS).give_up_after(Duration::MAX);
-        assert!(patient.next(1, now, now).is_some());
+        assert!(patient.next(1, now, now, None).is_some());
         let hasty: Retry<String> = Retry::fixed(MS).give_up_after(Duration::ZERO);
-        assert_eq!(hasty.next(1, now, now), None);
+        assert_eq!(hasty.next(1, now, now, None), None);
     }
 
     #[test]
@@ -231,7 +269,7 @@ mod tests {
     fn nothing_begins_after_the_limit_from_acceptance() {
         let retry: Retry<String> = Retry::fixed(MS * 100).attempts(10).give_up_after(MS * 250);
         let accepted = Instant::now();
-        let next = |after: u32| retry.next(1, accepted, accepted + MS * after);
+        let next = |after: u32| retry.next(1, accepted, accepted + MS * after, None);
         assert!(next(150).is_some());
         assert_eq!(next(151), None);
     }

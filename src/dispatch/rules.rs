@@ -12,7 +12,7 @@ pub(crate) struct Rules<E> {
     pub(crate) retry: Option<Retry<E>>,
     pub(crate) split_poison: bool,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) breaker: Option<Breaker>,
+    pub(crate) breaker: Option<Breaker<E>>,
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) max_in_flight: Option<usize>,
     /// Failed jobs go to the dead letters, so they are needed back from their worker.

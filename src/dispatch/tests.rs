@@ -337,7 +337,7 @@ fn while_a_gate_holds_what_comes_no_batch_is_asked_for() {
     bench.now += second / 10;
     assert_eq!(outlook(&mut bench), (true, None));
 
-    let broken = |breaker: Breaker| {
+    let broken = |breaker: Breaker<String>| {
         let breaker = Some(breaker.open_for(second));
         let mut bench = Bench::with_rules(1, Rules { breaker, ..Rules::default() });
         bench.ready(1);

@@ -40,7 +40,7 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     }
 
     /// Stops calling a downstream that fails. Default: no breaker. See [`Breaker`].
-    pub fn breaker(mut self, breaker: Breaker) -> Self {
+    pub fn breaker(mut self, breaker: Breaker<ErrorOf<P>>) -> Self {
         self.rules.breaker = Some(breaker);
         self
     }

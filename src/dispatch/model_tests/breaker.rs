@@ -5,6 +5,29 @@ use tokio::time::Instant;
 use super::{MS, settings::BreakerSettings};
 use crate::dispatch::BreakerState;
 
+/// A failed batch, with its parts.
+pub(super) struct PlainFamily {
+    pub(super) failures: u32,
+    pub(super) patience: u32,
+    /// Whether the downstream is to blame, once that is known.
+    pub(super) verdict: Option<bool>,
+}
+
+impl PlainFamily {
+    /// How many failures count because of one more, if that is known.
+    pub(super) fn failed(&mut self) -> Option<u32> {
+        self.failures += 1;
+        match self.verdict {
+            Some(blamed) => Some(u32::from(blamed)),
+            None if self.failures > self.patience => {
+                self.verdict = Some(true);
+                Some(self.failures)
+            }
+            None => None,
+        }
+    }
+}
+
 pub(super) struct PlainBreaker {
     rules: BreakerSettings,
     pub(super) state: BreakerState,

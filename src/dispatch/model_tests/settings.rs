@@ -72,7 +72,7 @@ impl RetrySettings {
 }
 
 impl BreakerSettings {
-    fn rule(&self) -> Breaker {
+    fn rule<E>(&self) -> Breaker<E> {
         let (share, window, least) = self.rate;
         let rule = self.consecutive.map_or_else(
             || Breaker::failure_rate(share, MS * window, least),

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     AGEING, HOPELESS, MS, Numbered,
-    breaker::PlainBreaker,
+    breaker::{PlainBreaker, PlainFamily},
     settings::{Answer, RetrySettings, Settings, Step},
     told::Told,
 };
@@ -37,6 +37,8 @@ struct Known {
     /// Halvings after a failure, and those because it was too large.
     splits: u32,
     shrinks: u32,
+    /// The failed batch that it is a part of, as the breaker sees it.
+    family: Option<usize>,
 }
 
 impl Known {
@@ -88,6 +90,7 @@ pub(super) struct World<'a> {
     workers: Vec<(WorkerId, Worker)>,
     held: Vec<Held>,
     breaker: Option<PlainBreaker>,
+    families: Vec<PlainFamily>,
     departures: Vec<(Instant, usize)>,
     tally: Tally,
     /// Of each priority.
@@ -108,6 +111,7 @@ impl<'a> World<'a> {
         Self {
             clock,
             breaker: settings.breaker.clone().map(PlainBreaker::new),
+            families: Vec::new(),
             settings,
             dispatch,
             blocks: Blocks::default(),
@@ -172,6 +176,7 @@ impl<'a> World<'a> {
                 sends: 0,
                 splits: 0,
                 shrinks: 0,
+                family: None,
             });
         }
         let jobs = (first..first + jobs).map(Numbered).collect();
@@ -269,10 +274,11 @@ impl<'a> World<'a> {
         let (now, in_time) = (Instant::now(), held.cancelled.is_none());
         let each = in_time && matches!(answer, Answer::Ok | Answer::Obey | Answer::Each(_));
         let too_large = in_time && matches!(answer, Answer::TooLarge);
-        if let Some(breaker) = self.breaker.as_mut().filter(|_| in_time) {
-            breaker.answered(!each && !too_large, held.sent_at, held.probe, now);
+        if in_time {
+            let failure = (!each && !too_large).then(|| told[0]);
+            self.tell_breaker(&held.batch, failure, held.sent_at, held.probe, now);
         }
-        let is_closed = self.breaker.as_ref().is_none_or(|breaker| breaker.state == BreakerState::Closed);
+        let is_closed = self.breaker.as_ref().is_none_or(|breaker| breaker.state != BreakerState::Open);
         let (many, attempt) = (held.batch.len() > 1, held.batch.attempt());
         for (job, told) in held.batch.iter().zip(told) {
             let again = self.again(job.0, attempt, *told, now);
@@ -307,6 +313,40 @@ impl<'a> World<'a> {
             Again::Perhaps(place)
         } else {
             Again::Surely(place)
+        }
+    }
+
+    // What the breaker is told.
+
+    /// A batch that will be split is suspected with all its parts, until one succeeds or too many have failed.
+    fn tell_breaker(
+        &mut self,
+        jobs: &[Numbered],
+        failure: Option<Told>,
+        sent_at: Instant,
+        probe: Option<u32>,
+        now: Instant,
+    ) {
+        let Some(breaker) = &mut self.breaker else { return };
+        let known = self.jobs[jobs[0].0].family;
+        let split = self.settings.split && (jobs.len() > 1 || known.is_some());
+        if failure.filter(|told| split && told.may_be_poison()).is_none() {
+            if let (Some(family), None) = (known, failure) {
+                self.families[family].verdict.get_or_insert(false);
+            }
+            jobs.iter().for_each(|job| self.jobs[job.0].family = None);
+            return breaker.answered(failure.is_some(), sent_at, probe, now);
+        }
+        let family = known.unwrap_or_else(|| {
+            let patience = 2 * (jobs.len().ilog2() + 1);
+            self.families.push(PlainFamily { failures: 0, patience, verdict: None });
+            self.families.len() - 1
+        });
+        jobs.iter().for_each(|job| self.jobs[job.0].family = Some(family));
+        match self.families[family].failed() {
+            None => breaker.unsent(probe),
+            Some(0) => breaker.answered(false, sent_at, probe, now),
+            Some(failures) => (0..failures).for_each(|_| breaker.answered(true, sent_at, probe, now)),
         }
     }
 
@@ -541,9 +581,9 @@ impl<'a> World<'a> {
         assert!(held.cancelled.is_none() && !held.ended, "told to stop twice");
         assert!(timeout.is_some_and(|limit| held.beat_at + limit <= now), "it had still time");
         held.cancelled = Some(now);
-        if let Some(breaker) = &mut self.breaker {
-            breaker.answered(true, held.sent_at, held.probe, now);
-        }
+        let (jobs, sent_at, probe): (Vec<_>, _, _) =
+            (held.batch.iter().map(|job| Numbered(job.0)).collect(), held.sent_at, held.probe);
+        self.tell_breaker(&jobs, Some(Told::TimedOut), sent_at, probe, now);
     }
 
     fn given_up(&mut self, id: WorkerId, now: Instant) {
