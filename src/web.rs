@@ -70,9 +70,12 @@ impl<E: ResponseError> ResponseError for JobError<E> {
             Self::KeyConflict => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoResult => StatusCode::NOT_FOUND,
-            Self::Mismatch { .. } | Self::DuplicateKey | Self::Panicked | Self::Lost | Self::Abandoned => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::Mismatch { .. }
+            | Self::DuplicateKey
+            | Self::Panicked
+            | Self::Lost
+            | Self::Abandoned
+            | Self::PrepareFailed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 

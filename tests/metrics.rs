@@ -118,7 +118,7 @@ fn every_event_reaches_the_recorder_under_its_name_and_labels() {
             .workers(Workers::local(1))
             .retry(Retry::fixed(ms(10)).attempts(2))
             .split_poison(true)
-            .breaker(Breaker::consecutive(4))
+            .breaker(Breaker::consecutive(2))
             .metrics()
             .start()
             .unwrap();
@@ -145,11 +145,23 @@ fn every_event_reaches_the_recorder_under_its_name_and_labels() {
             (1, 1, 1, 1)
         );
         assert_eq!(kept.count("retries_total{collector=tens}"), 2, "two jobs, once each");
-        assert_eq!(kept.level("breaker_state{collector=tens}"), 2.0);
+        assert_eq!(
+            kept.level("breaker_state{collector=tens}"),
+            0.0,
+            "a batch that is split is not yet the downstream's failure"
+        );
         assert_eq!(kept.level("pending_jobs{collector=tens}"), 0.0);
         assert_eq!(kept.values("batch_size{collector=tens}"), [2.0, 2.0, 1.0, 1.0]);
         assert_eq!(kept.values("process_seconds{collector=tens}")[0], 0.25);
         assert_eq!(kept.values("queue_wait_seconds{collector=tens}")[..2], [0.0, 0.26]);
+
+        let alone = tens.submit(Tenfold(4));
+        tens.flush().await.unwrap();
+        desk.next().await.answer(|_| Err(Broken("down")));
+        desk.next().await.answer(|_| Err(Broken("still down")));
+        assert!(alone.await.is_err());
+        quiet().await;
+        assert_eq!(kept.level("breaker_state{collector=tens}"), 2.0);
 
         tens.shutdown(Shutdown::drain()).await.unwrap();
         assert!(tens.try_submit(Tenfold(4)).is_err());

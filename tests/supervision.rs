@@ -204,7 +204,7 @@ fn jobs_wait_while_prepare_fails_and_are_answered_once_it_succeeds() {
 fn a_prepare_that_fails_for_an_hour_retires_no_worker_and_backs_off_to_5_s() {
     paused(async || {
         let script = (1..=600).fold(Script::new(tenfold), |script, n| script.fail_prepare_at(n, Broken("no network")));
-        let jobs = one_by_one(&script).no_workers(NoWorkers::Fail).start().unwrap();
+        let jobs = one_by_one(&script).start().unwrap();
         let (ledger, start) = (Ledger::new(&jobs), Instant::now());
         assert_eq!(ledger.submit(Tenfold(1)).await.unwrap(), 10);
         let doubling = ms(10 * (2_u64.pow(9) - 1));

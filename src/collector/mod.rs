@@ -76,6 +76,14 @@ pub struct Collector<J: Job> {
 impl<J: Job> Collector<J> {
     /// Sets up a collector. The factory is called for each worker, and again after each failure.
     pub fn builder<P: BatchProcessor<Job = J>>(factory: impl Fn() -> P + Send + Sync + 'static) -> CollectorBuilder<P> {
+        CollectorBuilder::new(move |_| factory())
+    }
+
+    /// As [`builder`](Self::builder), for processors that need to know their worker's seat: its place in the pool, from 0. A worker
+    /// that replaces another one has the same seat, so a seat can stand for a file, a shard or a connection.
+    pub fn builder_by_seat<P: BatchProcessor<Job = J>>(
+        factory: impl Fn(usize) -> P + Send + Sync + 'static,
+    ) -> CollectorBuilder<P> {
         CollectorBuilder::new(factory)
     }
 

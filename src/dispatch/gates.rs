@@ -79,6 +79,14 @@ impl<J: Job> Dispatch<J> {
         self.on_breaker_change(before);
     }
 
+    /// A worker could not be prepared: for the breaker that is a failed call.
+    pub(crate) fn prepare_failed(&mut self, now: Instant) {
+        let Some(circuit) = &mut self.circuit else { return };
+        let before = circuit.state();
+        circuit.answered(true, Duration::ZERO, None, now);
+        self.on_breaker_change(before);
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         self.free.is_empty() || self.is_at_limit()
     }

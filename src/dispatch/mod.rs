@@ -62,7 +62,7 @@ use ready_queue::ReadyQueue;
 pub(crate) use rules::Rules;
 
 /// How long a worker has to stop after it was told to. Then it is given up, and its thread with it.
-const GRACE: Duration = Duration::from_secs(1);
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -94,8 +94,8 @@ pub(crate) struct Dispatch<J: Job> {
     held_until: Option<Instant>,
     paused: bool,
     draining: bool,
-    /// Ready batches fail instead of waiting: no worker is able to work, and the builder chose that.
-    refusing: bool,
+    /// Ready batches fail with this error instead of waiting: no worker is able to work.
+    refusing: Option<JobError<J::Error>>,
     batches: u64,
     handed_out: u64,
 }
@@ -118,7 +118,7 @@ impl<J: Job> Dispatch<J> {
             held_until: None,
             paused: false,
             draining: false,
-            refusing: false,
+            refusing: None,
             batches: 0,
             handed_out: 0,
         }
@@ -155,7 +155,7 @@ impl<J: Job> Dispatch<J> {
 
     /// Whether a worker is free, and no batch waits for it.
     pub(crate) fn is_idle(&self) -> bool {
-        !self.paused && !self.refusing && self.ready.is_empty() && !self.is_busy()
+        !self.paused && self.refusing.is_none() && self.ready.is_empty() && !self.is_busy()
     }
 
     /// Whether a batch that became ready now would leave at once.
@@ -183,8 +183,8 @@ impl<J: Job> Dispatch<J> {
         self.paused
     }
 
-    /// Whether ready batches fail with `NoWorkers` instead of waiting.
-    pub(crate) fn refuse(&mut self, refusing: bool) {
+    /// From now on ready batches fail with this error instead of waiting; `None`: they wait again.
+    pub(crate) fn refuse(&mut self, refusing: Option<JobError<J::Error>>) {
         self.refusing = refusing;
     }
 
@@ -243,8 +243,8 @@ impl<J: Job> Dispatch<J> {
 
     /// Moves the first ready batch one step. `false`: it has to wait, or there is none.
     fn advance(&mut self, now: Instant) -> bool {
-        if self.refusing {
-            return self.settle_first(&JobError::NoWorkers);
+        if let Some(error) = self.refusing.clone() {
+            return self.settle_first(&error);
         }
         if self.paused {
             return false;

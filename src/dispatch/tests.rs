@@ -214,10 +214,10 @@ fn while_it_refuses_ready_batches_fail_and_those_in_flight_go_on() {
     let mut bench = Bench::new(1);
     (0..3).for_each(|_| bench.ready(1));
     assert_eq!(bench.orders(), ["[0] to 0"]);
-    bench.dispatch.refuse(true);
+    bench.dispatch.refuse(Some(JobError::NoWorkers));
     assert_eq!(bench.orders(), ["1 [1] NoWorkers after 0", "1 [2] NoWorkers after 0"]);
     bench.ends(answered);
-    bench.dispatch.refuse(false);
+    bench.dispatch.refuse(None);
     bench.ready(1);
     assert_eq!(bench.orders(), ["1 [0] answered after 1", "[3] to 0"]);
 }

@@ -30,6 +30,8 @@ pub struct Failures {
     pub abandoned: u64,
     /// [`JobError::NoWorkers`].
     pub no_workers: u64,
+    /// [`JobError::PrepareFailed`].
+    pub prepare_failed: u64,
     /// [`JobError::ShutDown`].
     pub shut_down: u64,
 }
@@ -60,6 +62,7 @@ impl Failures {
             JobError::Expired => &mut self.expired,
             JobError::Abandoned => &mut self.abandoned,
             JobError::NoWorkers => &mut self.no_workers,
+            JobError::PrepareFailed(_) => &mut self.prepare_failed,
             // An accepted job is never told the other two.
             JobError::ShutDown | JobError::Overloaded | JobError::KeyConflict => &mut self.shut_down,
         } += 1;
@@ -73,7 +76,7 @@ impl Failures {
         since
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut u64); 13] {
+    fn fields(&mut self) -> [(&'static str, &mut u64); 14] {
         [
             ("failed", &mut self.failed),
             ("mismatch", &mut self.mismatch),
@@ -87,6 +90,7 @@ impl Failures {
             ("expired", &mut self.expired),
             ("abandoned", &mut self.abandoned),
             ("no_workers", &mut self.no_workers),
+            ("prepare_failed", &mut self.prepare_failed),
             ("shut_down", &mut self.shut_down),
         ]
     }

@@ -62,9 +62,12 @@ pub enum JobError<E> {
     /// Another job holds this job's key, and holds something else (see `CollectorBuilder::idempotent_by`).
     #[error("another job with the same key holds something else: a key stands for one request only")]
     KeyConflict,
-    /// Every worker rests after failing too often, and the builder said not to wait for them.
-    #[error("no worker is able to work: all of them rest after too many restarts")]
+    /// No worker is able to work – each rests after failing too often, or could not be prepared – and the builder chose not to wait.
+    #[error("no worker is able to work: each rests after too many restarts, or could not be prepared")]
     NoWorkers,
+    /// No worker can ever be prepared: this is the fatal error of `prepare` (see `BatchProcessor::is_fatal`).
+    #[error("no worker can be prepared: {0}")]
+    PrepareFailed(Arc<E>),
     /// The collector is shutting down or has ended; the job did not finish.
     #[error("the collector has been shut down")]
     ShutDown,
@@ -97,7 +100,7 @@ impl<E> JobError<E> {
     /// ```
     pub fn processor_error(&self) -> Option<&E> {
         match self {
-            Self::Failed(error) => Some(error),
+            Self::Failed(error) | Self::PrepareFailed(error) => Some(error),
             _ => None,
         }
     }
@@ -124,6 +127,7 @@ impl<E> Clone for JobError<E> {
     fn clone(&self) -> Self {
         match self {
             Self::Failed(error) => Self::Failed(Arc::clone(error)),
+            Self::PrepareFailed(error) => Self::PrepareFailed(Arc::clone(error)),
             Self::Mismatch { jobs, results } => Self::Mismatch { jobs: *jobs, results: *results },
             Self::NoResult => Self::NoResult,
             Self::DuplicateKey => Self::DuplicateKey,

@@ -10,6 +10,9 @@ pub struct ShutdownReport {
     pub completed: u64,
     /// Accepted jobs that the limit cut off: settled with [`JobError::ShutDown`](crate::JobError::ShutDown).
     pub shut_down: u64,
-    /// From the request to the last reply.
+    /// Workers that did not close their processors before the limit or the
+    /// [`close_timeout`](crate::CollectorBuilder::close_timeout).
+    pub unclosed: usize,
+    /// From the request to the last reply, and until every processor was closed and dropped and every worker's thread had ended.
     pub elapsed: Duration,
 }

@@ -94,6 +94,8 @@ pub struct WorkerStats {
     pub total: usize,
     /// Workers that can work: prepared, and busy or free.
     pub able: usize,
+    /// Workers that have failed to prepare since they last worked, or never can be prepared.
+    pub unprepared: usize,
     /// Workers that rest because they failed too often (more than 5 times in 30 s), or because too many threads were lost.
     pub resting: usize,
 }

@@ -8,17 +8,20 @@ use std::{
     pin::pin,
     sync::Arc,
     task::Poll,
+    time::Duration,
 };
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use futures_util::FutureExt;
-use tracing::{Instrument, Span, debug_span};
+use tokio::time::timeout;
+use tracing::{Instrument, Span, debug_span, warn};
 
-use super::{Assignment, BatchProcessor, Factory, Report, Reports};
+use super::{Assignment, BatchProcessor, Factory, Report, Reports, Unprepared};
 use crate::{
     batch::{Batch, JobResults},
     dispatch::WorkerId,
     error::JobError,
+    job::Job,
     panics::{contain, discard},
 };
 
@@ -34,10 +37,17 @@ pub struct ProcessorActor<P: BatchProcessor> {
     inbox: Arc<Reports<P::Job>>,
 }
 
-/// Build a new processor and prepare it.
-pub(super) struct Build;
+/// Build a new processor and prepare it, within this time.
+pub(super) struct Build(pub(super) Duration);
 
 impl Message for Build {
+    type Result = ();
+}
+
+/// Close the processor, within this time, drop it, and stop.
+pub(super) struct Close(pub(super) Duration);
+
+impl Message for Close {
     type Result = ();
 }
 
@@ -68,12 +78,24 @@ impl<P: BatchProcessor> Supervised for ProcessorActor<P> {}
 impl<P: BatchProcessor> Handler<Build> for ProcessorActor<P> {
     type Result = ();
 
-    fn handle(&mut self, _: Build, ctx: &mut Context<Self>) {
-        let built = build(Arc::clone(&self.factory)).into_actor(self).map(|built, act, _| {
+    fn handle(&mut self, Build(limit): Build, ctx: &mut Context<Self>) {
+        let built = build(Arc::clone(&self.factory), self.id.seat, limit).into_actor(self).map(|built, act, _| {
             let result = built.map(|processor| act.processor = Some(processor));
             act.inbox.push(Report::Prepared { worker: act.id, result });
         });
         ctx.wait(built);
+    }
+}
+
+impl<P: BatchProcessor> Handler<Close> for ProcessorActor<P> {
+    type Result = ();
+
+    fn handle(&mut self, Close(limit): Close, ctx: &mut Context<Self>) {
+        let closed = close(self.processor.take(), limit, Arc::clone(&self.collector), self.id.seat);
+        ctx.wait(closed.into_actor(self).map(|(), act, ctx| {
+            act.inbox.push(Report::Closed { worker: act.id });
+            ctx.stop();
+        }));
     }
 }
 
@@ -119,16 +141,39 @@ impl<P: BatchProcessor> fmt::Debug for ProcessorActor<P> {
 }
 
 /// A prepared processor, or why it could not be prepared.
-async fn build<P: BatchProcessor>(factory: Factory<P>) -> Result<Box<P>, String> {
+async fn build<P: BatchProcessor>(
+    factory: Factory<P>,
+    seat: usize,
+    limit: Duration,
+) -> Result<Box<P>, Unprepared<<P::Job as Job>::Error>> {
     let prepared = AssertUnwindSafe(async move {
-        let mut processor = Box::new(factory());
-        processor.prepare().await.map(|()| processor).map_err(|error| error.to_string())
+        let mut processor = Box::new(factory(seat));
+        match timeout(limit, processor.prepare()).await {
+            Ok(Ok(())) => Ok(processor),
+            Ok(Err(error)) if P::is_fatal(&error) => Err(Unprepared::Fatal(Arc::new(error))),
+            Ok(Err(error)) => Err(Unprepared::ForNow(error.to_string())),
+            Err(_) => Err(Unprepared::ForNow(format!("`prepare` took longer than {limit:?}"))),
+        }
     });
     prepared.catch_unwind().await.unwrap_or_else(|panic| {
         let why = format!("panicked: {}", message(&*panic));
         discard(panic);
-        Err(why)
+        Err(Unprepared::ForNow(why))
     })
+}
+
+/// Closes a processor and drops it.
+async fn close<P: BatchProcessor>(processor: Option<Box<P>>, limit: Duration, collector: Arc<str>, seat: usize) {
+    let Some(mut processor) = processor else { return };
+    match timeout(limit, AssertUnwindSafe(processor.close()).catch_unwind()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(panic)) => {
+            warn!(collector = &*collector, worker = seat, message = message(&*panic), "closing a processor panicked");
+            discard(panic);
+        }
+        Err(_) => warn!(collector = &*collector, worker = seat, ?limit, "closing a processor took too long"),
+    }
+    contain(|| drop(processor));
 }
 
 /// Runs one batch. Gives the processor back unless it panicked.

@@ -8,19 +8,22 @@ use crate::{
 };
 
 mod actor;
+mod leaving;
+mod limits;
 mod pool;
 mod report;
 mod restarts;
 mod scaling;
 
 pub use actor::ProcessorActor;
+pub(crate) use limits::Limits;
 pub(crate) use pool::Pool;
-pub(crate) use report::{Assignment, Cancel, Report, Reports};
+pub(crate) use report::{Assignment, Cancel, Report, Reports, Unprepared};
 pub(crate) use restarts::RestartDelay;
 pub(crate) use scaling::{Load, Scale};
 
-/// Builds a worker's processor.
-pub(crate) type Factory<P> = Arc<dyn Fn() -> P + Send + Sync>;
+/// Builds the processor of the worker on this seat.
+pub(crate) type Factory<P> = Arc<dyn Fn(usize) -> P + Send + Sync>;
 
 /// Your code: takes a batch, makes one request downstream, and returns an outcome for each job.
 ///
@@ -56,13 +59,55 @@ pub trait BatchProcessor: Sized + 'static {
     /// Prepares for work: connects, logs in, warms up. Runs when a worker starts and after each restart.
     ///
     /// While it fails, the worker takes no batch; it is tried again on a new processor from the factory, after 10 ms, doubling
-    /// to 5 s. Jobs wait meanwhile, within `max_pending`. The default does nothing.
+    /// to 5 s. Jobs wait meanwhile, within `max_pending`, or fail: see [`NoWorkers`](crate::NoWorkers). It fails, too, if it takes
+    /// longer than [`prepare_timeout`](crate::CollectorBuilder::prepare_timeout). The default does nothing.
     ///
     /// # Errors
     ///
     /// Why it cannot work for now. The error is logged.
     fn prepare(&mut self) -> impl Future<Output = Result<(), <Self::Job as Job>::Error>> {
         async { Ok(()) }
+    }
+
+    /// Whether an error of [`prepare`](Self::prepare) can never get better: a table that does not exist, a wrong password. The
+    /// worker is then not tried again, and when no other is left, jobs fail with
+    /// [`JobError::PrepareFailed`](crate::JobError::PrepareFailed). Default: no error is fatal.
+    fn is_fatal(_error: &<Self::Job as Job>::Error) -> bool {
+        false
+    }
+
+    /// Says goodbye: writes what is buffered, closes the connection. Called once when the worker leaves for good – at the end of a
+    /// shutdown, or when an adaptive pool shrinks – and before the processor is dropped; never after a panic or a time-out, which leave
+    /// a processor in an unknown state. It may take as long as
+    /// [`close_timeout`](crate::CollectorBuilder::close_timeout). The default does nothing.
+    ///
+    /// ```
+    /// use std::io::{BufWriter, Write};
+    ///
+    /// use actix_batch::prelude::*;
+    ///
+    /// struct Line(String);
+    /// impl Job for Line {
+    ///     type Output = ();
+    ///     type Error = std::io::Error;
+    /// }
+    ///
+    /// struct Log(BufWriter<Vec<u8>>);
+    /// impl BatchProcessor for Log {
+    ///     type Job = Line;
+    ///     async fn process(&mut self, batch: &Batch<Line>) -> Result<Outcomes<Line>, std::io::Error> {
+    ///         batch.iter().try_for_each(|line| writeln!(self.0, "{}", line.0))?;
+    ///         Ok(Outcomes::all(()))
+    ///     }
+    ///     async fn close(&mut self) {
+    ///         if let Err(error) = self.0.flush() {
+    ///             eprintln!("the end of the log is lost: {error}");
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn close(&mut self) -> impl Future<Output = ()> {
+        async {}
     }
 
     /// Processes a batch: one request downstream, one outcome per job.

@@ -5,19 +5,22 @@ use std::{io, sync::Arc};
 use actix::{Addr, Supervisor};
 use actix_rt::Arbiter;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::{
-    Assignment, BatchProcessor, Cancel, Factory, ProcessorActor, Reports,
-    actor::Build,
+    Assignment, BatchProcessor, Cancel, Factory, Limits, ProcessorActor, Reports, Unprepared,
+    actor::{Build, Close},
+    leaving::Leaving,
     restarts::{RestartDelay, Restarts},
     scaling::{Load, Scale, Scaling},
 };
 use crate::{
     batch::Batch,
     config::Workers,
-    dispatch::{FlightId, WorkerId},
+    dispatch::{FlightId, GRACE, WorkerId},
+    job::Job,
     observe::WorkerStats,
+    panics::catch,
 };
 
 /// The seats. When a worker goes away for good, another one takes its seat.
@@ -32,6 +35,10 @@ pub(crate) struct Pool<P: BatchProcessor> {
     scaling: Scaling,
     /// Workers that were given up and whose threads still run.
     lost: Vec<WorkerId>,
+    leaving: Leaving<P::Job>,
+    limits: Limits,
+    /// Every worker has been told to leave.
+    closed: bool,
 }
 
 struct Seat<P: BatchProcessor> {
@@ -41,27 +48,38 @@ struct Seat<P: BatchProcessor> {
     arbiter: Option<Arbiter>,
     cancel: Arc<Cancel>,
     restarts: Restarts,
-    state: State,
+    /// It failed to prepare since it last worked.
+    unprepared: bool,
+    state: State<P>,
 }
 
-enum State {
-    /// Being built and prepared.
-    Preparing,
+enum State<P: BatchProcessor> {
+    /// Being built and prepared, until then.
+    Preparing { until: Instant },
     /// Prepared: busy or free.
     Able,
     /// To be rebuilt later.
     Away(RestartDelay),
+    /// It can never be prepared.
+    Failed(Arc<<P::Job as Job>::Error>),
 }
 
 impl<P: BatchProcessor> Pool<P> {
-    pub(crate) fn new(collector: Arc<str>, workers: Workers, factory: Factory<P>, inbox: Arc<Reports<P::Job>>) -> Self {
+    pub(crate) fn new(
+        collector: Arc<str>,
+        workers: Workers,
+        factory: Factory<P>,
+        inbox: Arc<Reports<P::Job>>,
+        limits: Limits,
+    ) -> Self {
         let scaling = Scaling::new(workers.min(), workers.max());
-        Self { collector, workers, factory, inbox, seats: Vec::new(), hired: 0, scaling, lost: Vec::new() }
+        let (leaving, seats, lost) = (Leaving::new(Arc::clone(&inbox)), Vec::new(), Vec::new());
+        Self { collector, workers, factory, inbox, seats, hired: 0, scaling, lost, leaving, limits, closed: false }
     }
 
     /// Starts every worker, once. Called on the collector's arbiter.
     pub(crate) fn start(&mut self, now: Instant) {
-        if !self.seats.is_empty() {
+        if !self.seats.is_empty() || self.closed {
             return;
         }
         for _ in 0..self.workers.min() {
@@ -81,12 +99,16 @@ impl<P: BatchProcessor> Pool<P> {
             arbiter: None,
             cancel: Arc::default(),
             restarts: Restarts::default(),
+            unprepared: false,
             state: State::Away(RestartDelay { until: now, resting: false }),
         });
     }
 
     /// Compares the number of workers with the load, and adds one if needed. If there is one too many, the caller retires a free one.
     pub(crate) fn scale(&mut self, load: Load, now: Instant) -> Option<Scale> {
+        if self.closed {
+            return None;
+        }
         let scale = self.scaling.decide(self.seats.len(), load, now)?;
         if scale == Scale::Grow {
             self.add_seat(now);
@@ -96,15 +118,56 @@ impl<P: BatchProcessor> Pool<P> {
         Some(scale)
     }
 
-    /// Retires a free worker.
-    pub(crate) fn retire(&mut self, worker: WorkerId) {
+    /// Retires a free worker: it closes its processor.
+    pub(crate) fn retire(&mut self, worker: WorkerId, now: Instant) {
         if let Some(at) = self.seats.iter().position(|seat| seat.id == worker) {
-            stop(self.seats.swap_remove(at).arbiter);
+            let seat = self.seats.swap_remove(at);
+            self.leave(seat, now);
         }
+    }
+
+    /// Tells every worker to leave, once: nothing will be sent any more.
+    pub(crate) fn close(&mut self, now: Instant) {
+        self.closed = true;
+        for seat in std::mem::take(&mut self.seats) {
+            self.leave(seat, now);
+        }
+    }
+
+    fn leave(&mut self, seat: Seat<P>, now: Instant) {
+        let Some(addr) = seat.addr else { return stop(seat.arbiter) };
+        addr.do_send(Close(self.limits.close));
+        self.leaving.add(seat.id, seat.arbiter, now + self.limits.close + GRACE);
+    }
+
+    /// How many workers have left without having closed their processors, so far; `None` while workers are leaving.
+    pub(crate) fn closed(&self) -> Option<usize> {
+        if self.leaving.len() == 0 { Some(self.leaving.unclosed) } else { None }
+    }
+
+    /// How many workers would be left unclosed by an end now.
+    pub(crate) fn unclosed(&self) -> usize {
+        self.leaving.unclosed + self.leaving.len()
+    }
+
+    /// A worker that was told to leave has closed its processor.
+    pub(crate) fn worker_closed(&mut self, worker: WorkerId) {
+        self.leaving.closed(worker);
+    }
+
+    pub(crate) fn thread_ended(&mut self, worker: WorkerId) {
+        self.leaving.thread_ended(worker);
+    }
+
+    /// A worker whose `prepare` does not even return, on a thread of its own: it has to be given up.
+    pub(crate) fn stuck_in_prepare(&self, now: Instant) -> Option<WorkerId> {
+        let is_stuck = |seat: &&Seat<P>| matches!(seat.state, State::Preparing { until } if until <= now);
+        self.seats.iter().find(is_stuck).map(|seat| seat.id)
     }
 
     /// Rebuilds the workers whose delay is over.
     pub(crate) fn rebuild(&mut self, now: Instant) {
+        self.leaving.give_up(now);
         for at in 0..self.seats.len() {
             if matches!(self.seats[at].state, State::Away(delay) if delay.until <= now) {
                 self.build(at, now);
@@ -135,9 +198,10 @@ impl<P: BatchProcessor> Pool<P> {
             }
         }
         let seat = &mut self.seats[at];
-        seat.state = State::Preparing;
+        let limit = self.limits.prepare;
+        seat.state = State::Preparing { until: now + limit + GRACE };
         if let Some(addr) = &seat.addr {
-            addr.do_send(Build);
+            addr.do_send(Build(limit));
         }
     }
 
@@ -155,18 +219,31 @@ impl<P: BatchProcessor> Pool<P> {
     }
 
     /// A worker has tried to prepare. Returns whether it can work.
-    pub(crate) fn prepared(&mut self, worker: WorkerId, result: Result<(), String>, now: Instant) -> bool {
+    pub(crate) fn prepared(
+        &mut self,
+        worker: WorkerId,
+        result: Result<(), Unprepared<<P::Job as Job>::Error>>,
+        now: Instant,
+    ) -> bool {
         let collector = Arc::clone(&self.collector);
         let Some(seat) = self.seat(worker) else { return false };
         match result {
             Ok(()) => {
                 debug!(collector = &*collector, worker = worker.seat, "worker ready");
                 seat.state = State::Able;
+                seat.unprepared = false;
                 true
             }
-            Err(error) => {
+            Err(Unprepared::Fatal(error)) => {
+                let shown = catch(|| error.to_string()).unwrap_or_default();
+                error!(collector = &*collector, worker = worker.seat, error = shown, "worker can never be ready");
+                seat.state = State::Failed(error);
+                false
+            }
+            Err(Unprepared::ForNow(error)) => {
                 let delay = seat.restarts.unprepared(now);
                 seat.state = State::Away(delay);
+                seat.unprepared = true;
                 let retry_in = delay.until - now;
                 warn!(collector = &*collector, worker = worker.seat, error, ?retry_in, "worker not ready");
                 false
@@ -193,6 +270,7 @@ impl<P: BatchProcessor> Pool<P> {
 
     /// A worker's actor was dropped, usually with its arbiter. Returns when it will be rebuilt, if the worker was known.
     pub(crate) fn gone(&mut self, worker: WorkerId, now: Instant) -> Option<RestartDelay> {
+        self.leaving.gone(worker);
         let delay = self.failed(worker, "gone", now);
         if delay.is_none() {
             // A thread that was given up has ended: another one may be started.
@@ -238,14 +316,23 @@ impl<P: BatchProcessor> Pool<P> {
     pub(crate) fn due(&self) -> Option<Instant> {
         let away = self.seats.iter().filter_map(|seat| match &seat.state {
             State::Away(delay) => Some(delay.until),
-            State::Preparing | State::Able => None,
+            State::Preparing { until } => Some(*until),
+            State::Able | State::Failed(_) => None,
         });
-        away.chain(self.scaling.due(self.seats.len())).min()
+        away.chain(self.scaling.due(self.seats.len())).chain(self.leaving.due()).min()
     }
 
-    /// Whether every worker rests after too many restarts.
-    pub(crate) fn all_rest(&self) -> bool {
-        self.seats.iter().all(|seat| matches!(seat.state, State::Away(RestartDelay { resting: true, .. })))
+    /// Whether no worker is able to work, and none is expected to be soon: each rests after too many restarts, has failed to prepare
+    /// since it last worked, or never can be prepared.
+    pub(crate) fn all_unable(&self) -> bool {
+        !self.seats.is_empty() && self.seats.iter().all(Seat::is_unable)
+    }
+
+    /// Why no worker can ever work, if that is so.
+    pub(crate) fn fatal(&self) -> Option<&Arc<<P::Job as Job>::Error>> {
+        let fatal = |seat: &Seat<P>| matches!(seat.state, State::Failed(_));
+        let State::Failed(error) = &self.seats.first()?.state else { return None };
+        self.seats.iter().all(fatal).then_some(error)
     }
 
     pub(crate) fn stats(&self) -> WorkerStats {
@@ -255,11 +342,24 @@ impl<P: BatchProcessor> Pool<P> {
             .iter()
             .filter(|seat| matches!(seat.state, State::Away(RestartDelay { resting: true, .. })))
             .count();
-        WorkerStats { total: self.seats.len(), able, resting }
+        let unprepared =
+            self.seats.iter().filter(|seat| seat.unprepared || matches!(seat.state, State::Failed(_))).count();
+        WorkerStats { total: self.seats.len(), able, resting, unprepared }
     }
 
     fn seat(&mut self, worker: WorkerId) -> Option<&mut Seat<P>> {
         self.seats.iter_mut().find(|seat| seat.id == worker)
+    }
+}
+
+impl<P: BatchProcessor> Seat<P> {
+    fn is_unable(&self) -> bool {
+        match self.state {
+            State::Able => false,
+            State::Away(RestartDelay { resting, .. }) => resting || self.unprepared,
+            State::Preparing { .. } => self.unprepared,
+            State::Failed(_) => true,
+        }
     }
 }
 

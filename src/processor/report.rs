@@ -27,7 +27,7 @@ use crate::{
 /// What a worker says to the collector.
 pub(crate) enum Report<J: Job> {
     /// Ready to work, or why not.
-    Prepared { worker: WorkerId, result: Result<(), String> },
+    Prepared { worker: WorkerId, result: Result<(), Unprepared<J::Error>> },
     /// The processor has answered.
     Done { worker: WorkerId, flight: FlightId, batch: Batch<J>, results: JobResults<J> },
     /// The processor panicked, and has to be rebuilt.
@@ -38,8 +38,21 @@ pub(crate) enum Report<J: Job> {
     Returned { flight: FlightId, batch: Batch<J> },
     /// The worker went away while it worked on this batch.
     Dropped { flight: FlightId, batch: Batch<J> },
+    /// The worker has closed its processor and dropped it, or had none.
+    Closed { worker: WorkerId },
+    /// The worker's thread has ended, after it had left.
+    ThreadEnded { worker: WorkerId },
     /// The worker's actor has gone.
     Gone { worker: WorkerId },
+}
+
+/// Why a worker could not get ready.
+#[derive(Debug)]
+pub(crate) enum Unprepared<E> {
+    /// It will be tried again.
+    ForNow(String),
+    /// It never can.
+    Fatal(Arc<E>),
 }
 
 /// The collector's inbox: reports that it has not yet read.

@@ -285,8 +285,8 @@ impl Real {
             assert!(caller.is_finished() == model.told.contains_key(job), "job {job}: {:?}", model.told.get(job));
         }
         let mut levels = levels(&self.jobs.stats().await.unwrap());
-        if let Some((_, 1.., _)) = model.report {
-            // Workers that were cut off are told to stop; the model does not follow them any further.
+        if model.report.is_some() {
+            // The workers have left; the model does not follow them any further.
             let Levels { restarts, able, resting, .. } = model.levels();
             levels = Levels { restarts, able, resting, ..levels };
         }

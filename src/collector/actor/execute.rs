@@ -62,6 +62,14 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.journal.record(Event::Dispatched(dispatched));
     }
 
+    /// Workers whose `prepare` does not return are given up.
+    pub(super) fn replace_stuck_workers(&mut self, now: Instant) {
+        while let Some(worker) = self.pool.stuck_in_prepare(now) {
+            self.dispatch.prepare_failed(now);
+            self.give_up(worker, now);
+        }
+    }
+
     /// The worker was told to stop and did not: another one takes its seat.
     fn give_up(&mut self, worker: WorkerId, now: Instant) {
         self.journal.record(Event::GivenUp { worker: worker.seat });

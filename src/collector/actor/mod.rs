@@ -33,6 +33,8 @@ use crate::{
     batch::{Deliveries, Sealed},
     config::NoWorkers,
     dispatch::Dispatch,
+    error::JobError,
+    job::Job,
     observe::{Event, Flushed, Journal, Levels},
     processor::{BatchProcessor, Load, Pool, Report, Reports, Scale},
 };
@@ -105,7 +107,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
             dispatch: Dispatch::new(builder.rules),
             dead_letters: builder.dead_letters.map(|letters| DeadLetterRouter::new(name(), letters)),
             batching: Batching::new(name(), builder.batchers),
-            pool: Pool::new(name(), builder.config.workers, builder.factory, Arc::clone(&inbox)),
+            pool: Pool::new(name(), builder.config.workers, builder.factory, Arc::clone(&inbox), builder.limits),
             journal: Journal::new(name(), shared.observers.clone(), builder.history),
             shared,
             inbox,
@@ -163,7 +165,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.read_reports(now);
         self.answer_requests(now);
         self.pool.rebuild(now);
-        self.dispatch.refuse(self.no_workers == NoWorkers::Fail && self.pool.all_rest());
+        self.replace_stuck_workers(now);
+        self.dispatch.refuse(self.why_no_worker_is_able());
         self.cut_off_if_due(now);
         let view = self.send_batches(now);
         self.route_refused_sends(now);
@@ -229,7 +232,16 @@ impl<P: BatchProcessor> CollectorActor<P> {
         if self.pool.scale(load, now) == Some(Scale::Shrink)
             && let Some(worker) = self.dispatch.take_free_worker()
         {
-            self.pool.retire(worker);
+            self.pool.retire(worker, now);
+        }
+    }
+
+    /// Why batches fail instead of waiting for a worker, if they do.
+    fn why_no_worker_is_able(&self) -> Option<JobError<<P::Job as Job>::Error>> {
+        match self.pool.fatal() {
+            Some(error) => Some(JobError::PrepareFailed(Arc::clone(error))),
+            None if self.no_workers == NoWorkers::Fail && self.pool.all_unable() => Some(JobError::NoWorkers),
+            None => None,
         }
     }
 

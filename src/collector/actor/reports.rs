@@ -27,8 +27,11 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn read_report(&mut self, report: Report<P::Job>, now: Instant) {
         match report {
             Report::Prepared { worker, result } => {
+                let is_failure = result.is_err();
                 if self.pool.prepared(worker, result, now) {
                     self.dispatch.worker_free(worker);
+                } else if is_failure {
+                    self.dispatch.prepare_failed(now);
                 }
             }
             Report::Done { worker, flight, batch, results } => self.on_answer(worker, flight, batch, results, now),
@@ -51,6 +54,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 self.dispatch.returned(flight, batch);
                 self.journal.record(Event::Returned { batch: id });
             }
+            Report::Closed { worker } => self.pool.worker_closed(worker),
+            Report::ThreadEnded { worker } => self.pool.thread_ended(worker),
             Report::Gone { worker } => {
                 self.dispatch.worker_unable(worker);
                 let delay = self.pool.gone(worker, now);

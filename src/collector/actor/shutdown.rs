@@ -1,4 +1,6 @@
-//! The shutdown, in its six steps: refuse, hand back, flush, wait, cut off, report.
+//! The shutdown, in its seven steps: refuse, hand back, flush, wait, cut off, close, report.
+
+use std::mem;
 
 use actix::dev::OneshotSender;
 use tokio::time::Instant;
@@ -20,6 +22,8 @@ pub(super) struct ShutdownProgress {
     /// Jobs that were outstanding when it began.
     outstanding: usize,
     waiting: Vec<OneshotSender<ShutdownReport>>,
+    /// The workers were told to close their processors.
+    closes_workers: bool,
     report: Option<ShutdownReport>,
 }
 
@@ -66,20 +70,30 @@ impl<P: BatchProcessor> CollectorActor<P> {
     /// Everything that the intake still holds goes to dispatch, to be settled there.
     fn take_the_rest(&mut self, now: Instant) {
         self.shared.intake.release_sequences();
-        let mut sealed = std::mem::take(&mut self.sealed);
+        let mut sealed = mem::take(&mut self.sealed);
         self.shared.intake.look(now, None, false, &mut sealed);
         for batch in sealed {
             self.dispatch.batch_ready(batch);
         }
     }
 
-    /// Step 6, after the last reply: reports to everyone who has asked.
+    /// Steps 6 and 7, after the last reply: the workers close their processors and end; then everyone who has asked gets the report.
+    /// At the limit the report comes in any case.
     pub(super) fn finish_shutdown(&mut self, view: &View, now: Instant) {
+        let is_cut_off = self.cut_off_at().is_some_and(|limit| limit <= now);
         let Some(progress) = self.shutdown.as_mut().filter(|progress| progress.report.is_none()) else { return };
         if view.counts.pending > 0 {
             return;
         }
-        let report = progress.complete(self.journal.failures().shut_down, now);
+        if !mem::replace(&mut progress.closes_workers, true) {
+            self.pool.close(now);
+        }
+        let unclosed = match self.pool.closed() {
+            Some(unclosed) => unclosed,
+            None if is_cut_off => self.pool.unclosed(),
+            None => return,
+        };
+        let report = progress.complete(self.journal.failures().shut_down, unclosed, now);
         self.shared.reported(report.clone());
         self.journal.record(Event::Drained(&report));
     }
@@ -110,7 +124,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
 
 impl ShutdownProgress {
     fn new(now: Instant, outstanding: usize) -> Self {
-        Self { since: now, cut_off_at: None, outstanding, waiting: Vec::new(), report: None }
+        Self { since: now, cut_off_at: None, outstanding, waiting: Vec::new(), closes_workers: false, report: None }
     }
 
     /// One more request for the same shutdown: it gets the same report.
@@ -124,11 +138,12 @@ impl ShutdownProgress {
         }
     }
 
-    /// The last reply is out; `shut_down` jobs were cut off.
-    fn complete(&mut self, shut_down: u64, now: Instant) -> ShutdownReport {
+    /// All is over; `shut_down` jobs were cut off, and `unclosed` workers were not awaited.
+    fn complete(&mut self, shut_down: u64, unclosed: usize, now: Instant) -> ShutdownReport {
         let report = ShutdownReport {
             completed: (self.outstanding as u64).saturating_sub(shut_down),
             shut_down,
+            unclosed,
             elapsed: now.saturating_duration_since(self.since),
         };
         self.report = Some(report.clone());

@@ -39,6 +39,19 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
         self
     }
 
+    /// How long [`BatchProcessor::prepare`] may take, from 1 ms to 24 hours. After that the worker gets a new processor, after a back-off;
+    /// a worker on a thread whose `prepare` does not even return is given up together with its thread. Default: 30 s.
+    pub fn prepare_timeout(mut self, limit: Duration) -> Self {
+        self.limits.prepare = limit;
+        self
+    }
+
+    /// How long [`BatchProcessor::close`] may take, from 1 ms to 24 hours. After that the processor is dropped. Default: 30 s.
+    pub fn close_timeout(mut self, limit: Duration) -> Self {
+        self.limits.close = limit;
+        self
+    }
+
     /// Stops calling a downstream that fails. Default: no breaker. See [`Breaker`].
     pub fn breaker(mut self, breaker: Breaker<ErrorOf<P>>) -> Self {
         self.rules.breaker = Some(breaker);

@@ -14,7 +14,7 @@ use crate::{
     error::ConfigError,
     job::Job,
     observe::Observer,
-    processor::{BatchProcessor, Factory},
+    processor::{BatchProcessor, Factory, Limits},
 };
 
 mod batching;
@@ -30,6 +30,7 @@ pub struct CollectorBuilder<P: BatchProcessor> {
     pub(super) config: CollectorConfig,
     pub(super) factory: Factory<P>,
     pub(super) rules: Rules<ErrorOf<P>>,
+    pub(super) limits: Limits,
     pub(super) dead_letters: Option<Box<dyn DeadLetters<P::Job>>>,
     pub(super) flushing: Flushing<P::Job>,
     pub(super) keying: Keying<P::Job>,
@@ -46,13 +47,14 @@ type ErrorOf<P> = <<P as BatchProcessor>::Job as Job>::Error;
 type OutputOf<P> = <<P as BatchProcessor>::Job as Job>::Output;
 
 impl<P: BatchProcessor> CollectorBuilder<P> {
-    pub(super) fn new(factory: impl Fn() -> P + Send + Sync + 'static) -> Self {
+    pub(super) fn new(factory: impl Fn(usize) -> P + Send + Sync + 'static) -> Self {
         let flushing = Flushing { policy: None, weigher: None, ageing: Duration::ZERO };
         let rules = Rules::default();
         Self {
             config: CollectorConfig::default(),
             factory: Arc::new(factory),
             rules,
+            limits: Limits::default(),
             flushing,
             keying: Keying::default(),
             batchers: Batchers::new(),
@@ -105,6 +107,7 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     pub fn build(mut self) -> Result<CollectorActor<P>, ConfigError> {
         self.config.validate()?;
         self.rules.validate()?;
+        self.limits.validate()?;
         self.flushing.validate(self.config.strategy)?;
         self.keying.validate()?;
         // Last, so that refused settings leave an earlier trace as it was.

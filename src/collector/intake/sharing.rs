@@ -168,10 +168,18 @@ impl<J: Job> Sharing<J> {
 /// Whether a processor may have seen the job: what was never sent may be submitted again under the same key.
 fn is_an_outcome<J: Job>(reply: &JobResult<J>) -> bool {
     use crate::error::JobError::{
-        Abandoned, CircuitOpen, Expired, KeyConflict, NoWorkers, Overloaded, ShutDown, TooLarge,
+        Abandoned, CircuitOpen, Expired, KeyConflict, NoWorkers, Overloaded, PrepareFailed, ShutDown, TooLarge,
     };
     !matches!(
         reply,
-        Err(Abandoned | CircuitOpen { .. } | Expired | KeyConflict | NoWorkers | Overloaded | ShutDown | TooLarge)
+        Err(Abandoned
+            | CircuitOpen { .. }
+            | Expired
+            | KeyConflict
+            | NoWorkers
+            | Overloaded
+            | PrepareFailed(_)
+            | ShutDown
+            | TooLarge)
     )
 }

@@ -142,7 +142,7 @@ impl<'a> World<'a> {
             }
             Step::Refuse(refusing) => {
                 self.refusing = refusing;
-                self.dispatch.refuse(refusing);
+                self.dispatch.refuse(refusing.then_some(JobError::NoWorkers));
             }
             Step::LimitInFlight(batches) => {
                 self.settings.max_in_flight = Some(batches);

@@ -50,7 +50,7 @@ fn accept(recorder: &TraceRecorder, jobs: usize) {
 }
 
 fn drained(recorder: &TraceRecorder) {
-    recorder.drained("", &ShutdownReport { completed: 0, shut_down: 0, elapsed: Duration::ZERO });
+    recorder.drained("", &ShutdownReport { completed: 0, shut_down: 0, unclosed: 0, elapsed: Duration::ZERO });
 }
 
 #[test]
