@@ -362,3 +362,58 @@ fn a_refused_do_send_is_counted_and_goes_to_the_dead_letters() {
         assert_eq!(reply.await.unwrap(), 0);
     });
 }
+
+#[test]
+fn the_room_of_callers_that_have_gone_is_given_to_others() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = Collector::builder(factory).workers(Workers::local(1)).max_size(1).max_pending(10).start().unwrap();
+        let first = jobs.submit(Tenfold(0));
+        let held = desk.next().await;
+        let dead: Vec<_> = (1..10).map(|number| jobs.submit(Tenfold(number))).collect();
+        quiet().await;
+        assert!(jobs.try_submit(Tenfold(10)).is_err());
+        let waiting = jobs.submit(Tenfold(11));
+        drop(dead);
+        quiet().await;
+        // The one that waited came in, and there is room for eight more.
+        let more: Vec<_> = (12..20).map(|number| jobs.try_submit(Tenfold(number)).unwrap()).collect();
+        assert!(jobs.try_submit(Tenfold(20)).is_err());
+        held.complete();
+        for _ in 0..9 {
+            desk.next().await.complete();
+        }
+        assert_eq!((first.await.unwrap(), waiting.await.unwrap()), (0, 110));
+        assert!(join_all(more).await.iter().all(Result::is_ok));
+        assert_eq!(jobs.stats().await.unwrap().failed.abandoned, 9);
+    });
+}
+
+#[test]
+fn a_processor_knows_its_jobs_by_number_and_which_callers_have_gone() {
+    paused(async || {
+        struct Curious(tokio::sync::mpsc::UnboundedSender<(Vec<u64>, Vec<bool>)>);
+        impl BatchProcessor for Curious {
+            type Job = Tenfold;
+            async fn process(&mut self, batch: &Batch<Tenfold>) -> Result<Outcomes<Tenfold>, support::Broken> {
+                sleep(ms(10)).await;
+                let ids = batch.ids().iter().map(actix_batch::JobId::get).collect();
+                let gone = (0..batch.len()).map(|position| batch.is_abandoned(position)).collect();
+                self.0.send((ids, gone)).unwrap();
+                batch.all_abandoned().await;
+                Ok(Outcomes::each(batch.iter().map(tenfold)))
+            }
+        }
+        let (told, mut notes) = tokio::sync::mpsc::unbounded_channel();
+        let jobs = Collector::builder(move || Curious(told.clone())).max_size(3).start().unwrap();
+        let mut callers: Vec<_> = (0..3).map(|number| jobs.submit(Tenfold(number))).collect();
+        sleep(ms(5)).await;
+        callers.remove(1);
+        assert_eq!(notes.recv().await.unwrap(), (vec![0, 1, 2], vec![false, true, false]));
+        sleep(ms(1_000)).await;
+        assert_eq!(jobs.stats().await.unwrap().in_flight, 1, "two callers are still there");
+        callers.clear();
+        quiet().await;
+        assert_eq!(jobs.stats().await.unwrap().in_flight, 0);
+    });
+}

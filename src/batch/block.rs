@@ -7,15 +7,16 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use parking_lot::Mutex;
 
-use super::slot::Slot;
+use super::{departures::Departures, slot::Slot};
 use crate::{
     error::JobError,
     job::{Job, JobId, JobResult},
+    panics::contain,
 };
 
 /// The reply slots of up to [`Block::SLOTS`] consecutive jobs.
@@ -24,6 +25,9 @@ pub(crate) struct Block<J: Job> {
     pub(super) slots: Mutex<Box<[Slot<JobResult<J>>]>>,
     /// How many slots were abandoned: a hint, read without the lock.
     pub(super) abandoned: AtomicUsize,
+    /// Woken when a caller goes: processors that wait for that.
+    watchers: Mutex<Vec<Waker>>,
+    departures: Arc<Departures>,
 }
 
 impl<J: Job> Block<J> {
@@ -31,9 +35,15 @@ impl<J: Job> Block<J> {
     pub(crate) const SLOTS: u32 = 256;
 
     /// A block whose first slot is that of job `first`.
-    pub(crate) fn new(first: u64) -> Arc<Self> {
+    pub(crate) fn new(first: u64, departures: Arc<Departures>) -> Arc<Self> {
         let slots = (0..Self::SLOTS).map(|_| Slot::open()).collect();
-        Arc::new(Self { first, slots: Mutex::new(slots), abandoned: AtomicUsize::new(0) })
+        Arc::new(Self {
+            first,
+            slots: Mutex::new(slots),
+            abandoned: AtomicUsize::new(0),
+            watchers: Mutex::default(),
+            departures,
+        })
     }
 
     fn reuse(&mut self, first: u64) {
@@ -42,6 +52,22 @@ impl<J: Job> Block<J> {
         if mem::take(self.abandoned.get_mut()) > 0 {
             self.slots.get_mut().fill_with(Slot::open);
         }
+    }
+
+    pub(super) fn is_abandoned(&self, at: usize) -> bool {
+        self.abandoned.load(Ordering::Relaxed) > 0 && self.slots.lock()[at].is_abandoned()
+    }
+
+    /// Whether all of these were abandoned. If not, the waker is woken when another one is.
+    pub(super) fn all_abandoned(&self, at: usize, len: usize, waker: &Waker) -> bool {
+        let mut watchers = self.watchers.lock();
+        if self.slots.lock()[at..at + len].iter().all(Slot::is_abandoned) {
+            return true;
+        }
+        if !watchers.iter().any(|known| known.will_wake(waker)) {
+            watchers.push(waker.clone());
+        }
+        false
     }
 
     pub(crate) fn id(&self, at: u32) -> JobId {
@@ -57,15 +83,21 @@ pub(crate) struct Blocks<J: Job> {
     next_slot: u32,
     next_id: u64,
     full: VecDeque<Arc<Block<J>>>,
+    departures: Arc<Departures>,
 }
 
 impl<J: Job> Default for Blocks<J> {
     fn default() -> Self {
-        Self { open: Block::new(0), next_slot: 0, next_id: 0, full: VecDeque::new() }
+        Self::new(Arc::default())
     }
 }
 
 impl<J: Job> Blocks<J> {
+    pub(crate) fn new(departures: Arc<Departures>) -> Self {
+        let open = Block::new(0, Arc::clone(&departures));
+        Self { open, next_slot: 0, next_id: 0, full: VecDeque::new(), departures }
+    }
+
     /// How many full blocks are kept: about 1 MiB of them, but at least two.
     const KEPT: usize = {
         let fit = (1 << 20) / (Block::<J>::SLOTS as usize * size_of::<Slot<JobResult<J>>>());
@@ -89,7 +121,7 @@ impl<J: Job> Blocks<J> {
     fn next_block(&mut self) {
         let oldest = self.full.front_mut().and_then(Arc::get_mut).map(|block| block.reuse(self.next_id)).is_some();
         let next = if oldest { self.full.pop_front() } else { None };
-        let next = next.unwrap_or_else(|| Block::new(self.next_id));
+        let next = next.unwrap_or_else(|| Block::new(self.next_id, Arc::clone(&self.departures)));
         self.full.push_back(mem::replace(&mut self.open, next));
         if self.full.len() > Self::KEPT {
             self.full.pop_front();
@@ -126,6 +158,9 @@ impl<J: Job> SlotRef<J> {
         let previous = self.block.slots.lock()[self.at as usize].abandon();
         if previous.is_open() {
             self.block.abandoned.fetch_add(1, Ordering::Relaxed);
+            self.block.departures.note();
+            let watchers = mem::take(&mut *self.block.watchers.lock());
+            watchers.into_iter().for_each(|waker| contain(|| waker.wake()));
         }
         drop(previous);
     }

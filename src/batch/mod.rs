@@ -1,14 +1,19 @@
 //! Jobs that go downstream together, the outcomes that the processor returns for them, and the replies that wait.
 
-use std::{fmt, mem, ops::Deref, sync::Arc};
+use std::{fmt, future::Future, mem, ops::Deref, sync::Arc};
 
 use tokio::time::Instant;
 use tracing::Span;
 
-use crate::{job::Priority, panics::drop_each};
+use crate::{
+    job::{JobId, JobIds, Priority},
+    panics::drop_each,
+};
 
 mod block;
+mod callers;
 mod deliveries;
+mod departures;
 mod heartbeat;
 mod metadata;
 mod outcomes;
@@ -19,7 +24,9 @@ mod tally;
 mod trigger;
 
 pub(crate) use block::{Block, Blocks, SlotRef};
+pub(crate) use callers::Watch;
 pub(crate) use deliveries::Deliveries;
+pub(crate) use departures::Departures;
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use metadata::{BatchMetadata, Keys, Metadata, SharedKey};
 pub use outcomes::Outcomes;
@@ -50,15 +57,20 @@ pub struct Batch<T> {
     heartbeat: Option<Arc<Heartbeat>>,
     /// The spans that its jobs were submitted in.
     spans: Vec<Span>,
+    callers: Option<Arc<dyn Watch>>,
 }
 
 impl<T> Batch<T> {
     pub(crate) fn new(jobs: Vec<T>, id: u64, trigger: Trigger, attempt: u32, priority: Priority) -> Self {
-        Self { jobs, id, trigger, attempt, priority, heartbeat: None, spans: Vec::new() }
+        Self { jobs, id, trigger, attempt, priority, heartbeat: None, spans: Vec::new(), callers: None }
     }
 
     pub(crate) fn set_heartbeat(&mut self, heartbeat: Option<Arc<Heartbeat>>) {
         self.heartbeat = heartbeat;
+    }
+
+    pub(crate) fn set_callers(&mut self, callers: Option<Arc<dyn Watch>>) {
+        self.callers = callers;
     }
 
     pub(crate) fn set_spans(&mut self, spans: Vec<Span>) {
@@ -78,6 +90,54 @@ impl<T> Batch<T> {
         if let Some(heartbeat) = &self.heartbeat {
             heartbeat.beat(Instant::now());
         }
+    }
+
+    /// The numbers of its jobs, in their order. A batch that a test has made has the numbers from 0.
+    pub fn ids(&self) -> JobIds {
+        let numbers = || (0..self.jobs.len() as u64).map(JobId).collect();
+        self.callers.as_ref().map_or_else(numbers, |callers| callers.ids())
+    }
+
+    /// Whether the caller of the job at this position has gone: it dropped its `Submit`. Jobs that came as messages, jobs that others
+    /// may follow (`coalesce_by`, `idempotent_by`), and those of a batch that a test has made, always count as wanted.
+    pub fn is_abandoned(&self, position: usize) -> bool {
+        self.callers.as_ref().is_some_and(|callers| callers.is_gone(position))
+    }
+
+    /// Resolves when every caller of this batch has gone, so that a processor can stop what nobody waits for:
+    ///
+    /// ```
+    /// use actix_batch::prelude::*;
+    /// use futures_util::future::{Either, select};
+    ///
+    /// struct Prompt(String);
+    /// impl Job for Prompt {
+    ///     type Output = String;
+    ///     type Error = String;
+    /// }
+    ///
+    /// struct Model;
+    /// impl Model {
+    ///     async fn generate(&self, batch: &Batch<Prompt>) -> Vec<String> {
+    ///         batch.iter().map(|prompt| format!("{} …", prompt.0)).collect()
+    ///     }
+    /// }
+    ///
+    /// impl BatchProcessor for Model {
+    ///     type Job = Prompt;
+    ///     async fn process(&mut self, batch: &Batch<Prompt>) -> Result<Outcomes<Prompt>, String> {
+    ///         let work = std::pin::pin!(self.generate(batch));
+    ///         match select(work, std::pin::pin!(batch.all_abandoned())).await {
+    ///             Either::Left((texts, _)) => Ok(Outcomes::in_order(texts)),
+    ///             Either::Right(_) => Err("every caller has gone".to_owned()),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// It never resolves while one of the jobs came as a message, or others may follow it.
+    pub fn all_abandoned(&self) -> impl Future<Output = ()> + Send + 'static + use<T> {
+        callers::all_gone(self.callers.clone())
     }
 
     /// The batch's number: unique within its collector, in the order in which batches left, from 0.

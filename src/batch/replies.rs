@@ -17,7 +17,11 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::{BatchMetadata, Block, Deliveries, Metadata, Tally, slot::Slot};
+use super::{
+    BatchMetadata, Block, Deliveries, Metadata, Tally, Watch,
+    callers::{BatchCallers, Callers},
+    slot::Slot,
+};
 use crate::{
     error::JobError,
     job::{Job, JobId, JobIds, JobResult},
@@ -141,6 +145,15 @@ impl<J: Job> Replies<J> {
     #[cold]
     pub(crate) fn push_metadata(&mut self, job: JobId, metadata: Box<Metadata>) {
         self.metadata.get_or_insert_default().push(job, metadata);
+    }
+
+    /// The callers, for the processor to watch; `followed`: other callers may follow the jobs.
+    pub(crate) fn callers(&self, followed: bool) -> Arc<dyn Watch> {
+        let runs = self.runs.iter().map(|run| match run {
+            Run::Slots { block, at, len } => Callers::Slots { block: Arc::clone(block), at: *at, len: *len },
+            Run::Requesters { first, len } => Callers::Messages { first: *first, len: *len },
+        });
+        Arc::new(BatchCallers { runs: runs.collect(), followed })
     }
 
     /// The spans that the jobs were submitted in, each once.

@@ -98,6 +98,28 @@ impl<J: Job> Dispatch<J> {
         retry.latest_start(ready.opened_at)
     }
 
+    /// Settles the waiting jobs whose callers have gone, because others need their room.
+    pub(crate) fn sweep_abandoned(&mut self) {
+        if !self.rules.skip_abandoned {
+            return;
+        }
+        for ready in self.ready.take() {
+            if let Some(ready) = self.without_abandoned(ready) {
+                self.ready.push_back(ready);
+            }
+        }
+        for (at, ready) in mem::take(&mut self.backing_off) {
+            if let Some(ready) = self.without_abandoned(ready) {
+                self.backing_off.insert(at, ready);
+            }
+        }
+    }
+
+    fn without_abandoned(&mut self, ready: ReadyBatch<J>) -> Option<ReadyBatch<J>> {
+        let Some(abandoned) = ready.replies.abandoned() else { return Some(ready) };
+        self.settle_marked(ready, &abandoned, |_, jobs| JobResults::whole(JobError::Abandoned, jobs))
+    }
+
     /// Settles those jobs of the first ready batch whose callers have gone. Returns whether there were any.
     pub(super) fn skip_abandoned(&mut self) -> bool {
         if !self.rules.skip_abandoned {

@@ -66,6 +66,7 @@ impl<J: Job> Dispatch<J> {
         let heartbeat = self.rules.timeout.map(|_| Arc::new(Heartbeat::new(now)));
         batch.set_heartbeat(heartbeat.clone());
         batch.set_spans(replies.spans());
+        batch.set_callers(Some(replies.callers(self.rules.followed)));
         let probe = self.circuit.as_mut().and_then(Circuit::sent);
         self.flights.push(Flight {
             id,

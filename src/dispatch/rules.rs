@@ -21,6 +21,8 @@ pub(crate) struct Rules<E> {
     pub(crate) ageing: Duration,
     /// Whether jobs whose callers have gone are skipped.
     pub(crate) skip_abandoned: bool,
+    /// Whether other callers may follow a job, so that it is wanted when its caller has gone.
+    pub(crate) followed: bool,
 }
 
 impl<E> Default for Rules<E> {
@@ -35,6 +37,7 @@ impl<E> Default for Rules<E> {
             keeps_failed: false,
             ageing: Duration::from_secs(1),
             skip_abandoned: true,
+            followed: false,
         }
     }
 }

@@ -219,7 +219,25 @@ impl Reference {
             self.cut_off();
         }
         while self.do_something() {}
+        self.sweep();
+        while self.do_something() {}
         self.finish();
+    }
+
+    /// Others need the room of those who have gone, if their batches have not begun.
+    fn sweep(&mut self) {
+        if !self.is_full() && self.line.is_empty() {
+            return;
+        }
+        let mut all_gone = Vec::new();
+        for (jobs, trigger) in std::mem::take(&mut self.ready) {
+            let (gone, kept): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| self.gone.contains(job));
+            all_gone.push(gone);
+            if !kept.is_empty() {
+                self.ready.push_back((kept, trigger));
+            }
+        }
+        all_gone.iter().for_each(|gone| self.settle(gone, |_| Told::Abandoned));
     }
 
     fn do_something(&mut self) -> bool {

@@ -93,7 +93,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
             builder.observers.push(Box::new(crate::observe::Metrics::new(&builder.config.name)));
         }
         // The first caller may have gone while followers wait for the same job.
-        builder.rules.skip_abandoned &= !builder.keying.shares();
+        builder.rules.followed = builder.keying.shares();
+        builder.rules.skip_abandoned &= !builder.rules.followed;
         builder.flushing.ageing = builder.rules.ageing;
         let keeps_refused = builder.dead_letters.is_some();
         let shared = Shared::new(&builder.config, builder.flushing, builder.keying, builder.observers, keeps_refused);
@@ -168,8 +169,14 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.replace_stuck_workers(now);
         self.dispatch.refuse(self.why_no_worker_is_able());
         self.cut_off_if_due(now);
-        let view = self.send_batches(now);
-        self.route_refused_sends(now);
+        let mut view = self.send_batches(now);
+        if self.shared.intake.needs_room_of_the_gone(&view) {
+            self.dispatch.sweep_abandoned();
+            view = self.send_batches(now);
+        }
+        if view.refused_sends {
+            self.route_refused_sends(now);
+        }
         self.scale(now);
         self.finish_shutdown(&view, now);
         self.tell_levels(&view);

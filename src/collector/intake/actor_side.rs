@@ -40,6 +40,12 @@ impl<J: Job> Intake<J> {
         view
     }
 
+    /// Whether callers have gone, and others need the room of their jobs. A full collector has no open batch, so those jobs are with
+    /// dispatch.
+    pub(crate) fn needs_room_of_the_gone(&self, view: &View) -> bool {
+        self.departures.take(view.is_tight)
+    }
+
     /// Rejects a job that was still waiting for admission.
     fn reject_waiting(&self, (job, replies): (J, Replies<J>), reason: RejectReason) {
         reply(replies, Err(reason.into()));

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{debug, level_filters::LevelFilter, warn};
 
 use crate::{
-    batch::{Deliveries, Metadata, Replies, Requester, SlotRef, Tally},
+    batch::{Deliveries, Departures, Metadata, Replies, Requester, SlotRef, Tally},
     bell::Bell,
     config::CollectorConfig,
     error::{ConfigError, JobError, RejectReason, Rejected},
@@ -55,6 +55,7 @@ pub(crate) struct Intake<J: Job> {
     observers: Observers,
     /// Whether refused `do_send`s are kept for the dead letters.
     keeps_refused: bool,
+    departures: Arc<Departures>,
 }
 
 /// Computes a job's weight.
@@ -102,6 +103,10 @@ pub(crate) struct View {
     /// When the next open batch leaves by time.
     pub(crate) due: Option<Instant>,
     pub(crate) counts: IntakeCounts,
+    /// Whether there is no room, or jobs wait for it.
+    pub(crate) is_tight: bool,
+    /// Whether `do_send`s were refused since the last call of `take_refused_sends`.
+    pub(crate) refused_sends: bool,
 }
 
 /// How an admitted job will be answered.
@@ -140,9 +145,19 @@ impl<J: Job> Intake<J> {
             sequences: keying.sequence.as_ref().map(|_| Box::new(Sequences::default())),
             sharing: keying.new_sharing(),
         };
-        let state = State::new(config.max_pending, policy, gathering);
+        let departures = Arc::new(Departures::new(Arc::clone(&bell)));
+        let state = State::new(config.max_pending, policy, gathering, Arc::clone(&departures));
         let keying = if keying.is_off() { None } else { Some(Box::new(keying)) };
-        Self { state: Mutex::new(state), bell, collector, weigher: flushing.weigher, keying, observers, keeps_refused }
+        Self {
+            state: Mutex::new(state),
+            bell,
+            collector,
+            weigher: flushing.weigher,
+            keying,
+            observers,
+            keeps_refused,
+            departures,
+        }
     }
 
     /// Accepts the job, or lets it wait for room.

@@ -24,7 +24,7 @@ use super::{
     wait_queue::WaitQueue,
 };
 use crate::{
-    batch::{Block, Blocks, Replies, Requester, Sealed, Trigger},
+    batch::{Block, Blocks, Departures, Replies, Requester, Sealed, Trigger},
     error::RejectReason,
     flush::{Decision, PolicyState},
     job::{Job, JobId},
@@ -76,7 +76,12 @@ impl<J: Job> State<J> {
     /// Buffers kept for reuse.
     const SPARE: usize = 16;
 
-    pub(super) fn new(max_pending: usize, policy: PolicyState, gathering: Gathering<J>) -> Self {
+    pub(super) fn new(
+        max_pending: usize,
+        policy: PolicyState,
+        gathering: Gathering<J>,
+        departures: Arc<Departures>,
+    ) -> Self {
         let Gathering { max_partitions, ageing, sequences, sharing } = gathering;
         Self {
             open: Open::default(),
@@ -88,7 +93,7 @@ impl<J: Job> State<J> {
             sharing,
             sealed: Vec::new(),
             spare: Vec::new(),
-            blocks: Blocks::default(),
+            blocks: Blocks::new(departures),
             max_pending,
             wait_queue: WaitQueue::default(),
             refuses_submits: false,
@@ -240,6 +245,8 @@ impl<J: Job> State<J> {
     }
 
     pub(super) fn view(&self, due: Option<Instant>) -> View {
-        View { due, counts: IntakeCounts { waiting: self.wait_queue.len(), ..self.counts } }
+        let counts = IntakeCounts { waiting: self.wait_queue.len(), ..self.counts };
+        let is_tight = self.is_full() || counts.waiting > 0;
+        View { due, counts, is_tight, refused_sends: self.refused_sends.is_some() }
     }
 }
