@@ -983,3 +983,35 @@ fn an_actor_that_goes_answers_those_who_ride_and_those_who_are_held() {
         assert!(desk.try_next().is_none());
     });
 }
+
+// Jobs without a key.
+
+#[test]
+fn a_job_without_a_key_is_not_ordered_partitioned_coalesced_or_remembered() {
+    paused(async || {
+        let none = |_: &Of| Option::<u64>::None;
+        let (mut desk, factory) = Desk::new();
+        let jobs = Collector::builder(factory).max_size(3).in_order_by(none).start().unwrap();
+        let replies: Vec<_> = (0..3).map(|number| jobs.submit(Of("no key", number))).collect();
+        assert_eq!(desk.next().await.jobs.len(), 3, "not one by one");
+        drop(replies);
+
+        let (mut desk, factory) = Desk::new();
+        let jobs = Collector::builder(factory).max_size(3).partition_by(none).start().unwrap();
+        let replies: Vec<_> = (0..3).map(|number| jobs.submit(Of("no key", number))).collect();
+        assert_eq!(desk.next().await.jobs.len(), 3, "they share a batch");
+        drop(replies);
+
+        let (mut desk, factory) = Desk::new();
+        let jobs = Collector::builder(factory).max_size(3).coalesce_by(none).start().unwrap();
+        let replies: Vec<_> = (0..3).map(|_| jobs.submit(Of("no key", 1))).collect();
+        assert_eq!(desk.next().await.jobs.len(), 3, "each is processed");
+        drop(replies);
+
+        let (mut desk, factory) = Desk::new();
+        let jobs = Collector::builder(factory).max_size(3).idempotent_by(none, DAY).start().unwrap();
+        let replies: Vec<_> = (0..3).map(|_| jobs.submit(Of("no key", 1))).collect();
+        assert_eq!(desk.next().await.jobs.len(), 3, "each is processed, and none conflicts");
+        drop(replies);
+    });
+}

@@ -100,9 +100,9 @@ impl<J: Job> Store<J> {
         Self { key, copy, settings, results, cleared: Mutex::default() }
     }
 
-    /// `None` for a job whose key function panicked.
+    /// `None` for a job without a key, or whose key function panicked.
     fn key(&self, job: &J) -> Option<Key> {
-        Some((self.key)(job)).filter(|key| !key.is_unique())
+        (self.key)(job).filter(|key| !key.is_unique())
     }
 
     /// A copy, unless the user's `Clone` panics.

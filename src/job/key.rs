@@ -4,14 +4,14 @@
 //! panics gets a unique key, and two keys whose comparison panics are different.
 
 use std::{
-    any::Any,
+    any::{Any, type_name},
     fmt,
     hash::{BuildHasher, Hash, Hasher, RandomState},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, LazyLock},
 };
 
-use crate::panics::{contain, discard};
+use crate::panics::{catch, contain, discard};
 
 /// Equal keys have equal hashes, whichever closure made them. The hash is random, so that collisions cannot be constructed.
 static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -23,20 +23,21 @@ pub(crate) struct Key {
     value: Arc<dyn Same>,
 }
 
-/// Computes a job's key.
-pub(crate) type KeyFn<J> = Box<dyn Fn(&J) -> Key + Send + Sync>;
+/// Computes a job's key; `None` if it has none.
+pub(crate) type KeyFn<J> = Box<dyn Fn(&J) -> Option<Key> + Send + Sync>;
 
 impl Key {
-    /// The user's closure, as one that never panics.
+    /// The user's closure, as one that never panics. A job for which it returns `Option::None` has no key.
     pub(crate) fn by<J, K>(key: impl Fn(&J) -> K + Send + Sync + 'static) -> KeyFn<J>
     where
         K: Eq + Hash + Send + Sync + 'static,
     {
         Box::new(move |job| {
-            catch_unwind(AssertUnwindSafe(|| Self::of(key(job)))).unwrap_or_else(|panic| {
-                discard(panic);
-                Self::unique()
-            })
+            let key = || {
+                let key = key(job);
+                if is_none(&key) { None } else { Some(Self::of(key)) }
+            };
+            catch(key).unwrap_or_else(|| Some(Self::unique()))
         })
     }
 
@@ -54,6 +55,30 @@ impl Key {
     #[cfg(feature = "cache")]
     pub(crate) fn is_unique(&self) -> bool {
         !self.value.same(&*self.value)
+    }
+}
+
+/// Whether this is `Option::None`. Rust has no way to ask a generic type; but its name says whether it is an `Option`, and an
+/// `Option` hashes its discriminant first, which is 0 for `None`.
+fn is_none<K: Hash>(key: &K) -> bool {
+    if !type_name::<K>().starts_with("core::option::Option<") {
+        return false;
+    }
+    let mut first = FirstWrite(None);
+    key.hash(&mut first);
+    first.0 == Some(0)
+}
+
+/// Keeps the sum of the bytes that are written first.
+struct FirstWrite(Option<u32>);
+
+impl Hasher for FirstWrite {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.get_or_insert_with(|| bytes.iter().map(|byte| u32::from(*byte)).sum());
+    }
+
+    fn finish(&self) -> u64 {
+        0
     }
 }
 
@@ -128,9 +153,24 @@ mod tests {
     }
 
     #[test]
+    fn none_is_no_key_and_an_empty_some_is_one() {
+        let first = Key::by(|word: &&str| word.chars().next());
+        assert_eq!(first(&""), None);
+        assert_eq!(first(&"on"), first(&"off"));
+        let unit = Key::by(|word: &&str| (!word.is_empty()).then_some(()));
+        assert_eq!(unit(&""), None);
+        assert!(unit(&"on").is_some());
+        let nested = Key::by(|word: &&str| Some(word.chars().next()));
+        assert!(nested(&"").is_some(), "the key is `None`, which is a value like any other");
+        let plain = Key::by(|_: &&str| ());
+        assert!(plain(&"").is_some());
+    }
+
+    #[test]
     fn a_job_whose_key_function_panics_has_a_unique_key() {
         let key = Key::by(|_: &u8| -> u8 { panic!("no key") });
         let (first, second) = (key(&1), key(&1));
+        assert!(first.is_some());
         assert_ne!(first, second);
         assert_eq!(first, first.clone());
     }

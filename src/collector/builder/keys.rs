@@ -16,7 +16,8 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// key, so a processor can take it from `batch[0]`. The flush policy decides about each open batch separately. Default: all
     /// jobs share one open batch.
     ///
-    /// The key function runs on the submitter's thread. If it panics for a job, that job gets a batch of its own.
+    /// The key function runs on the submitter's thread. A job for which it returns `None` has no key: it shares the open batch of the
+    /// others without one. If it panics for a job, that job gets a batch of its own.
     ///
     /// ```
     /// use actix_batch::prelude::*;
@@ -70,7 +71,7 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// batcher, by a split, or by a retry of its failed jobs – do not wait for each other.
     ///
     /// A job's wait counts from its acceptance, so a job that was held for longer than the interval leaves at once afterwards. The
-    /// key function runs on the submitter's thread; if it panics for a job, that job is not ordered.
+    /// key function runs on the submitter's thread; a job for which it returns `None`, or panics, is not ordered.
     ///
     /// ```
     /// use actix_batch::prelude::*;
@@ -105,7 +106,7 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     ///
     /// The first job is processed even if its caller has gone, because others may follow it. A job with a
     /// [deadline](crate::SubmitJob::deadline) neither follows nor is followed. Followers share the priority of the first job. The
-    /// key function runs on the submitter's thread; if it panics for a job, that job is processed by itself.
+    /// key function runs on the submitter's thread; a job for which it returns `None`, or panics, is processed by itself.
     ///
     /// ```
     /// use actix_batch::prelude::*;
@@ -142,7 +143,8 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// Until there is an outcome, the priority and the deadline of the first job apply to all: if it expires, its followers expire
     /// with it. Only outcomes of jobs that a processor may have seen are remembered: after `Expired`, `CircuitOpen`, `NoWorkers`,
     /// `TooLarge` or `ShutDown` the key is free again. The time to live starts with the outcome. Outcomes are remembered in this
-    /// process only, and at most [`max_outcomes`](Self::max_outcomes) of them.
+    /// process only, and at most [`max_outcomes`](Self::max_outcomes) of them. A job for which the key function returns `None` has no
+    /// idempotency key: it is processed whatever came before.
     ///
     /// ```
     /// use std::time::Duration;
@@ -210,8 +212,8 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// [`Collector::clear`](crate::Collector::clear) and [`Collector::clear_all`](crate::Collector::clear_all) remove them. The output
     /// of a job that was in flight when its key was cleared is not cached.
     ///
-    /// The key function runs on the submitter's thread, and again when the job is settled. If it panics for a job, or the output's
-    /// `Clone` panics, that output is not cached. A cache together with [`idempotent_by`](Self::idempotent_by), which remembers
+    /// The key function runs on the submitter's thread, and again when the job is settled. If it returns `None` or panics for a job, or
+    /// the output's `Clone` panics, that output is not cached. A cache together with [`idempotent_by`](Self::idempotent_by), which remembers
     /// outcomes itself, is refused.
     ///
     /// With [`coalesce_by`](Self::coalesce_by) the same key, and [`Collector::submit_all`](crate::Collector::submit_all), this is a

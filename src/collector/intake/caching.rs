@@ -76,8 +76,11 @@ impl<J: Job> Intake<J> {
     fn detach(&self, job: Option<&J>) {
         let Some(sharing) = self.keying.as_ref().and_then(|keying| keying.sharing()) else { return };
         let key = job.map(|job| (sharing.key)(job));
+        if key == Some(None) {
+            return;
+        }
         if let Some(sharing) = &mut self.state.lock().sharing {
-            sharing.detach(key.as_ref());
+            sharing.detach(key.flatten().as_ref());
         }
     }
 }

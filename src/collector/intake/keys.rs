@@ -19,7 +19,7 @@ use crate::{
     batch::{Keys, Metadata, SharedKey},
     error::{ConfigError, JobError},
     job::{Fingerprint, Job, JobResult, KeyFn},
-    panics::discard,
+    panics::{catch, discard},
 };
 
 /// How jobs are told apart and put together by keys; nothing, unless the builder says so.
@@ -117,8 +117,8 @@ impl<J: Job> Keying<J> {
 
     pub(super) fn keys(&self, job: &J, metadata: &Metadata) -> Keys {
         Keys {
-            partition: self.partition.as_ref().map(|key| key(job)),
-            sequence: self.sequence.as_ref().map(|key| key(job)),
+            partition: self.partition.as_ref().and_then(|key| key(job)),
+            sequence: self.sequence.as_ref().and_then(|key| key(job)),
             shared: self.sharing().and_then(|sharing| sharing.key(job, metadata)),
         }
     }
@@ -146,13 +146,12 @@ impl<J: Job> Keying<J> {
 impl<J: Job> SharingRules<J> {
     /// A job with a deadline of its own goes by itself, unless its key stands for one request only.
     fn key(&self, job: &J, metadata: &Metadata) -> Option<SharedKey> {
-        let key = || (self.key)(job);
         match &self.memory {
             None if metadata.deadline.is_some() => None,
-            None => Some(SharedKey { key: key(), fingerprint: None }),
+            None => Some(SharedKey { key: (self.key)(job)?, fingerprint: None }),
             Some(remembered) => {
-                let fingerprint = catch_unwind(AssertUnwindSafe(|| (remembered.fingerprint)(job)));
-                Some(SharedKey { key: key(), fingerprint: fingerprint.map_err(discard).ok() })
+                let key = (self.key)(job)?;
+                Some(SharedKey { key, fingerprint: catch(|| (remembered.fingerprint)(job)) })
             }
         }
     }
