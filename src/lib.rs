@@ -62,7 +62,7 @@ pub use collector::{
 pub use config::{CollectorConfig, NoWorkers, Workers};
 pub use dead_letters::{DeadLetter, DeadLetters};
 #[cfg(feature = "dead-letters")]
-pub use dead_letters::{DeadLetterFile, DeadRecord};
+pub use dead_letters::{DeadLetterFile, DeadRecord, DeadRecords};
 pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
 pub use error::{
     Closed, ConfigError, Failures, JobError, RecipientError, RejectReason, Rejected, Rejections, StartError,

@@ -408,7 +408,7 @@ fn a_processor_knows_its_jobs_by_number_and_which_callers_have_gone() {
         let jobs = Collector::builder(move || Curious(told.clone())).max_size(3).start().unwrap();
         let mut callers: Vec<_> = (0..3).map(|number| jobs.submit(Tenfold(number))).collect();
         sleep(ms(5)).await;
-        callers.remove(1);
+        drop(callers.remove(1));
         assert_eq!(notes.recv().await.unwrap(), (vec![0, 1, 2], vec![false, true, false]));
         sleep(ms(1_000)).await;
         assert_eq!(jobs.stats().await.unwrap().in_flight, 1, "two callers are still there");

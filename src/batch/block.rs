@@ -160,7 +160,9 @@ impl<J: Job> SlotRef<J> {
             self.block.abandoned.fetch_add(1, Ordering::Relaxed);
             self.block.departures.note();
             let watchers = mem::take(&mut *self.block.watchers.lock());
-            watchers.into_iter().for_each(|waker| contain(|| waker.wake()));
+            for waker in watchers {
+                contain(|| waker.wake());
+            }
         }
         drop(previous);
     }

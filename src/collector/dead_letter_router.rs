@@ -1,10 +1,6 @@
 //! Hands jobs that failed for good to the dead letters.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -15,7 +11,7 @@ use crate::{
     dispatch::History,
     error::{JobError, RejectReason},
     job::{Job, JobResult},
-    panics::discard,
+    panics::catch,
 };
 
 pub(super) struct DeadLetterRouter<J: Job> {
@@ -73,10 +69,16 @@ impl<J: Job> DeadLetterRouter<J> {
     }
 
     fn push(&mut self, letter: DeadLetter<J>) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.letters.push(letter))) {
-            discard(panic);
-            self.lost += 1;
-            error!(collector = &*self.collector, "the dead letters panicked: one letter is lost");
+        match catch(|| self.letters.push(letter)) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                self.lost += 1;
+                error!(collector = &*self.collector, %error, "a dead letter is lost");
+            }
+            None => {
+                self.lost += 1;
+                error!(collector = &*self.collector, "the dead letters panicked: one letter is lost");
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use fs4::FileExt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::error;
 
@@ -22,7 +23,7 @@ pub struct DeadRecord<J> {
     pub job: J,
     /// What its caller was told.
     pub error: String,
-    /// As which attempt it was sent last; 0 if it never was.
+    /// The number of its last attempt; 0 if it was never sent.
     pub attempts: u32,
     /// When the first job of its batch was accepted, in milliseconds since 1970.
     pub accepted_at: u64,
@@ -30,11 +31,32 @@ pub struct DeadRecord<J> {
     pub failed_at: u64,
 }
 
+/// What was read from a [`DeadLetterFile`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadRecords<J> {
+    /// The letters, in the order in which they were written.
+    pub records: Vec<DeadRecord<J>>,
+    /// The lines that are no dead letters, by their number from 1, and why: a line that was torn by a kill or a full disk, for
+    /// instance.
+    pub bad_lines: Vec<(usize, String)>,
+}
+
+impl<J> IntoIterator for DeadRecords<J> {
+    type Item = DeadRecord<J>;
+    type IntoIter = std::vec::IntoIter<DeadRecord<J>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.records.into_iter()
+    }
+}
+
 /// Appends each dead letter to a file as one line of JSON (feature `dead-letters`).
 ///
-/// Each line is appended with one call and not synced: it survives the process, not the machine. A line that was torn – by a
-/// kill, by a disk that was full – is cut off before the next one is written, and is never read as a record. A letter that could
-/// not be written is lost, and logged as an error.
+/// Each line is appended under the file's lock and not synced: it survives the process, not the machine. Several writers, also of
+/// several processes, may share a file. Nothing that is in the file is ever cut away: a line that was torn by a kill stays as one bad
+/// line, which [`read`](Self::read) names and skips. A letter that cannot be written, or could not be read back (JSON has no `NaN`), is
+/// lost, counted in [`Stats::lost_dead_letters`](crate::Stats::lost_dead_letters), and logged as an error.
 ///
 /// ```
 /// use actix_batch::{DeadLetterFile, prelude::*};
@@ -55,7 +77,9 @@ pub struct DeadRecord<J> {
 /// assert!(inserts.submit(Insert(7)).await.is_err());
 ///
 /// // Later, to be submitted again:
-/// for record in DeadLetterFile::<Insert>::read(&path)? {
+/// let letters = DeadLetterFile::<Insert>::read(&path)?;
+/// assert!(letters.bad_lines.is_empty());
+/// for record in letters {
 ///     assert_eq!((record.job.0, record.attempts), (7, 1));
 /// }
 /// # std::io::Result::Ok(())
@@ -65,78 +89,95 @@ pub struct DeadRecord<J> {
 pub struct DeadLetterFile<J> {
     file: File,
     path: PathBuf,
-    /// The last line was not written to its end.
-    torn: bool,
     jobs: PhantomData<fn(J)>,
 }
 
 impl<J> DeadLetterFile<J> {
+    /// How every line begins.
+    const BEGIN: &'static [u8] = br#"{"job":"#;
+
     /// Opens the file to append to it, or creates it.
     ///
     /// # Errors
     ///
-    /// What the file system says.
+    /// What the file system says; [`io::ErrorKind::InvalidData`] for a file that holds something else, which is left untouched.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref().to_owned();
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
-        cut_torn_line(&mut file)?;
-        Ok(Self { file, path, torn: false, jobs: PhantomData })
+        check_begin(&mut file, Self::BEGIN).map_err(|error| named(&error, &path))?;
+        Ok(Self { file, path, jobs: PhantomData })
     }
 
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.torn {
-            cut_torn_line(&mut self.file)?;
-        }
-        self.torn = true;
-        self.file.write_all(line)?;
-        self.torn = false;
-        Ok(())
-    }
-
-    /// Reads every whole line of the file.
+    /// Reads every letter of the file, past lines that are none.
     ///
     /// # Errors
     ///
-    /// What the file system says; [`io::ErrorKind::InvalidData`], with the line's number, for a line that is not such a record.
-    pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<DeadRecord<J>>>
+    /// What the file system says; [`io::ErrorKind::InvalidData`] for a file that holds something else.
+    pub fn read(path: impl AsRef<Path>) -> io::Result<DeadRecords<J>>
     where
         J: DeserializeOwned,
     {
-        let (mut lines, mut records) = (BufReader::new(File::open(path)?), Vec::new());
-        let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
-            let number = records.len() + 1;
-            let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, format!("line {number}: {error}"));
-            records.push(serde_json::from_slice(&line).map_err(invalid)?);
-            line.clear();
+        let path = path.as_ref();
+        let mut file = File::open(path)?;
+        check_begin(&mut file, Self::BEGIN).map_err(|error| named(&error, path))?;
+        file.rewind()?;
+        let (mut records, mut bad_lines) = (Vec::new(), Vec::new());
+        for (number, line) in BufReader::new(file).split(b'\n').enumerate() {
+            match serde_json::from_slice(&line?) {
+                Ok(record) => records.push(record),
+                Err(error) => bad_lines.push((number + 1, error.to_string())),
+            }
         }
-        Ok(records)
+        Ok(DeadRecords { records, bad_lines })
+    }
+
+    /// Appends a line under the file's lock. What another writer left torn becomes a line of its own.
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        FileExt::lock(&self.file)?;
+        let appended = self.append_locked(line);
+        FileExt::unlock(&self.file)?;
+        appended
+    }
+
+    fn append_locked(&mut self, line: &[u8]) -> io::Result<()> {
+        let end = self.file.seek(SeekFrom::End(0))?;
+        if end > 0 && last_byte(&mut self.file)? != b'\n' {
+            self.file.write_all(b"\n")?;
+        }
+        let begin = self.file.seek(SeekFrom::End(0))?;
+        let written = self.file.write_all(line);
+        if written.is_err() {
+            // It is our own line that is torn, and the lock is ours.
+            self.file.set_len(begin)?;
+        }
+        written
     }
 }
 
-fn cut_torn_line(file: &mut File) -> io::Result<()> {
-    let whole = whole_lines(file)?;
-    file.set_len(whole)
-}
-
-/// Where the last whole line ends.
-fn whole_lines(file: &mut File) -> io::Result<u64> {
-    let (mut end, mut block) = (file.metadata()?.len(), [0; 4096]);
-    while end > 0 {
-        let start = end.saturating_sub(block.len() as u64);
-        let piece = &mut block[..usize::try_from(end - start).unwrap_or(0)];
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(piece)?;
-        if let Some(at) = piece.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(start + at as u64 + 1);
-        }
-        end = start;
+/// Whether the file is empty or begins like this, as far as it goes.
+fn check_begin(file: &mut File, begin: &[u8]) -> io::Result<()> {
+    let mut found = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    Read::by_ref(file).take(begin.len() as u64).read_to_end(&mut found)?;
+    if begin.starts_with(&found) {
+        return Ok(());
     }
-    Ok(0)
+    Err(io::Error::new(io::ErrorKind::InvalidData, "it holds something else than dead letters, and was left untouched"))
 }
 
-impl<J: Job + Serialize> DeadLetters<J> for DeadLetterFile<J> {
-    fn push(&mut self, letter: DeadLetter<J>) {
+fn named(error: &io::Error, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn last_byte(file: &mut File) -> io::Result<u8> {
+    let mut byte = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut byte)?;
+    Ok(byte[0])
+}
+
+impl<J: Job + Serialize + DeserializeOwned> DeadLetters<J> for DeadLetterFile<J> {
+    fn push(&mut self, letter: DeadLetter<J>) -> io::Result<()> {
         let record = DeadRecord {
             job: &letter.job,
             error: letter.error.to_string(),
@@ -144,13 +185,16 @@ impl<J: Job + Serialize> DeadLetters<J> for DeadLetterFile<J> {
             accepted_at: millis(letter.accepted_at),
             failed_at: millis(letter.failed_at),
         };
-        let written = serde_json::to_vec(&record).map_err(io::Error::from).and_then(|mut line| {
+        let line = serde_json::to_vec(&record).map_err(io::Error::from).and_then(|mut line| {
+            serde_json::from_slice::<DeadRecord<J>>(&line)?;
             line.push(b'\n');
-            self.append(&line)
+            Ok(line)
         });
-        if let Err(error) = written {
+        let written = line.and_then(|line| self.append(&line));
+        if let Err(error) = &written {
             error!(path = %self.path.display(), %error, "a dead letter could not be written");
         }
+        written
     }
 }
 
@@ -161,7 +205,14 @@ fn millis(time: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, sync::Arc};
+    use std::{
+        fs,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+        thread,
+    };
 
     use super::*;
     use crate::error::JobError;
@@ -185,30 +236,98 @@ mod tests {
     }
 
     #[test]
-    fn what_is_buried_is_read_back() {
+    fn what_is_written_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dead.jsonl");
         let mut file = DeadLetterFile::open(&path).unwrap();
-        (0..3).for_each(|number| file.push(letter(number)));
-        let records = DeadLetterFile::<Insert>::read(&path).unwrap();
+        (0..3).for_each(|number| file.push(letter(number)).unwrap());
+        let records = DeadLetterFile::<Insert>::read(&path).unwrap().records;
         assert_eq!(records.len(), 3);
         assert_eq!((&records[2].job, records[2].attempts, records[2].failed_at), (&Insert(2), 2, 2));
         assert_eq!(records[2].error, "the processor failed: full\nof lines");
     }
 
     #[test]
-    fn a_torn_last_line_is_no_record_and_does_not_spoil_the_next() {
+    fn a_torn_line_is_one_bad_line_and_spoils_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dead.jsonl");
         let mut file = DeadLetterFile::open(&path).unwrap();
-        (0..200).for_each(|number| file.push(letter(number)));
+        (0..3).for_each(|number| file.push(letter(number)).unwrap());
         let whole = fs::read(&path).unwrap();
-        for torn in [1, 30, whole.len() - 1] {
+        for torn in [2, 30] {
             fs::write(&path, &whole[..whole.len() - torn]).unwrap();
-            let before = numbers(&path);
-            DeadLetterFile::open(&path).unwrap().push(letter(1000));
-            assert_eq!(numbers(&path), [before, vec![1000]].concat(), "{torn} bytes torn off");
+            DeadLetterFile::open(&path).unwrap().push(letter(1000)).unwrap();
+            let letters = DeadLetterFile::<Insert>::read(&path).unwrap();
+            assert_eq!(letters.bad_lines.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3]);
+            assert_eq!(letters.into_iter().map(|record| record.job.0).collect::<Vec<_>>(), [0, 1, 1000]);
         }
+    }
+
+    #[test]
+    fn an_open_never_cuts_what_another_writer_is_writing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dead.jsonl");
+        let (stop, shared_path) = (Arc::new(AtomicBool::new(false)), path.clone());
+        let stopped = Arc::clone(&stop);
+        let opener = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                drop(DeadLetterFile::<Insert>::open(&shared_path).unwrap());
+            }
+        });
+        let mut file = DeadLetterFile::open(&path).unwrap();
+        (0..3_000).for_each(|number| file.push(letter(number)).unwrap());
+        stop.store(true, Ordering::Relaxed);
+        opener.join().unwrap();
+        assert_eq!(numbers(&path).len(), 3_000);
+    }
+
+    #[test]
+    fn writers_on_several_threads_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dead.jsonl");
+        let writers = [0, 1].map(|first| {
+            let mut file = DeadLetterFile::open(&path).unwrap();
+            thread::spawn(move || (0..1_000).for_each(|number| file.push(letter(first + 2 * number)).unwrap()))
+        });
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        let mut numbers = numbers(&path);
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..2_000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_refused_and_left_untouched() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        for content in ["{\"port\": 80}", "{\"port\": 80}\n", "no newline", "\n"] {
+            fs::write(&path, content).unwrap();
+            let error = DeadLetterFile::<Insert>::open(&path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert!(error.to_string().contains("config.json: it holds something else"), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn a_job_that_could_not_be_read_back_is_not_written() {
+        #[derive(Debug, Serialize, Deserialize)]
+        struct Measure(f64);
+        impl Job for Measure {
+            type Output = ();
+            type Error = String;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = DeadLetterFile::open(folder.path().join("dead.jsonl")).unwrap();
+        let letter = |job| DeadLetter {
+            job,
+            error: JobError::Lost,
+            attempts: 1,
+            accepted_at: UNIX_EPOCH,
+            failed_at: UNIX_EPOCH,
+        };
+        assert!(file.push(letter(Measure(f64::NAN))).is_err());
+        file.push(letter(Measure(1.5))).unwrap();
+        assert_eq!(DeadLetterFile::<Measure>::read(folder.path().join("dead.jsonl")).unwrap().records.len(), 1);
     }
 
     /// Runs the test of this name once more, where files have no more than a few KiB.
@@ -227,9 +346,9 @@ mod tests {
     fn a_disk_that_is_full_loses_a_letter_and_spoils_no_other() {
         if let Some(path) = std::env::var_os("SMALL_DISK") {
             let mut file = DeadLetterFile::open(&path).unwrap();
-            file.push(letter(1));
-            file.push(DeadLetter { error: JobError::Failed(Arc::new("long".repeat(10_000))), ..letter(2) });
-            return file.push(letter(3));
+            file.push(letter(1)).unwrap();
+            let _ = file.push(DeadLetter { error: JobError::Failed(Arc::new("long".repeat(10_000))), ..letter(2) });
+            return file.push(letter(3)).unwrap();
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dead.jsonl");
@@ -244,18 +363,8 @@ mod tests {
         let path = folder.path().join("dead.jsonl");
         let mut files = [(); 2].map(|()| DeadLetterFile::open(&path).unwrap());
         for number in 0..4 {
-            files[number % 2].push(letter(number as u64));
+            files[number % 2].push(letter(number as u64)).unwrap();
         }
         assert_eq!(numbers(&path), [0, 1, 2, 3]);
-    }
-
-    #[test]
-    fn a_line_that_is_no_record_is_an_error_with_its_number() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("dead.jsonl");
-        DeadLetterFile::open(&path).unwrap().push(letter(1));
-        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{}\n").unwrap();
-        let error = DeadLetterFile::<Insert>::read(&path).unwrap_err();
-        assert!(error.to_string().starts_with("line 2: "), "{error}");
     }
 }

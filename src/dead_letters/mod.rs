@@ -1,6 +1,6 @@
 //! Where jobs go that failed for good.
 
-use std::time::SystemTime;
+use std::{io, time::SystemTime};
 
 use crate::{error::JobError, job::Job};
 
@@ -8,7 +8,7 @@ use crate::{error::JobError, job::Job};
 mod file;
 
 #[cfg(feature = "dead-letters")]
-pub use file::{DeadLetterFile, DeadRecord};
+pub use file::{DeadLetterFile, DeadRecord, DeadRecords};
 
 /// A job that failed for good, and what is known of it.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct DeadLetter<J: Job> {
     pub job: J,
     /// What its caller was told.
     pub error: JobError<J::Error>,
-    /// As which attempt it was sent last; 0 if it never was.
+    /// The number of its last attempt; 0 if it was never sent.
     pub attempts: u32,
     /// When the first job of its batch was accepted.
     pub accepted_at: SystemTime,
@@ -28,10 +28,10 @@ pub struct DeadLetter<J: Job> {
 
 /// Takes the jobs that failed for good; every closure `FnMut(DeadLetter<J>)` is one.
 ///
-/// It is called on the collector's thread, before the caller is told, so it should be quick. If it panics, that letter is lost
-/// and logged, and nothing else happens. It gets every job whose reply is an error, but for those that were abandoned by their
-/// callers, and those that a worker still has when they are settled: these are logged, and counted in
-/// [`Stats::lost_dead_letters`](crate::Stats::lost_dead_letters). A job that timed out is first awaited from its worker, for a second at the most.
+/// It is called on the collector's thread, before the caller is told, so it should be quick. If it fails or panics, that letter is
+/// lost, counted in [`Stats::lost_dead_letters`](crate::Stats::lost_dead_letters), and logged. It gets every job whose reply is an
+/// error, and every refused `do_send`; not jobs whose callers have gone. Jobs that a worker still has when they are settled are lost,
+/// too: a job that timed out is awaited from its worker first, for a second at most.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -56,11 +56,16 @@ pub struct DeadLetter<J: Job> {
 /// ```
 pub trait DeadLetters<J: Job>: Send + 'static {
     /// A job has failed for good.
-    fn push(&mut self, letter: DeadLetter<J>);
+    ///
+    /// # Errors
+    ///
+    /// The letter is lost: it is counted in [`Stats::lost_dead_letters`](crate::Stats::lost_dead_letters).
+    fn push(&mut self, letter: DeadLetter<J>) -> io::Result<()>;
 }
 
 impl<J: Job, F: FnMut(DeadLetter<J>) + Send + 'static> DeadLetters<J> for F {
-    fn push(&mut self, letter: DeadLetter<J>) {
+    fn push(&mut self, letter: DeadLetter<J>) -> io::Result<()> {
         self(letter);
+        Ok(())
     }
 }

@@ -15,6 +15,7 @@ use super::{
 use crate::{error::JobError, job::Job};
 
 /// A call that has ended, as the breaker counts it.
+#[derive(Clone, Copy)]
 pub(super) struct Call {
     pub(super) took: Duration,
     pub(super) probe: Option<Probe>,

@@ -34,7 +34,7 @@ pub struct Retry<E> {
     give_up_after: Option<Duration>,
     jitter: Option<Arc<Mutex<fastrand::Rng>>>,
     when: Option<Arc<Worth<E>>>,
-    retry_after: Option<Arc<RetryAfter<E>>>,
+    after: Option<Arc<RetryAfter<E>>>,
     panics: bool,
     timeouts: bool,
 }
@@ -63,7 +63,7 @@ impl<E> Retry<E> {
             give_up_after: None,
             jitter: None,
             when: None,
-            retry_after: None,
+            after: None,
             panics: false,
             timeouts: false,
         }
@@ -116,7 +116,7 @@ impl<E> Retry<E> {
     /// let retry = Retry::exponential(Duration::from_millis(50)).retry_after(|error: &Throttled| error.retry_after);
     /// ```
     pub fn retry_after(mut self, delay: impl Fn(&E) -> Option<Duration> + Send + Sync + 'static) -> Self {
-        self.retry_after = Some(Arc::new(delay));
+        self.after = Some(Arc::new(delay));
         self
     }
 
@@ -163,8 +163,8 @@ impl<E> Retry<E> {
     where
         E: 'e,
     {
-        let retry_after = self.retry_after.as_ref()?;
-        let asked = |error: &JobError<E>| catch(|| retry_after(error.processor_error()?))?;
+        let after = self.after.as_ref()?;
+        let asked = |error: &JobError<E>| catch(|| after(error.processor_error()?))?;
         errors.into_iter().filter_map(asked).max()
     }
 
@@ -203,7 +203,7 @@ impl<E> Retry<E> {
 
 impl<E> Clone for Retry<E> {
     fn clone(&self) -> Self {
-        Self { jitter: self.jitter.clone(), when: self.when.clone(), retry_after: self.retry_after.clone(), ..*self }
+        Self { jitter: self.jitter.clone(), when: self.when.clone(), after: self.after.clone(), ..*self }
     }
 }
 

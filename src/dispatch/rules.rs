@@ -8,6 +8,7 @@ use crate::error::ConfigError;
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// The rules of one collector: each gate that is off is `None`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
 pub(crate) struct Rules<E> {
     pub(crate) retry: Option<Retry<E>>,
     pub(crate) split_poison: bool,

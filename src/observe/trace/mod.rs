@@ -93,6 +93,9 @@ pub enum TraceError {
     /// Another version wrote it.
     #[error("a trace of version {0}; this version of actix-batch reads version {VERSION}")]
     Version(u32),
+    /// Another collector records to this file.
+    #[error("another collector records to this file")]
+    InUse,
     /// A line that is not valid. A torn last line is skipped without an error.
     #[error("line {line}: {problem}")]
     Line {

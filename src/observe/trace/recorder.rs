@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use fs4::FileExt;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -110,6 +111,8 @@ impl TraceRecorder {
 fn open(path: &Path) -> Result<File, TraceError> {
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     if file.metadata()?.is_file() {
+        // Held as long as the file is open: two recorders would write over each other.
+        lock(&file)?;
         let mut begin = Vec::new();
         Read::by_ref(&mut file).take(9).read_to_end(&mut begin)?;
         if !begin.is_empty() && begin != br#"{"trace":"# {
@@ -119,6 +122,17 @@ fn open(path: &Path) -> Result<File, TraceError> {
         file.rewind()?;
     }
     Ok(file)
+}
+
+/// Locks the file. A recorder that was dropped just now may still be closing it.
+fn lock(file: &File) -> Result<(), TraceError> {
+    for _ in 0..20 {
+        if FileExt::try_lock(file).is_ok() {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Err(TraceError::InUse)
 }
 
 impl Observer for TraceRecorder {
