@@ -5,7 +5,7 @@ use std::mem;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Buffers, Intake, RefusedSends, View, reply};
+use super::{Buffers, Intake, RejectedSends, View, admit::reply};
 use crate::{
     batch::{Replies, Sealed, Trigger},
     error::RejectReason,
@@ -42,8 +42,8 @@ impl<J: Job> Intake<J> {
 
     /// Whether callers have gone, and others need the room of their jobs. A full collector has no open batch, so those jobs are with
     /// dispatch.
-    pub(crate) fn needs_room_of_the_gone(&self, view: &View) -> bool {
-        self.departures.take(view.is_tight)
+    pub(crate) fn must_reclaim_room(&self, view: &View) -> bool {
+        self.departures.take(view.needs_room)
     }
 
     /// Rejects a job that was still waiting for admission.
@@ -125,32 +125,32 @@ impl<J: Job> Intake<J> {
         }
         admitted.followers.into_iter().for_each(|job| contain(|| drop(job)));
         admitted.answered.into_iter().for_each(|(candidate, ready)| self.answer(candidate, ready));
-        for (candidate, reason) in admitted.refused {
-            contain(|| drop(self.refuse_candidate(candidate, reason)));
+        for (candidate, reason) in admitted.rejected {
+            contain(|| drop(self.reject_candidate(candidate, reason)));
         }
     }
 
     /// Accepts no job from a handle from now on; messages that were sent before still are.
-    pub(crate) fn refuse_submits(&self) {
-        self.state.lock().refuses_submits = true;
+    pub(crate) fn reject_submits(&self) {
+        self.state.lock().rejects_submits = true;
     }
 
     /// Accepts nothing from now on.
-    pub(crate) fn refuse(&self) {
+    pub(crate) fn reject_all(&self) {
         let mut state = self.state.lock();
-        state.refuses_submits = true;
+        state.rejects_submits = true;
         state.closed = true;
     }
 
     /// Refused jobs that came by `do_send`, since the last call.
-    pub(crate) fn take_refused_sends(&self) -> Option<RefusedSends<J>> {
-        Some(*self.state.lock().refused_sends.take()?)
+    pub(crate) fn take_rejected_sends(&self) -> Option<RejectedSends<J>> {
+        Some(*self.state.lock().rejected_sends.take()?)
     }
 
     /// Accepts nothing from now on, sends the open batches, and hands waiting jobs back.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
-        state.refuses_submits = true;
+        state.rejects_submits = true;
         state.closed = true;
         state.flush(Trigger::Drain);
         let mut waiting = Vec::new();

@@ -43,10 +43,10 @@ pub(crate) struct SharingRules<J: Job> {
     /// Makes a copy of an output.
     pub(crate) copy: fn(&J::Output) -> J::Output,
     /// Outcomes are remembered, and a key stands for one content only.
-    pub(crate) memory: Option<Remembered<J>>,
+    pub(crate) memory: Option<MemoryRules<J>>,
 }
 
-pub(crate) struct Remembered<J> {
+pub(crate) struct MemoryRules<J> {
     pub(crate) time_to_live: Duration,
     pub(crate) fingerprint: Fingerprint<J>,
 }
@@ -77,7 +77,7 @@ impl<J: Job> Keying<J> {
             return refuse("max_outcomes", &0, "at least 1");
         }
         let memory = self.idempotence.as_ref().and_then(|rules| rules.memory.as_ref());
-        if let Some(Remembered { time_to_live, .. }) = memory
+        if let Some(MemoryRules { time_to_live, .. }) = memory
             && (time_to_live.is_zero() || *time_to_live > Self::LONGEST_MEMORY)
         {
             let value = format_args!("{time_to_live:?}").to_string();

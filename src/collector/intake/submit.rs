@@ -39,7 +39,7 @@ pub struct Submit<J: Job> {
 enum Detour {
     /// The intake whose wait queue the job joined when it arrived; it may have left the queue since.
     Waiting(Weak<dyn LeaveQueue>),
-    Refused(RejectReason),
+    Rejected(RejectReason),
     /// The reply is in the slot already.
     Answered,
 }
@@ -58,8 +58,8 @@ impl<J: Job> Submit<J> {
         Self { slot: Some(slot), detour: Some(Box::new(Detour::Answered)) }
     }
 
-    pub(crate) fn refused(reason: RejectReason) -> Self {
-        Self { slot: None, detour: Some(Box::new(Detour::Refused(reason))) }
+    pub(crate) fn rejected(reason: RejectReason) -> Self {
+        Self { slot: None, detour: Some(Box::new(Detour::Rejected(reason))) }
     }
 
     /// The job's number; `None` where the collector refused the job, and after the reply.
@@ -70,7 +70,7 @@ impl<J: Job> Submit<J> {
     /// A reply that is there at once spends tokio's cooperative budget, so that a loop of them lets other tasks run.
     #[cold]
     fn spend_budget(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(Detour::Refused(_) | Detour::Answered) = self.detour.as_deref() {
+        if let Some(Detour::Rejected(_) | Detour::Answered) = self.detour.as_deref() {
             ready!(pin!(consume_budget()).poll(cx));
         }
         Poll::Ready(())
@@ -80,7 +80,7 @@ impl<J: Job> Submit<J> {
     #[cold]
     fn without_slot(&mut self) -> JobError<J::Error> {
         match self.detour.take().as_deref() {
-            Some(Detour::Refused(reason)) => (*reason).into(),
+            Some(Detour::Rejected(reason)) => (*reason).into(),
             Some(Detour::Waiting(_) | Detour::Answered) | None => JobError::Lost,
         }
     }

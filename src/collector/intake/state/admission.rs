@@ -40,7 +40,7 @@ pub(crate) enum Entry<J: Job> {
     },
     /// There is no room.
     Full(Candidate<J>),
-    Refused(Candidate<J>, RejectReason),
+    Rejected(Candidate<J>, RejectReason),
     /// Its reply is known already.
     Answered(Candidate<J>, KnownReply<J>),
 }
@@ -59,12 +59,12 @@ pub(crate) struct Admitted<J: Job> {
     /// Jobs that are not needed, because they follow others.
     pub(crate) followers: Vec<J>,
     pub(crate) answered: Vec<(Candidate<J>, KnownReply<J>)>,
-    pub(crate) refused: Vec<(Candidate<J>, RejectReason)>,
+    pub(crate) rejected: Vec<(Candidate<J>, RejectReason)>,
 }
 
 impl<J: Job> Default for Admitted<J> {
     fn default() -> Self {
-        Self { jobs: Vec::new(), followers: Vec::new(), answered: Vec::new(), refused: Vec::new() }
+        Self { jobs: Vec::new(), followers: Vec::new(), answered: Vec::new(), rejected: Vec::new() }
     }
 }
 
@@ -73,14 +73,14 @@ impl<J: Job> State<J> {
     #[cold]
     pub(crate) fn enter(&mut self, mut candidate: Candidate<J>, now: Instant) -> Entry<J> {
         if self.closed {
-            return Entry::Refused(candidate, RejectReason::ShutDown);
+            return Entry::Rejected(candidate, RejectReason::ShutDown);
         }
         if let Some(output) = candidate.cached.take() {
             self.counts.cache_hits += 1;
             return Entry::Answered(candidate, KnownReply::Cached(output));
         }
         match self.known(&candidate, now) {
-            Known::Conflict => Entry::Refused(candidate, RejectReason::KeyConflict),
+            Known::Conflict => Entry::Rejected(candidate, RejectReason::KeyConflict),
             Known::Reply(reply) => {
                 self.counts.replayed += 1;
                 Entry::Answered(candidate, KnownReply::Shared(reply))
@@ -167,8 +167,8 @@ impl<J: Job> State<J> {
                     admitted.followers.push(job);
                 }
                 Entry::Answered(candidate, reply) => admitted.answered.push((candidate, reply)),
-                Entry::Full(candidate) => admitted.refused.push((candidate, RejectReason::Overloaded)),
-                Entry::Refused(candidate, reason) => admitted.refused.push((candidate, reason)),
+                Entry::Full(candidate) => admitted.rejected.push((candidate, RejectReason::Overloaded)),
+                Entry::Rejected(candidate, reason) => admitted.rejected.push((candidate, reason)),
             }
         }
     }

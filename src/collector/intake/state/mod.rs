@@ -17,7 +17,7 @@ mod batches;
 pub(crate) use admission::{Candidate, Entry, KnownReply};
 
 use super::{
-    Buffers, RefusedSends, View,
+    Buffers, RejectedSends, View,
     lanes::{Lanes, Open},
     sequences::Sequences,
     sharing::Sharing,
@@ -54,10 +54,10 @@ pub(super) struct State<J: Job> {
     pub(super) max_pending: usize,
     pub(super) wait_queue: WaitQueue<J>,
     /// No job is accepted from a handle: a shutdown was requested.
-    pub(super) refuses_submits: bool,
+    pub(super) rejects_submits: bool,
     /// No job is accepted at all: the shutdown has begun.
     pub(super) closed: bool,
-    pub(super) refused_sends: Option<Box<RefusedSends<J>>>,
+    pub(super) rejected_sends: Option<Box<RejectedSends<J>>>,
     pub(super) counts: IntakeCounts,
 
     /// When the actor will look at the time by itself.
@@ -96,16 +96,16 @@ impl<J: Job> State<J> {
             blocks: Blocks::new(departures),
             max_pending,
             wait_queue: WaitQueue::default(),
-            refuses_submits: false,
+            rejects_submits: false,
             closed: false,
-            refused_sends: None,
+            rejected_sends: None,
             counts: IntakeCounts::default(),
             alarm: None,
         }
     }
 
     /// Why a job cannot be accepted now. It counts as rejected.
-    pub(super) fn refusal(&mut self, closed: bool) -> Option<RejectReason> {
+    pub(super) fn reason_to_reject(&mut self, closed: bool) -> Option<RejectReason> {
         let reason = if closed {
             RejectReason::ShutDown
         } else if self.is_full() {
@@ -118,14 +118,15 @@ impl<J: Job> State<J> {
     }
 
     /// Notes a refused `do_send`. Returns the job if it is not kept, to be dropped without the lock.
-    pub(super) fn refused_send(&mut self, job: J, reason: RejectReason, keep: bool) -> Option<J> {
-        self.counts.refused_sends += 1;
-        let refused = self.refused_sends.get_or_insert_with(|| Box::new(RefusedSends { count: 0, jobs: Vec::new() }));
-        refused.count += 1;
-        if !keep || refused.jobs.len() >= RefusedSends::<J>::MOST {
+    pub(super) fn rejected_send(&mut self, job: J, reason: RejectReason, keep: bool) -> Option<J> {
+        self.counts.rejected_sends += 1;
+        let rejected =
+            self.rejected_sends.get_or_insert_with(|| Box::new(RejectedSends { count: 0, jobs: Vec::new() }));
+        rejected.count += 1;
+        if !keep || rejected.jobs.len() >= RejectedSends::<J>::MOST {
             return Some(job);
         }
-        refused.jobs.push((job, reason));
+        rejected.jobs.push((job, reason));
         None
     }
 
@@ -246,7 +247,7 @@ impl<J: Job> State<J> {
 
     pub(super) fn view(&self, due: Option<Instant>) -> View {
         let counts = IntakeCounts { waiting: self.wait_queue.len(), ..self.counts };
-        let is_tight = self.is_full() || counts.waiting > 0;
-        View { due, counts, is_tight, refused_sends: self.refused_sends.is_some() }
+        let needs_room = self.is_full() || counts.waiting > 0;
+        View { due, counts, needs_room, rejected_sends: self.rejected_sends.is_some() }
     }
 }
