@@ -1,11 +1,11 @@
-//! The state that submitters and the actor share, all of it under one lock.
+//! The state that submitters and the actor share, under one lock.
 //!
 //! Invariants, whenever the lock is free:
-//! - `jobs` and `replies` of each open batch are of one length, in the order of acceptance.
-//! - `pending` = jobs accepted and not settled ≤ `max_pending`. No job waits while there is room.
-//! - Filling a batch and queueing it are one step, so batches keep their order.
-//! - After `close` nothing is accepted.
-//! - The current open batch is the common one; the others are parked in `lanes`.
+//! - `jobs` and `replies` of an open batch have the same length and order.
+//! - `pending` is the number of jobs that are accepted and not settled, and at most `max_pending`. No job waits while there is room.
+//! - The job that fills a batch seals it in the same step, so batches keep their order.
+//! - Once `closed` is set, no job is accepted.
+//! - The current open batch is the common one. The others are parked in `lanes`.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -35,36 +35,36 @@ pub(super) struct State<J: Job> {
     /// The current open batch.
     open: Open<J>,
     pub(super) policy: PolicyState,
-    /// The other open batches.
+    /// The other open batches, parked.
     lanes: Lanes<J>,
     max_partitions: usize,
-    /// By how much longer an open batch waits for a free worker than one of the next higher priority before it goes first.
+    /// How much longer an open batch waits for a free worker than one of the next higher priority does.
     ageing: Duration,
     sequences: Option<Box<Sequences<J>>>,
     pub(super) sharing: Option<Box<Sharing<J>>>,
     /// Batches that have left, for the actor to take.
     pub(super) sealed: Vec<Sealed<J>>,
-    /// Emptied buffers, to be filled again.
+    /// Emptied buffers, for the next batches.
     spare: Vec<Buffers<J>>,
 
-    /// Slots for the jobs to come.
+    /// Reply slots for the next jobs.
     blocks: Blocks<J>,
 
     // Admission.
     pub(super) max_pending: usize,
     pub(super) wait_queue: WaitQueue<J>,
-    /// No job is accepted from a handle: a shutdown was requested.
+    /// A shutdown was requested: jobs from handles are rejected.
     pub(super) rejects_submits: bool,
-    /// No job is accepted at all: the shutdown has begun.
+    /// The shutdown has begun: all jobs are rejected.
     pub(super) closed: bool,
     pub(super) rejected_sends: Option<Box<RejectedSends<J>>>,
     pub(super) counts: IntakeCounts,
 
-    /// When the actor will look at the time by itself.
+    /// When the actor looks again without being woken.
     pub(super) alarm: Option<Instant>,
 }
 
-/// How jobs are gathered beyond size and time.
+/// How jobs are gathered, beyond size and time.
 pub(super) struct Gathering<J: Job> {
     pub(super) max_partitions: usize,
     pub(super) ageing: Duration,
@@ -73,7 +73,7 @@ pub(super) struct Gathering<J: Job> {
 }
 
 impl<J: Job> State<J> {
-    /// Buffers kept for reuse.
+    /// How many buffers are kept for reuse.
     const SPARE: usize = 16;
 
     pub(super) fn new(
@@ -104,7 +104,7 @@ impl<J: Job> State<J> {
         }
     }
 
-    /// Why a job cannot be accepted now. It counts as rejected.
+    /// Why a job cannot be accepted now, if it cannot. Counts the job as rejected.
     pub(super) fn reason_to_reject(&mut self, closed: bool) -> Option<RejectReason> {
         let reason = if closed {
             RejectReason::ShutDown
@@ -117,7 +117,7 @@ impl<J: Job> State<J> {
         Some(reason)
     }
 
-    /// Notes a refused `do_send`. Returns the job if it is not kept, to be dropped without the lock.
+    /// Counts a rejected `do_send`. Returns the job if it is not kept, to be dropped once the lock is free.
     pub(super) fn rejected_send(&mut self, job: J, reason: RejectReason, keep: bool) -> Option<J> {
         self.counts.rejected_sends += 1;
         let rejected =
@@ -140,7 +140,7 @@ impl<J: Job> State<J> {
         (Arc::clone(block), at)
     }
 
-    /// Accepts a job whose reply waits in a slot. Returns whether the actor has to be woken.
+    /// Accepts a job whose reply goes to a slot. Returns whether the actor has to be woken.
     #[inline]
     pub(super) fn accept_slot(&mut self, job: J, weight: u64, block: &Arc<Block<J>>, at: u32) -> bool {
         let decision = self.decide(weight);
@@ -160,7 +160,7 @@ impl<J: Job> State<J> {
         (id, self.join(job, decision))
     }
 
-    /// One more job is accepted.
+    /// Counts an accepted job.
     #[inline]
     fn count(&mut self) {
         self.counts.pending += 1;
@@ -185,14 +185,14 @@ impl<J: Job> State<J> {
         self.policy.on_same_job()
     }
 
-    /// Adds the job to the open batch, which has its reply already. The batch may leave with it.
+    /// Adds the job to the open batch, which already has its reply. The batch may leave with it.
     #[inline]
     fn join(&mut self, job: J, decision: Decision) -> bool {
         self.open.jobs.push(job);
         (!self.policy.joined(decision) || self.is_full()) && self.send_or_open(decision)
     }
 
-    /// The open batch leaves with this job, or this job is its first.
+    /// Sends the open batch with this job, or opens it with this job as its first.
     #[cold]
     fn send_or_open(&mut self, decision: Decision) -> bool {
         let left = self.policy.leaves(decision);
@@ -203,11 +203,11 @@ impl<J: Job> State<J> {
         if self.is_full() {
             self.seal_all(Trigger::Full);
         }
-        // A batch may have left before this job joined.
+        // A batch may have left before this job joined, too.
         !self.sealed.is_empty() || self.opened()
     }
 
-    /// The open batch has its first job. Returns whether the actor must be woken: to look in time, or now for a free worker.
+    /// Whether the actor must be woken for a batch that has its first job: for a free worker, or because its alarm would be too late.
     fn opened(&mut self) -> bool {
         if self.policy.leaves_when_free() {
             return true;
@@ -215,7 +215,7 @@ impl<J: Job> State<J> {
         self.due().is_some_and(|due| self.wakes_at(due))
     }
 
-    /// Whether the actor must be woken to look at that time.
+    /// Whether the actor must be woken in order to look at that time.
     fn wakes_at(&self, due: Instant) -> bool {
         self.alarm.is_none_or(|alarm| alarm > due)
     }
@@ -225,6 +225,7 @@ impl<J: Job> State<J> {
         [self.policy.due(), self.open.leave_at].into_iter().flatten().min()
     }
 
+    /// Sends the current open batch: it is sealed, and the actor takes it when it looks.
     fn seal(&mut self, trigger: Trigger) {
         if self.open.jobs.is_empty() {
             return;
@@ -237,7 +238,7 @@ impl<J: Job> State<J> {
         self.sealed.push(Sealed { jobs, replies, trigger, opened_at, priority: self.open.lane.priority });
     }
 
-    /// Emptied buffers, for a batch to come.
+    /// Keeps emptied buffers for a later batch.
     pub(super) fn reuse(&mut self, buffers: Buffers<J>) {
         debug_assert!(buffers.jobs.is_empty() && buffers.requesters.is_empty());
         if self.spare.len() < Self::SPARE {
