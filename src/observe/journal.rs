@@ -155,12 +155,12 @@ impl Journal {
     }
 
     fn stray(&mut self, batch: u64, stray: Stray) {
-        let Stray { unknown, second } = stray;
-        if unknown + second > 0 {
+        let Stray { unknown, repeated } = stray;
+        if unknown + repeated > 0 {
             let collector = &*self.collector;
             warn!(
                 collector,
-                batch, unknown, second, "results without a job: unknown keys, or a second result for a key"
+                batch, unknown, repeated, "results without a job: unknown keys, or a second result for a key"
             );
         }
         self.measurements.stray(stray);

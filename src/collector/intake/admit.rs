@@ -68,7 +68,8 @@ impl<J: Job> Intake<J> {
         }
     }
 
-    /// Tells observers what became of a job, and answers a job that was rejected or whose reply is known. Needs the lock to be free.
+    /// Tells observers what became of a job, and answers a job that was rejected or whose reply is known. Needs the lock to be
+    /// free.
     fn entered(&self, id: JobId, entry: Entry<J>) -> Result<bool, Rejected<J>> {
         match entry {
             Entry::Accepted { wake } => {

@@ -95,7 +95,8 @@ impl<J: Job> Intake<J> {
         wake
     }
 
-    /// Rejects the job of a message. Panics are contained, because this runs in the actor's handler, and a panic would end the actor.
+    /// Rejects the job of a message. Panics are contained, because this runs in the actor's handler, and a panic would end the
+    /// actor.
     #[cold]
     fn reject_message(&self, job: J, reason: RejectReason, requester: Requester<J>) -> bool {
         let is_send = requester.is_none();

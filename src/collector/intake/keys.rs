@@ -85,11 +85,11 @@ impl<J: Job> Keying<J> {
             return refuse("idempotent_by.time_to_live", &value, "more than 0 and at most 366 days");
         }
         if self.coalescing.is_some() && self.idempotence.is_some() {
-            let allowed = "unset if `idempotent_by` is set, which also coalesces";
+            let allowed = "unset when `idempotent_by` is set, which already coalesces jobs";
             return refuse("coalesce_by", &"set", allowed);
         }
         if self.cache.is_some() && self.idempotence.is_some() {
-            let allowed = "unset if `idempotent_by` is set, which remembers outcomes itself";
+            let allowed = "unset when `idempotent_by` is set, which already remembers outcomes";
             return refuse("cache", &"set", allowed);
         }
         self.cache.as_ref().map_or(Ok(()), |cache| cache.validate())

@@ -72,7 +72,8 @@ impl<J: Job> Default for Sequences<J> {
 }
 
 impl<J: Job> Sequences<J> {
-    /// Adds an accepted job. `together` tells whether a job, the first of the sequence, is in the open batch that this job would join.
+    /// Adds an accepted job. `together` tells whether a job, the first of the sequence, is in the open batch that this job
+    /// would join.
     pub(super) fn accepted(&mut self, job: JobId, key: Key, together: impl FnOnce(JobId) -> bool) -> Turn {
         let number = self.numbers.get(&key).copied().filter(|number| self.queues.contains_key(number));
         let number = number.unwrap_or_else(|| self.open(&key));

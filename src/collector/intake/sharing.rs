@@ -1,5 +1,5 @@
-//! Coalesced jobs: jobs with the same key share one reply. The first one, the leader, is processed. Jobs that are accepted before the
-//! leader is settled follow it. If outcomes are remembered, later jobs get the leader's outcome as well.
+//! Coalesced jobs: jobs with the same key share one reply. The first one, the leader, is processed. Jobs that are accepted
+//! before the leader is settled follow it. If outcomes are remembered, later jobs get the leader's outcome as well.
 //!
 //! Invariants:
 //! - A key has at most one leader or one remembered outcome.

@@ -2,7 +2,8 @@
 //!
 //! Invariants, whenever the lock is free:
 //! - `jobs` and `replies` of an open batch have the same length and order.
-//! - `pending` is the number of jobs that are accepted and not settled, and at most `max_pending`. No job waits while there is room.
+//! - `pending` is the number of jobs that are accepted and not settled, and at most `max_pending`. No job waits while there is
+//!   room.
 //! - The job that fills a batch seals it in the same step, so batches keep their order.
 //! - Once `closed` is set, no job is accepted.
 //! - The current open batch is the common one. The others are parked in `lanes`.
@@ -207,7 +208,8 @@ impl<J: Job> State<J> {
         !self.sealed.is_empty() || self.opened()
     }
 
-    /// Whether the actor must be woken for a batch that has its first job: for a free worker, or because its alarm would be too late.
+    /// Whether the actor must be woken for a batch that has its first job: for a free worker, or because its alarm would be too
+    /// late.
     fn opened(&mut self) -> bool {
         if self.policy.leaves_when_free() {
             return true;
