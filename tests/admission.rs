@@ -357,7 +357,7 @@ fn a_refused_do_send_is_counted_and_goes_to_the_dead_letters() {
         let full = "the collector is full: try again later, or raise `max_pending`".to_owned();
         assert_eq!(letters.try_iter().collect::<Vec<_>>(), [(1, 0, full.clone()), (2, 0, full)]);
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((stats.intake.refused_sends, stats.intake.rejected.total()), (2, 2));
+        assert_eq!((stats.intake.rejected_sends, stats.intake.rejected.total()), (2, 2));
         desk.next().await.complete();
         assert_eq!(reply.await.unwrap(), 0);
     });

@@ -540,7 +540,7 @@ fn a_cache_beside_idempotency_keys_is_refused() {
     let both = builder.cache(|payment| payment.0, Cache::new(1)).idempotent_by(|payment| payment.0, ms(1)).build();
     assert_eq!(
         both.unwrap_err().to_string(),
-        "`cache` must be left out where `idempotent_by` is set, which remembers outcomes itself (got set)"
+        "`cache` must be unset when `idempotent_by` is set, which already remembers outcomes (got set)"
     );
 }
 

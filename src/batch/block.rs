@@ -1,4 +1,4 @@
-//! Reply slots in blocks, and one slot as its caller holds it.
+//! Blocks of reply slots, and a caller's reference to its slot.
 
 use std::{
     collections::VecDeque,
@@ -23,18 +23,18 @@ use crate::{
 pub(crate) struct Block<J: Job> {
     first: u64,
     pub(super) slots: Mutex<Box<[Slot<JobResult<J>>]>>,
-    /// How many slots were abandoned: a hint, read without the lock.
+    /// How many slots were abandoned: a hint that is read without the lock.
     pub(super) abandoned: AtomicUsize,
-    /// Woken when a caller goes: processors that wait for that.
+    /// The processors that wait for callers to go; they are woken when one goes.
     watchers: Mutex<Vec<Waker>>,
     departures: Arc<Departures>,
 }
 
 impl<J: Job> Block<J> {
-    /// How many jobs share a block.
+    /// How many slots a block has.
     pub(crate) const SLOTS: u32 = 256;
 
-    /// A block whose first slot is that of job `first`.
+    /// A block whose first slot belongs to job `first`.
     pub(crate) fn new(first: u64, departures: Arc<Departures>) -> Arc<Self> {
         let slots = (0..Self::SLOTS).map(|_| Slot::open()).collect();
         Arc::new(Self {
@@ -46,9 +46,10 @@ impl<J: Job> Block<J> {
         })
     }
 
+    /// Prepares the block for the jobs from `first` on.
     fn reuse(&mut self, first: u64) {
         self.first = first;
-        // The slot of a caller that left the wait queue was never settled, and is still marked as abandoned.
+        // If a caller left the wait queue, its slot was never settled and is still marked as abandoned.
         if mem::take(self.abandoned.get_mut()) > 0 {
             self.slots.get_mut().fill_with(Slot::open);
         }
@@ -58,7 +59,7 @@ impl<J: Job> Block<J> {
         self.abandoned.load(Ordering::Relaxed) > 0 && self.slots.lock()[at].is_abandoned()
     }
 
-    /// Whether all of these were abandoned. If not, the waker is woken when another one is.
+    /// Whether all slots of this range were abandoned. If not, the waker is woken when another slot is.
     pub(super) fn all_abandoned(&self, at: usize, len: usize, waker: &Waker) -> bool {
         let mut watchers = self.watchers.lock();
         if self.slots.lock()[at..at + len].iter().all(Slot::is_abandoned) {
@@ -75,9 +76,9 @@ impl<J: Job> Block<J> {
     }
 }
 
-/// Blocks in the order of their use: the open one, and full ones that are used again when they are free.
+/// Blocks in the order of their use: the open one, and full ones that are used again once they are free.
 ///
-/// Allocating and freeing blocks of this size would also make the allocator tidy up the callers' small ones each time.
+/// Blocks are kept because freeing one of this size makes the allocator consolidate the small allocations of the callers each time.
 pub(crate) struct Blocks<J: Job> {
     open: Arc<Block<J>>,
     next_slot: u32,
@@ -104,7 +105,7 @@ impl<J: Job> Blocks<J> {
         if fit < 2 { 2 } else { fit }
     };
 
-    /// A number and a slot for the next job. A request needs no slot; its slot stays empty.
+    /// A number and a slot for the next job. A message does not use its slot.
     #[inline]
     pub(crate) fn take_slot(&mut self) -> (&Arc<Block<J>>, u32) {
         if self.next_slot == Block::<J>::SLOTS {
@@ -116,7 +117,8 @@ impl<J: Job> Blocks<J> {
         (&self.open, at)
     }
 
-    /// The oldest full block, if it is free, or a new one. A block that is in use for long is dropped from the queue in the end.
+    /// Opens the next block: the oldest full one if it is free, or else a new one. A block that stays in use is no longer kept
+    /// once there are too many.
     #[cold]
     fn next_block(&mut self) {
         let oldest = self.full.front_mut().and_then(Arc::get_mut).map(|block| block.reuse(self.next_id)).is_some();
@@ -130,7 +132,7 @@ impl<J: Job> Blocks<J> {
     }
 }
 
-/// One slot, as its `Submit` holds it.
+/// A caller's reference to its slot; its `Submit` holds it.
 pub(crate) struct SlotRef<J: Job> {
     pub(super) block: Arc<Block<J>>,
     at: u32,
@@ -153,12 +155,12 @@ impl<J: Job> SlotRef<J> {
         reply.map(|reply| reply.unwrap_or(Err(JobError::Lost)))
     }
 
-    /// The caller has gone: the reply will be dropped.
+    /// Marks the slot as abandoned, because the caller has gone. The reply will be dropped.
     pub(crate) fn abandon(&self) {
         let previous = self.block.slots.lock()[self.at as usize].abandon();
         if previous.is_open() {
             self.block.abandoned.fetch_add(1, Ordering::Relaxed);
-            self.block.departures.note();
+            self.block.departures.record();
             let watchers = mem::take(&mut *self.block.watchers.lock());
             for waker in watchers {
                 contain(|| waker.wake());

@@ -1,4 +1,4 @@
-//! The callers of a batch's jobs, as the processor sees them.
+//! The callers of a batch's jobs, for the processor to watch.
 
 use std::{
     future::{Future, poll_fn},
@@ -11,29 +11,30 @@ use smallvec::SmallVec;
 use super::block::Block;
 use crate::job::{Job, JobIds};
 
-/// Which callers still wait. It holds no reply.
-pub(crate) trait Watch: Send + Sync {
+/// Tells which callers still wait. It owns no replies.
+pub(crate) trait CallerWatch: Send + Sync {
+    /// The numbers of the jobs.
     fn ids(&self) -> JobIds;
 
     /// Whether the caller of the job at this position has gone.
-    fn is_gone(&self, position: usize) -> bool;
+    fn is_abandoned(&self, position: usize) -> bool;
 
     /// Whether every caller has gone. If not, the waker is woken when another one goes.
-    fn all_gone(&self, waker: &Waker) -> bool;
+    fn all_abandoned(&self, waker: &Waker) -> bool;
 }
 
-/// Consecutive jobs.
+/// The callers of consecutive jobs.
 pub(super) enum Callers<J: Job> {
-    /// Their callers hold slots of this block.
+    /// They hold slots of this block.
     Slots { block: Arc<Block<J>>, at: u32, len: u32 },
-    /// They came as messages, whose senders cannot be watched: they count as there.
+    /// They sent messages. actix does not tell whether such a caller has gone, so it counts as waiting.
     Messages { first: u64, len: u32 },
 }
 
 /// The callers of a batch, in the order of its jobs.
 pub(super) struct BatchCallers<J: Job> {
     pub(super) runs: SmallVec<[Callers<J>; 1]>,
-    /// Other callers may follow the jobs, so that no caller counts as gone.
+    /// Other jobs may follow these, so no caller counts as gone.
     pub(super) followed: bool,
 }
 
@@ -45,7 +46,7 @@ impl<J: Job> Callers<J> {
     }
 }
 
-impl<J: Job> Watch for BatchCallers<J> {
+impl<J: Job> CallerWatch for BatchCallers<J> {
     fn ids(&self) -> JobIds {
         JobIds::of_runs(self.runs.iter().map(|run| {
             let first = match run {
@@ -56,7 +57,7 @@ impl<J: Job> Watch for BatchCallers<J> {
         }))
     }
 
-    fn is_gone(&self, position: usize) -> bool {
+    fn is_abandoned(&self, position: usize) -> bool {
         let mut start = 0;
         for run in &self.runs {
             if position < start + run.len() {
@@ -68,7 +69,7 @@ impl<J: Job> Watch for BatchCallers<J> {
         false
     }
 
-    fn all_gone(&self, waker: &Waker) -> bool {
+    fn all_abandoned(&self, waker: &Waker) -> bool {
         !self.followed
             && self.runs.iter().all(|run| match run {
                 Callers::Slots { block, at, len } => block.all_abandoned(*at as usize, *len as usize, waker),
@@ -77,10 +78,10 @@ impl<J: Job> Watch for BatchCallers<J> {
     }
 }
 
-/// Resolves when every caller has gone; never without callers to watch.
-pub(super) fn all_gone(watch: Option<Arc<dyn Watch>>) -> impl Future<Output = ()> + Send + 'static {
+/// Resolves when every caller has gone. Without callers to watch it never resolves.
+pub(super) fn all_abandoned(watch: Option<Arc<dyn CallerWatch>>) -> impl Future<Output = ()> + Send + 'static {
     poll_fn(move |cx| match &watch {
-        Some(watch) if watch.all_gone(cx.waker()) => Poll::Ready(()),
+        Some(watch) if watch.all_abandoned(cx.waker()) => Poll::Ready(()),
         _ => Poll::Pending,
     })
 }

@@ -1,4 +1,4 @@
-//! Whom to wake, and what to drop, once the locks are free.
+//! Deliveries: the callers to wake and the replies to drop once the locks are free.
 
 use std::{mem, task::Waker};
 
@@ -8,7 +8,7 @@ use crate::{
     panics::contain,
 };
 
-/// Whom to wake once the locks are free, and buffers that go from batch to batch.
+/// The callers to wake and the undelivered replies to drop once the locks are free, and buffers that go from batch to batch.
 pub(crate) struct Deliveries<J: Job> {
     wakers: Vec<Waker>,
     undelivered: Vec<JobResult<J>>,
@@ -22,6 +22,7 @@ impl<J: Job> Default for Deliveries<J> {
 }
 
 impl<J: Job> Deliveries<J> {
+    /// Puts the reply in its slot. Needs the block's lock.
     #[inline]
     pub(super) fn fill(&mut self, slot: &mut Slot<JobResult<J>>, reply: JobResult<J>) {
         slot.fill(reply, &mut self.wakers, &mut self.undelivered);
@@ -32,7 +33,7 @@ impl<J: Job> Deliveries<J> {
         mem::take(&mut self.spare)
     }
 
-    /// Wakes them.
+    /// Wakes the callers and drops the undelivered replies. Needs the locks to be free.
     pub(crate) fn deliver(&mut self) {
         for waker in self.wakers.drain(..) {
             contain(|| waker.wake());

@@ -1,4 +1,4 @@
-//! How the actor learns that callers have gone whose jobs take room that others need.
+//! Departures: how the actor learns that callers have gone while other jobs need room.
 
 use std::sync::{
     Arc,
@@ -7,11 +7,11 @@ use std::sync::{
 
 use crate::bell::Bell;
 
-/// Callers that have gone since the last look.
+/// The callers that have gone since the actor last looked.
 #[derive(Default)]
 pub(crate) struct Departures {
     count: AtomicUsize,
-    /// Whether the room of those who go is needed: then the actor is woken.
+    /// Whether other jobs need room. Then the actor is woken when a caller goes.
     room_is_needed: AtomicBool,
     bell: Arc<Bell>,
 }
@@ -21,15 +21,16 @@ impl Departures {
         Self { bell, ..Self::default() }
     }
 
-    /// A caller has gone before its reply came.
-    pub(super) fn note(&self) {
+    /// Counts a caller that has gone before its reply came.
+    pub(super) fn record(&self) {
         self.count.fetch_add(1, Ordering::Release);
         if self.room_is_needed.load(Ordering::Acquire) {
             self.bell.ring();
         }
     }
 
-    /// Whether callers have gone whose room is needed. From now on the actor is woken when one goes, if room is needed.
+    /// Whether room is needed and callers have gone since the last such call. From now on the actor is woken for a departure if
+    /// room is needed.
     pub(crate) fn take(&self, room_is_needed: bool) -> bool {
         self.room_is_needed.store(room_is_needed, Ordering::Release);
         room_is_needed && self.count.swap(0, Ordering::AcqRel) > 0

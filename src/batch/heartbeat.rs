@@ -1,4 +1,4 @@
-//! The sign of life that extends a time-out.
+//! The heartbeat with which a processor extends its time-out.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Shared between a batch, wherever its worker runs, and its flight in dispatch.
+/// Shared between a batch, on its worker's thread, and its flight in dispatch.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     since: Instant,
@@ -25,7 +25,7 @@ impl Heartbeat {
         self.last.fetch_max(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// The last sign of life.
+    /// When the last beat was.
     pub(crate) fn last(&self) -> Instant {
         let beat = self.since.checked_add(Duration::from_nanos(self.last.load(Ordering::Relaxed)));
         beat.unwrap_or(self.since)

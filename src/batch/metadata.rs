@@ -1,4 +1,4 @@
-//! A job's metadata: how urgent it is, its deadline, its keys, and the span that it was submitted in. Most jobs have none.
+//! A job's metadata: its priority, its deadline, its keys, and the span in which it was submitted. Most jobs have none.
 
 use std::{collections::HashSet, mem};
 
@@ -11,34 +11,34 @@ use crate::job::{JobId, JobIds, Key, Priority};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metadata {
     pub(crate) priority: Priority,
-    /// The job is not sent later than this.
+    /// The job is not sent after this instant.
     pub(crate) deadline: Option<Instant>,
-    /// The span of its submitter, kept open until the job is settled.
+    /// The span in which it was submitted, kept open until the job is settled.
     span: Option<Span>,
     pub(crate) keys: Keys,
 }
 
-/// A job's keys, as far as the builder asked for them.
+/// The keys that the builder asks for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Keys {
     /// Only jobs of the same partition share a batch.
     pub(crate) partition: Option<Key>,
-    /// Jobs of one sequence are processed one after the other.
+    /// Jobs with the same sequence key are processed one after the other.
     pub(crate) sequence: Option<Key>,
-    /// Jobs of one key share a reply.
+    /// Jobs with the same shared key share a reply.
     pub(crate) shared: Option<SharedKey>,
 }
 
-/// The key by which a job shares its reply.
+/// The key by which jobs share a reply.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedKey {
     pub(crate) key: Key,
-    /// The job's content, where jobs with the same key must have the same content.
+    /// A fingerprint of the job's content, if jobs with the same key must have the same content.
     pub(crate) fingerprint: Option<u128>,
 }
 
 impl Metadata {
-    /// The default: the span that the job is submitted in, if there is one. One load while no subscriber wants the batches' spans.
+    /// The metadata of a job that sets none: the current span, if there is one. Costs one load while no subscriber wants spans.
     #[inline]
     pub(crate) fn here() -> Option<Box<Self>> {
         if LevelFilter::current() >= LevelFilter::DEBUG { Self::in_current_span() } else { None }
@@ -50,8 +50,8 @@ impl Metadata {
         if span.is_none() { None } else { Some(Box::new(Self { span: Some(span), ..Self::default() })) }
     }
 
-    /// Whether it has to travel with the batch.
-    fn travel(&self) -> bool {
+    /// Whether it is still needed after admission.
+    fn is_needed_later(&self) -> bool {
         self.span.is_some() || self.deadline.is_some()
     }
 }
@@ -60,13 +60,13 @@ impl Metadata {
 #[derive(Debug, Default)]
 pub(crate) struct BatchMetadata {
     jobs: Vec<(JobId, Box<Metadata>)>,
-    /// The earliest deadline of them.
+    /// The earliest of their deadlines.
     deadline: Option<Instant>,
 }
 
 impl BatchMetadata {
     pub(crate) fn push(&mut self, job: JobId, metadata: Box<Metadata>) {
-        if metadata.travel() {
+        if metadata.is_needed_later() {
             self.deadline = earlier(self.deadline, metadata.deadline);
             self.jobs.push((job, metadata));
         }
@@ -77,7 +77,7 @@ impl BatchMetadata {
         self.jobs.append(&mut others.jobs);
     }
 
-    /// Those of these jobs, taken out of the others.
+    /// Takes out the metadata of these jobs.
     pub(crate) fn take(&mut self, jobs: &JobIds) -> Self {
         let (taken, left) = mem::take(&mut self.jobs).into_iter().partition(|(job, _)| jobs.contains(*job));
         *self = Self::of(left);
@@ -93,7 +93,7 @@ impl BatchMetadata {
         self.jobs.is_empty()
     }
 
-    /// Each span once.
+    /// The spans, each once.
     pub(crate) fn spans(&self) -> Vec<Span> {
         let mut seen = HashSet::new();
         let spans = self.jobs.iter().filter_map(|(_, metadata)| metadata.span.as_ref());
@@ -105,7 +105,7 @@ impl BatchMetadata {
         self.deadline
     }
 
-    /// Whose deadline has passed.
+    /// The jobs whose deadline has passed.
     pub(crate) fn late(&self, now: Instant) -> HashSet<JobId> {
         let late = |metadata: &Metadata| metadata.deadline.is_some_and(|deadline| deadline <= now);
         self.jobs.iter().filter(|(_, metadata)| late(metadata)).map(|(job, _)| *job).collect()

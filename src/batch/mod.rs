@@ -1,4 +1,4 @@
-//! Jobs that go downstream together, the outcomes that the processor returns for them, and the replies that wait.
+//! A batch: jobs that go downstream together, the outcomes that the processor returns for them, and the replies that it owes.
 
 use std::{fmt, future::Future, mem, ops::Deref, sync::Arc};
 
@@ -18,13 +18,14 @@ mod heartbeat;
 mod metadata;
 mod outcomes;
 mod replies;
+mod run;
 mod sealed;
 mod slot;
 mod tally;
 mod trigger;
 
 pub(crate) use block::{Block, Blocks, SlotRef};
-pub(crate) use callers::Watch;
+pub(crate) use callers::CallerWatch;
 pub(crate) use deliveries::Deliveries;
 pub(crate) use departures::Departures;
 pub(crate) use heartbeat::Heartbeat;
@@ -36,9 +37,9 @@ pub(crate) use sealed::Sealed;
 pub(crate) use tally::Tally;
 pub use trigger::Trigger;
 
-/// Jobs that go downstream together. It derefs to a slice of them, and knows why it left and how often it was tried.
+/// Jobs that go downstream together. A batch derefs to a slice of its jobs. It also knows why it left and which attempt this is.
 ///
-/// Tests make one from a `Vec`:
+/// A test can make one from a `Vec`:
 ///
 /// ```
 /// use actix_batch::{Batch, Trigger};
@@ -55,9 +56,9 @@ pub struct Batch<T> {
     attempt: u32,
     priority: Priority,
     heartbeat: Option<Arc<Heartbeat>>,
-    /// The spans that its jobs were submitted in.
+    /// The spans in which its jobs were submitted.
     spans: Vec<Span>,
-    callers: Option<Arc<dyn Watch>>,
+    callers: Option<Arc<dyn CallerWatch>>,
 }
 
 impl<T> Batch<T> {
@@ -69,7 +70,7 @@ impl<T> Batch<T> {
         self.heartbeat = heartbeat;
     }
 
-    pub(crate) fn set_callers(&mut self, callers: Option<Arc<dyn Watch>>) {
+    pub(crate) fn set_callers(&mut self, callers: Option<Arc<dyn CallerWatch>>) {
         self.callers = callers;
     }
 
@@ -77,7 +78,7 @@ impl<T> Batch<T> {
         self.spans = spans;
     }
 
-    /// Links the batch's span and those that its jobs were submitted in, both ways.
+    /// Links the batch's span and the spans in which its jobs were submitted, in both directions.
     pub(crate) fn link(&self, span: &Span) {
         for origin in &self.spans {
             span.follows_from(origin);
@@ -85,26 +86,28 @@ impl<T> Batch<T> {
         }
     }
 
-    /// Restarts the time-out: the processor is alive. Cheap; does nothing without a time-out.
+    /// Restarts the time-out, to show that the processor is still working. It is cheap, and does nothing if no time-out is set.
     pub fn heartbeat(&self) {
         if let Some(heartbeat) = &self.heartbeat {
             heartbeat.beat(Instant::now());
         }
     }
 
-    /// The numbers of its jobs, in their order. A batch that a test has made has the numbers from 0.
+    /// The numbers of its jobs, in order. In a batch made from a `Vec` they count from 0.
     pub fn ids(&self) -> JobIds {
         let numbers = || (0..self.jobs.len() as u64).map(JobId).collect();
         self.callers.as_ref().map_or_else(numbers, |callers| callers.ids())
     }
 
-    /// Whether the caller of the job at this position has gone: it dropped its `Submit`. Jobs that came as messages, jobs that others
-    /// may follow (`coalesce_by`, `idempotent_by`), and those of a batch that a test has made, always count as wanted.
+    /// Whether the caller of the job at this position has gone: it dropped its `Submit`.
+    ///
+    /// Always `false` for a job that was sent as a message, for a job that others may follow (`coalesce_by`, `idempotent_by`), in a
+    /// batch made from a `Vec`, and for a position beyond the batch.
     pub fn is_abandoned(&self, position: usize) -> bool {
-        self.callers.as_ref().is_some_and(|callers| callers.is_gone(position))
+        self.callers.as_ref().is_some_and(|callers| callers.is_abandoned(position))
     }
 
-    /// Resolves when every caller of this batch has gone, so that a processor can stop what nobody waits for:
+    /// Resolves when every caller of this batch has gone, so that a processor can stop work that no caller waits for:
     ///
     /// ```
     /// use actix_batch::prelude::*;
@@ -135,27 +138,27 @@ impl<T> Batch<T> {
     /// }
     /// ```
     ///
-    /// It never resolves while one of the jobs came as a message, or others may follow it.
+    /// It never resolves if one of the jobs was sent as a message, or if other jobs may follow one of them.
     pub fn all_abandoned(&self) -> impl Future<Output = ()> + Send + 'static + use<T> {
-        callers::all_gone(self.callers.clone())
+        callers::all_abandoned(self.callers.clone())
     }
 
-    /// The batch's number: unique within its collector, in the order in which batches left, from 0.
+    /// The batch's number. It is unique within its collector and counts from 0, in the order in which batches left.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Why it left the intake.
+    /// Why the batch left the intake.
     pub fn trigger(&self) -> Trigger {
         self.trigger
     }
 
-    /// Which attempt this is for these jobs, from 1.
+    /// Which attempt this is for these jobs, counted from 1.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// How urgent its jobs are: all jobs of a batch have the same priority.
+    /// The priority of its jobs. All jobs of a batch have the same.
     pub fn priority(&self) -> Priority {
         self.priority
     }

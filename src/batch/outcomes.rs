@@ -1,4 +1,4 @@
-//! What the processor returns for a batch, and what that means for each of its jobs.
+//! The outcomes that a processor returns for a batch, and what each of its jobs gets.
 
 use std::{collections::HashMap, fmt, hash::Hash, mem, sync::Arc, vec};
 
@@ -38,32 +38,33 @@ enum Kind<J: Job> {
     TooLarge,
 }
 
-/// Results that were dropped.
+/// Outputs that fitted no job and were dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Stray {
-    /// Their key is no job's.
+    /// No job has their key.
     pub(crate) unknown: u64,
-    /// Another result had their key.
-    pub(crate) second: u64,
+    /// Another output has the same key.
+    pub(crate) repeated: u64,
 }
 
 impl<J: Job> Outcomes<J> {
-    /// One output per job, in the jobs' order (also `From<Vec<Output>>`). Any other number fails the whole batch with
-    /// [`JobError::Mismatch`], because it is unknown whose output is missing.
+    /// One output per job, in the jobs' order (also `From<Vec<Output>>`). With any other number of outputs, every job of the
+    /// batch gets [`JobError::Mismatch`], because it is not known which output belongs to which job.
     pub fn in_order(outputs: impl IntoIterator<Item = J::Output>) -> Self {
         Self(Kind::InOrder(outputs.into_iter().collect()))
     }
 
-    /// One result per job, in the jobs' order: some succeed, some fail. Any other number is [`JobError::Mismatch`].
+    /// One result per job, in the jobs' order, if some jobs succeed and others fail. With any other number of results, every
+    /// job gets [`JobError::Mismatch`].
     pub fn each(results: impl IntoIterator<Item = Result<J::Output, J::Error>>) -> Self {
         Self(Kind::Each(results.into_iter().collect()))
     }
 
     /// Outputs in any order, each for the one job with its key.
     ///
-    /// A job without an output gets [`JobError::NoResult`]; of two jobs with one key the second gets
-    /// [`JobError::DuplicateKey`]; an output whose key belongs to no job, and a second output for a key, are dropped,
-    /// counted (`Stats::stray`) and logged.
+    /// A job without an output gets [`JobError::NoResult`]. If two jobs have the same key, the second gets
+    /// [`JobError::DuplicateKey`]. An output whose key no job has, and a second output for a key, are dropped, counted
+    /// (`Stats::stray`) and logged.
     pub fn by_key<K: Eq + Hash>(
         batch: &[J],
         outputs: impl IntoIterator<Item = J::Output>,
@@ -82,9 +83,9 @@ impl<J: Job> Outcomes<J> {
         Self(Kind::Matched(results.collect(), stray))
     }
 
-    /// Outputs in any order, each for every job with its key; two callers may ask for the same row.
+    /// Outputs in any order, each for every job with its key: several callers may ask for the same row.
     ///
-    /// A job without an output gets [`JobError::NoResult`]; outputs that fit no job are counted and logged, as in
+    /// A job without an output gets [`JobError::NoResult`]. Outputs that fit no job are dropped, counted and logged, as with
     /// [`by_key`](Self::by_key).
     pub fn lookup<K: Eq + Hash>(
         batch: &[J],
@@ -111,19 +112,18 @@ impl<J: Job> Outcomes<J> {
         Self(Kind::All(Box::new(|jobs| vec![output; jobs])))
     }
 
-    /// The downstream refuses a batch of this size: it is halved and sent again, without spending an attempt. A job that is too
-    /// large alone gets [`JobError::TooLarge`].
+    /// The downstream refuses a batch of this size. The batch is halved and both halves are sent, which does not count as an
+    /// attempt. A job that is too large alone gets [`JobError::TooLarge`].
     pub fn too_large() -> Self {
         Self(Kind::TooLarge)
     }
 
-    /// What each job of the batch would get: for tests of a processor.
+    /// The result that each job of the batch would get, for tests of a processor.
     pub fn into_results(self, batch: &[J]) -> Vec<JobResult<J>> {
         self.results(batch.len()).collect()
     }
 
-    /// One result for each of the batch's `jobs`. This runs the last of the user's code (`Clone` of an output), so it belongs to
-    /// the worker.
+    /// One result for each of the batch's `jobs`. This runs user code (`Clone` of an output), so it runs on the worker.
     pub(crate) fn results(self, jobs: usize) -> JobResults<J> {
         let (found, results) = match self.0 {
             Kind::InOrder(outputs) => (outputs.len(), JobResults::Outputs(outputs.into_iter())),
@@ -136,14 +136,14 @@ impl<J: Job> Outcomes<J> {
     }
 }
 
-/// What was found under a key that some job has.
+/// The output that was found for a job's key.
 enum Entry<O> {
     Missing,
     Output(O),
     Taken,
 }
 
-/// The outputs by key, and how many had no place.
+/// The outputs by key, and how many fitted no job.
 fn index<J: Job, K: Eq + Hash>(
     batch: &[J],
     outputs: impl IntoIterator<Item = J::Output>,
@@ -155,7 +155,7 @@ fn index<J: Job, K: Eq + Hash>(
     for output in outputs {
         match found.get_mut(&output_key(&output)) {
             Some(entry @ Entry::Missing) => *entry = Entry::Output(output),
-            Some(_) => stray.second += 1,
+            Some(_) => stray.repeated += 1,
             None => stray.unknown += 1,
         }
     }
@@ -181,7 +181,7 @@ impl<J: Job> fmt::Debug for Outcomes<J> {
     }
 }
 
-/// One result per job, in order, with no code of the user's left to run: what a worker sends home.
+/// One result per job, in order, as a worker reports them. Only `Drop` is left to run of the user's code.
 pub(crate) enum JobResults<J: Job> {
     Outputs(vec::IntoIter<J::Output>),
     Each(vec::IntoIter<Result<J::Output, J::Error>>),
@@ -208,7 +208,7 @@ impl<J: Job> JobResults<J> {
         Self::Matched(results.into_iter(), Stray::default())
     }
 
-    /// The error that all jobs share.
+    /// The error of the whole batch, if it failed as a whole.
     pub(crate) fn whole_failure(&self) -> Option<&JobError<J::Error>> {
         match self {
             Self::Whole(error, _) => Some(error),

@@ -1,25 +1,21 @@
-//! Where replies wait: a handle's in slots of blocks, a message's in actix's own sender; and the runs of them that a batch answers
-//! to.
+//! The replies that a batch owes. The reply to a handle waits in a slot of a block; the reply to a message waits in actix's sender.
 //!
 //! Invariants:
-//! - A slot never moves. A reply is given exactly once, by the owner of the [`Replies`] that cover it; there are no others.
+//! - A slot never moves. Exactly one [`Replies`] covers each unsettled slot, and its owner gives the reply exactly once.
 //! - `Replies` that are dropped unsettled settle themselves as [`JobError::Lost`].
-//! - No code of the user's runs under a block's lock: wakers, senders and results leave it first, as [`Deliveries`].
+//! - No user code runs under a block's lock: wakers, senders and results leave it first, as [`Deliveries`].
 
-use std::{
-    mem,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{mem, sync::Arc};
 
 use actix::dev::OneshotSender;
-
 use smallvec::SmallVec;
 use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
-    BatchMetadata, Block, Deliveries, Metadata, Tally, Watch,
+    BatchMetadata, Block, CallerWatch, Deliveries, Metadata, Tally,
     callers::{BatchCallers, Callers},
+    run::Run,
     slot::Slot,
 };
 use crate::{
@@ -31,26 +27,12 @@ use crate::{
 /// actix's sender for the reply to a message; `None` after a `do_send`.
 pub(crate) type Requester<J> = Option<OneshotSender<JobResult<J>>>;
 
-/// Replies that wait in one place, in the order of their jobs.
-enum Run<J: Job> {
-    /// Consecutive slots of one block.
-    Slots { block: Arc<Block<J>>, at: u32, len: u32 },
-    /// The next so many requesters, of consecutive jobs.
-    Requesters { first: u64, len: u32 },
-}
-
-/// Where one reply waits.
-enum Place<'r, J: Job> {
-    Slot(&'r Arc<Block<J>>, u32),
-    Requester(JobId, Requester<J>),
-}
-
-/// The replies that a batch answers to, in the order of its jobs.
+/// The replies that a batch owes, in the order of its jobs.
 pub(crate) struct Replies<J: Job> {
     runs: SmallVec<[Run<J>; 2]>,
     requesters: Vec<Requester<J>>,
     len: usize,
-    /// The metadata of those jobs that have any.
+    /// The metadata of the jobs that have any.
     metadata: Option<Box<BatchMetadata>>,
 }
 
@@ -61,7 +43,7 @@ impl<J: Job> Default for Replies<J> {
 }
 
 impl<J: Job> Replies<J> {
-    /// None yet; requesters will be kept in this emptied buffer.
+    /// No replies yet. Requesters will be kept in this emptied buffer.
     pub(crate) fn with_buffer(requesters: Vec<Requester<J>>) -> Self {
         Self { runs: SmallVec::new(), requesters, len: 0, metadata: None }
     }
@@ -84,36 +66,17 @@ impl<J: Job> Replies<J> {
         self.len
     }
 
-    /// Adds others at the end, and their metadata.
-    pub(crate) fn append(&mut self, mut others: Self) {
-        let mut requesters = mem::take(&mut others.requesters).into_iter();
-        for run in mem::take(&mut others.runs) {
-            for offset in 0..run.len() {
-                match &run {
-                    Run::Slots { block, at, .. } => self.push_slot(block, at + offset),
-                    Run::Requesters { first, .. } => {
-                        self.push_requester(JobId(first + u64::from(offset)), requesters.next().flatten());
-                    }
-                }
-            }
-        }
-        others.len = 0;
-        if let Some(metadata) = others.metadata.take() {
-            self.metadata.get_or_insert_default().append(*metadata);
-        }
-    }
-
-    /// Gives up these slots without replies: another owner has them.
+    /// Gives up these slots without settling them, because they have another owner.
     pub(crate) fn forget(mut self) {
         self.runs.clear();
     }
 
-    /// The buffer of requesters, where there are none left.
+    /// The buffer for requesters, if there are no replies left.
     pub(crate) fn take_buffer(&mut self) -> Vec<Requester<J>> {
         if self.len == 0 { mem::take(&mut self.requesters) } else { Vec::new() }
     }
 
-    /// Adds a slot at the end; neighbours share a run.
+    /// Adds a slot at the end. Neighbouring slots share a run.
     #[inline]
     pub(crate) fn push_slot(&mut self, block: &Arc<Block<J>>, at: u32) {
         self.len += 1;
@@ -141,14 +104,14 @@ impl<J: Job> Replies<J> {
         }
     }
 
-    /// Adds the metadata of the last job.
+    /// Adds the metadata of the job that was added last.
     #[cold]
     pub(crate) fn push_metadata(&mut self, job: JobId, metadata: Box<Metadata>) {
         self.metadata.get_or_insert_default().push(job, metadata);
     }
 
-    /// The callers, for the processor to watch; `followed`: other callers may follow the jobs.
-    pub(crate) fn callers(&self, followed: bool) -> Arc<dyn Watch> {
+    /// The callers, for the processor to watch. `followed` says that other jobs may follow these.
+    pub(crate) fn callers(&self, followed: bool) -> Arc<dyn CallerWatch> {
         let runs = self.runs.iter().map(|run| match run {
             Run::Slots { block, at, len } => Callers::Slots { block: Arc::clone(block), at: *at, len: *len },
             Run::Requesters { first, len } => Callers::Messages { first: *first, len: *len },
@@ -168,23 +131,15 @@ impl<J: Job> Replies<J> {
         self.metadata.as_ref().and_then(|metadata| metadata.deadline())
     }
 
-    /// Whether each job's deadline has passed, in order; `None` when none has.
+    /// Whether each job's deadline has passed, in order; `None` if none has.
     pub(crate) fn late(&self, now: Instant) -> Option<Vec<bool>> {
         self.deadline().filter(|deadline| *deadline <= now)?;
         let late = self.metadata.as_ref()?.late(now);
         Some(self.ids().iter().map(|job| late.contains(&job)).collect())
     }
 
-    /// Takes the metadata of these jobs out of that of the whole batch.
-    fn take_metadata(&mut self, whole: &mut Option<Box<BatchMetadata>>) {
-        if let Some(whole) = whole {
-            let taken = whole.take(&self.ids());
-            self.metadata = if taken.is_empty() { None } else { Some(Box::new(taken)) };
-        }
-    }
-
-    /// Gives every job its reply. Results that are missing are `Lost`. Requests are answered at once; whom to wake, once the
-    /// locks are free, is left in `deliveries`.
+    /// Gives every job its reply. A job without a result gets `Lost`. Messages are answered at once; the wakers of other
+    /// callers are left in `deliveries`, to be woken once the locks are free.
     #[inline]
     pub(crate) fn settle(
         mut self,
@@ -228,20 +183,17 @@ impl<J: Job> Replies<J> {
         self.settle(std::iter::repeat_with(|| Err(error.clone())), tally, deliveries);
     }
 
-    /// The jobs whose replies they are.
+    /// The numbers of the jobs.
     pub(crate) fn ids(&self) -> JobIds {
-        JobIds::of_runs(self.runs.iter().map(|run| {
-            let first = run.first();
-            first..first + u64::from(run.len())
-        }))
+        JobIds::of_runs(self.runs.iter().map(Run::ids))
     }
 
-    /// Whether this job's reply is among them.
+    /// Whether this job's reply is one of them.
     pub(crate) fn contains(&self, job: JobId) -> bool {
-        self.runs.iter().any(|run| (run.first()..run.first() + u64::from(run.len())).contains(&job.0))
+        self.runs.iter().any(|run| run.ids().contains(&job.0))
     }
 
-    /// Whether each job's caller has gone, in order; `None` when no caller has.
+    /// Whether each job's caller has gone, in order; `None` if no caller has.
     pub(crate) fn abandoned(&self) -> Option<Vec<bool>> {
         if !self.runs.iter().any(Run::may_be_abandoned) {
             return None;
@@ -259,89 +211,6 @@ impl<J: Job> Replies<J> {
         }
         abandoned.contains(&true).then_some(abandoned)
     }
-
-    /// Divides the replies among batches, by their positions. Each position is in one batch; a reply that is in none is `Lost`.
-    pub(crate) fn deal(mut self, batches: &[Vec<usize>]) -> Vec<Self> {
-        let runs = mem::take(&mut self.runs);
-        let mut metadata = self.metadata.take();
-        let mut requesters = mem::take(&mut self.requesters).into_iter();
-        let places = runs.iter().flat_map(|run| (0..run.len()).map(move |offset| (run, offset)));
-        let mut places: Vec<_> = places
-            .map(|(run, offset)| match run {
-                Run::Slots { block, at, .. } => Some(Place::Slot(block, at + offset)),
-                Run::Requesters { first, .. } => {
-                    Some(Place::Requester(JobId(first + u64::from(offset)), requesters.next().flatten()))
-                }
-            })
-            .collect();
-        self.len = 0;
-        let dealt = batches.iter().map(|batch| {
-            let mut replies = Self::default();
-            for place in batch.iter().filter_map(|at| places.get_mut(*at)?.take()) {
-                replies.push(place);
-            }
-            replies.take_metadata(&mut metadata);
-            replies
-        });
-        let dealt = dealt.collect();
-        places.into_iter().flatten().for_each(|place| self.push(place));
-        dealt
-    }
-
-    fn push(&mut self, place: Place<'_, J>) {
-        match place {
-            Place::Slot(block, at) => self.push_slot(block, at),
-            Place::Requester(job, requester) => self.push_requester(job, requester),
-        }
-    }
-
-    /// Divides the replies in two, in order: those for which `take` returns true, and the rest.
-    pub(crate) fn partition(mut self, mut take: impl FnMut(usize) -> bool) -> (Self, Self) {
-        let (mut taken, mut rest) = (Self::default(), Self::default());
-        let mut requesters = mem::take(&mut self.requesters).into_iter();
-        let mut position = 0;
-        for run in mem::take(&mut self.runs) {
-            for offset in 0..run.len() {
-                let side = if take(position) { &mut taken } else { &mut rest };
-                position += 1;
-                match &run {
-                    Run::Slots { block, at, .. } => side.push_slot(block, at + offset),
-                    Run::Requesters { first, .. } => {
-                        side.push_requester(JobId(first + u64::from(offset)), requesters.next().flatten());
-                    }
-                }
-            }
-        }
-        self.len = 0;
-        let mut metadata = self.metadata.take();
-        taken.take_metadata(&mut metadata);
-        rest.take_metadata(&mut metadata);
-        (taken, rest)
-    }
-}
-
-impl<J: Job> Run<J> {
-    fn len(&self) -> u32 {
-        match self {
-            Self::Slots { len, .. } | Self::Requesters { len, .. } => *len,
-        }
-    }
-
-    /// The number of its first job.
-    fn first(&self) -> u64 {
-        match self {
-            Self::Slots { block, at, .. } => block.id(*at).0,
-            Self::Requesters { first, .. } => *first,
-        }
-    }
-
-    /// A hint that costs no lock. A requester that has gone is not noticed: actix drops its message unseen before it gets here.
-    fn may_be_abandoned(&self) -> bool {
-        match self {
-            Self::Slots { block, .. } => block.abandoned.load(Ordering::Relaxed) > 0,
-            Self::Requesters { .. } => false,
-        }
-    }
 }
 
 impl<J: Job> Drop for Replies<J> {
@@ -355,7 +224,7 @@ impl<J: Job> Drop for Replies<J> {
     }
 }
 
-/// Answers a message. A panic of the user's `Drop`, for an output that is not received, is contained.
+/// Answers a message. If the reply is not received, it is dropped here, and a panic of the user's `Drop` is contained.
 #[inline]
 fn answer<J: Job>(requester: Requester<J>, reply: JobResult<J>) {
     contain(|| match requester {
@@ -364,5 +233,6 @@ fn answer<J: Job>(requester: Requester<J>, reply: JobResult<J>) {
     });
 }
 
+mod rearrange;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
-//! A batch that has left the intake and is not yet numbered.
+//! A sealed batch: it has left the intake and does not have a number yet.
 
 use tokio::time::Instant;
 
 use super::{Replies, Trigger};
 use crate::job::{Job, Priority};
 
-/// A batch as the intake hands it over.
+/// A batch as the intake hands it to the actor.
 pub(crate) struct Sealed<J: Job> {
     pub(crate) jobs: Vec<J>,
     pub(crate) replies: Replies<J>,

@@ -1,13 +1,13 @@
-//! One caller's reply, and the caller's waker.
+//! A reply slot: one caller's reply, and the caller's waker.
 //!
-//! Pure: the lock is the block's, around it. What must not be dropped or run under that lock – wakers, replies – is handed out.
+//! A slot is used under its block's lock. It returns the wakers and replies that must not be woken or dropped under that lock.
 
 use std::{
     mem,
     task::{Context, Poll, Waker},
 };
 
-/// Reply and waker lie side by side, and not in one enum: either is written without moving the other out of its way first.
+/// The reply and the waker are two fields, and not one enum, so that writing one does not move the other.
 pub(crate) struct Slot<T> {
     state: State<T>,
     /// The waker of the caller's task; set only while the slot is open.
@@ -19,7 +19,7 @@ enum State<T> {
     Open,
     /// The caller has gone.
     Abandoned,
-    /// The reply, not yet fetched. Once it has left, the slot is open again.
+    /// The reply has come, and the caller has not fetched it. Once it is fetched, the slot is open again.
     Settled(T),
 }
 
@@ -29,7 +29,8 @@ impl<T> Slot<T> {
         Self { state: State::Open, waker: None }
     }
 
-    /// The caller asks. `Ready(None)`: there is nothing to wait for. A waker that is displaced is to be dropped without the lock.
+    /// Fetches the reply, or registers the caller's waker. `Ready(None)` means that no reply will come. Drop the `displaced`
+    /// waker once the lock is free.
     #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, displaced: &mut Option<Waker>) -> Poll<Option<T>> {
         if let State::Open = self.state {
@@ -44,13 +45,14 @@ impl<T> Slot<T> {
         }
     }
 
-    /// The caller has gone. Hands out what was there.
+    /// Marks the slot as abandoned. Returns the previous slot, to be dropped once the lock is free.
     pub(crate) fn abandon(&mut self) -> Self {
         let state = if let State::Open = self.state { State::Abandoned } else { State::Open };
         mem::replace(self, Self { state, waker: None })
     }
 
-    /// The reply has come. The waker, or a reply that will not be fetched, is handed out for when the lock is free.
+    /// Stores the reply. Adds the caller's waker to `wakers`, or the reply to `undelivered` if the caller has gone, for when
+    /// the lock is free.
     #[inline]
     pub(crate) fn fill(&mut self, reply: T, wakers: &mut Vec<Waker>, undelivered: &mut Vec<T>) {
         if let State::Abandoned = self.state {
@@ -62,12 +64,12 @@ impl<T> Slot<T> {
         wakers.extend(self.waker.take());
     }
 
-    /// Whether the reply has not come yet and the caller still waits for it.
+    /// Whether the caller waits and the reply has not come.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open)
     }
 
-    /// Whether the caller has gone before the reply came.
+    /// Whether the caller has gone before its reply came.
     pub(crate) fn is_abandoned(&self) -> bool {
         matches!(self.state, State::Abandoned)
     }

@@ -1,4 +1,4 @@
-//! How settled jobs ended, in numbers.
+//! Counts how settled jobs ended.
 
 use crate::error::{Failures, JobError};
 
@@ -7,7 +7,7 @@ use crate::error::{Failures, JobError};
 pub(crate) struct Tally {
     pub(crate) succeeded: u64,
     pub(crate) failed: Failures,
-    /// Failed jobs that came by `do_send`, so that no caller was told.
+    /// Failed jobs that were sent by `do_send`: no caller learns of the failure.
     pub(crate) forgotten: u64,
 }
 

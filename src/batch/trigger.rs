@@ -8,23 +8,23 @@ use std::fmt;
 pub enum Trigger {
     /// It reached `max_size`.
     Size,
-    /// Its time had come: the first job had waited for the interval, or the flush policy's other time had passed.
+    /// Its first job had waited for the interval, or another time that the flush policy set had come.
     Interval,
-    /// Its jobs had reached the largest weight.
+    /// It reached the maximum weight.
     Weight,
     /// A worker was free.
     Idle,
     /// A job's deadline was near.
     Deadline,
-    /// There was no room: the collector held `max_pending` jobs, or `max_partitions` partitions were open.
+    /// The collector was full: it held `max_pending` jobs, or `max_partitions` partitions were open.
     Full,
-    /// It was asked for, by `flush` or a `Flush` message.
+    /// A call of `flush` or a `Flush` message asked for it.
     Manual,
     /// The collector shut down.
     Drain,
-    /// Its jobs failed and are tried again.
+    /// Its jobs failed and are being retried.
     Retry,
-    /// It is half of a batch that failed, or was too large.
+    /// It is one half of a batch that failed or was too large.
     Split,
 }
 

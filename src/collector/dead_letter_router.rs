@@ -60,7 +60,7 @@ impl<J: Job> DeadLetterRouter<J> {
     }
 
     /// Hands over jobs that were refused, of `count` in all.
-    pub(super) fn route_refused(&mut self, jobs: Vec<(J, RejectReason)>, count: u64) {
+    pub(super) fn route_rejected(&mut self, jobs: Vec<(J, RejectReason)>, count: u64) {
         self.lost += count.saturating_sub(jobs.len() as u64);
         let now = SystemTime::now();
         for (job, reason) in jobs {

@@ -36,6 +36,7 @@ pub struct Admission<J: Job> {
 impl<P: BatchProcessor> Handler<SubmitJob<P::Job>> for CollectorActor<P> {
     type Result = Admission<P::Job>;
 
+    #[inline]
     fn handle(&mut self, message: SubmitJob<P::Job>, ctx: &mut Context<Self>) -> Self::Result {
         self.count_message(ctx);
         Admission { message, intake: Arc::clone(self.intake()) }
@@ -43,6 +44,7 @@ impl<P: BatchProcessor> Handler<SubmitJob<P::Job>> for CollectorActor<P> {
 }
 
 impl<P: BatchProcessor> MessageResponse<CollectorActor<P>, SubmitJob<P::Job>> for Admission<P::Job> {
+    #[inline]
     fn handle(self, ctx: &mut Context<CollectorActor<P>>, sender: Option<OneshotSender<JobResult<P::Job>>>) {
         let (job, metadata) = self.message.into_parts();
         if self.intake.message(job, metadata, sender) {

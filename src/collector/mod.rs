@@ -222,7 +222,7 @@ impl<J: Job> Collector<J> {
     ///
     /// [`Closed`] when the collector ended without a shutdown, for instance with its `System`.
     pub async fn shutdown(&self, shutdown: Shutdown) -> Result<ShutdownReport, Closed> {
-        self.shared.intake.refuse_submits();
+        self.shared.intake.reject_submits();
         // Through the mailbox, so that messages that were sent before are accepted before.
         let request = self.shared.shutdown_recipient().map(|actor| actor.send(shutdown));
         if let Some(request) = request

@@ -47,7 +47,7 @@ impl<P: CollectorService> Default for CollectorActor<P> {
         builder.build().unwrap_or_else(|error| {
             error!(%error, "the service's settings are refused: every job will be answered with `ShutDown`");
             let actor = Self::new(CollectorBuilder::new(move |seat| factory(seat)));
-            actor.shared().intake.refuse();
+            actor.shared().intake.reject_all();
             actor
         })
     }

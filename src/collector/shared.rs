@@ -66,7 +66,7 @@ impl<J: Job> Shared<J> {
         flushing: Flushing<J>,
         keying: Keying<J>,
         observers: Vec<Box<dyn Observer>>,
-        keeps_refused: bool,
+        keeps_rejected: bool,
     ) -> Self {
         let bell = Arc::new(Bell::default());
         let name: Arc<str> = config.name.as_str().into();
@@ -78,7 +78,7 @@ impl<J: Job> Shared<J> {
             Arc::clone(&name),
             Arc::clone(&bell),
             observers.clone(),
-            keeps_refused,
+            keeps_rejected,
         );
         Self {
             intake: Arc::new(intake),
@@ -97,7 +97,7 @@ impl<J: Job> Shared<J> {
     /// with it the sender – but for the report of a shutdown, which outlives the actor.
     pub(super) fn ask(&self, request: Request) {
         if let Request::Shutdown(..) = request {
-            self.intake.refuse();
+            self.intake.reject_all();
         }
         let mut requests = self.requests.lock();
         if !requests.ended {

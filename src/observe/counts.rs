@@ -11,7 +11,7 @@ pub struct IntakeCounts {
     /// Jobs refused, by reason. No processor has seen them.
     pub rejected: Rejections,
     /// Those of the refused jobs that came by `do_send`, so that no caller was told.
-    pub refused_sends: u64,
+    pub rejected_sends: u64,
     /// Accepted jobs that followed another job with the same key, and got a copy of its reply.
     pub coalesced: u64,
     /// Jobs that got the remembered outcome of an earlier job with the same key. They do not count as accepted.
@@ -30,7 +30,7 @@ impl IntakeCounts {
         Self {
             accepted: self.accepted.saturating_sub(earlier.accepted),
             rejected: self.rejected.since(&earlier.rejected),
-            refused_sends: self.refused_sends.saturating_sub(earlier.refused_sends),
+            rejected_sends: self.rejected_sends.saturating_sub(earlier.rejected_sends),
             coalesced: self.coalesced.saturating_sub(earlier.coalesced),
             replayed: self.replayed.saturating_sub(earlier.replayed),
             cache_hits: self.cache_hits.saturating_sub(earlier.cache_hits),

@@ -57,7 +57,7 @@ pub(crate) enum Event<'a> {
     /// Jobs received their replies; `before` is the tally before that.
     Settled { before: Tally, dead_letters: bool },
     /// Jobs that came by `do_send` were refused.
-    RefusedSends { count: u64, now: Instant },
+    RejectedSends { count: u64, now: Instant },
     /// A shutdown began.
     ShuttingDown { outstanding: usize },
     /// A shutdown is complete.
@@ -71,12 +71,12 @@ pub(crate) struct Journal {
     measurements: Measurements,
     tracker: Option<Tracker>,
     observers: Observers,
-    unlogged_refusals: u64,
-    refusals_logged_at: Option<Instant>,
+    unlogged_rejections: u64,
+    rejections_logged_at: Option<Instant>,
 }
 
 impl Journal {
-    const REFUSALS_LOGGED_EVERY: Duration = Duration::from_secs(1);
+    const REJECTIONS_LOGGED_EVERY: Duration = Duration::from_secs(1);
 
     /// `history`: how many settled jobs are remembered; `None`: jobs are not tracked until there is a subscriber.
     pub(crate) fn new(collector: Arc<str>, observers: Observers, history: Option<usize>) -> Self {
@@ -86,8 +86,8 @@ impl Journal {
             measurements: Measurements::default(),
             tracker,
             observers,
-            unlogged_refusals: 0,
-            refusals_logged_at: None,
+            unlogged_rejections: 0,
+            rejections_logged_at: None,
         }
     }
 
@@ -128,7 +128,7 @@ impl Journal {
             }
             Event::Restarted { restarted, resting } => self.restarted(&restarted, resting),
             Event::Settled { before, dead_letters } => self.settled(&before, dead_letters),
-            Event::RefusedSends { count, now } => self.refused_sends(count, now),
+            Event::RejectedSends { count, now } => self.rejected_sends(count, now),
             Event::ShuttingDown { outstanding } => info!(collector, outstanding, "shutting down"),
             Event::Drained(report) => {
                 info!(collector, completed = report.completed, shut_down = report.shut_down, "drained");
@@ -155,12 +155,12 @@ impl Journal {
     }
 
     fn stray(&mut self, batch: u64, stray: Stray) {
-        let Stray { unknown, second } = stray;
-        if unknown + second > 0 {
+        let Stray { unknown, repeated } = stray;
+        if unknown + repeated > 0 {
             let collector = &*self.collector;
             warn!(
                 collector,
-                batch, unknown, second, "results without a job: unknown keys, or a second result for a key"
+                batch, unknown, repeated, "results without a job: unknown keys, or a second result for a key"
             );
         }
         self.measurements.stray(stray);
@@ -193,11 +193,11 @@ impl Journal {
     }
 
     /// At most one line a second, with what has come together since the last one.
-    fn refused_sends(&mut self, count: u64, now: Instant) {
-        self.unlogged_refusals += count;
-        if self.refusals_logged_at.is_none_or(|last| now >= last + Self::REFUSALS_LOGGED_EVERY) {
-            self.refusals_logged_at = Some(now);
-            let jobs = std::mem::take(&mut self.unlogged_refusals);
+    fn rejected_sends(&mut self, count: u64, now: Instant) {
+        self.unlogged_rejections += count;
+        if self.rejections_logged_at.is_none_or(|last| now >= last + Self::REJECTIONS_LOGGED_EVERY) {
+            self.rejections_logged_at = Some(now);
+            let jobs = std::mem::take(&mut self.unlogged_rejections);
             warn!(collector = &*self.collector, jobs, "refused, and no caller was told: the jobs came by `do_send`");
         }
     }

@@ -51,7 +51,7 @@ impl Measurements {
     }
 
     pub(crate) fn stray(&mut self, stray: Stray) {
-        self.stray += stray.unknown + stray.second;
+        self.stray += stray.unknown + stray.repeated;
     }
 
     pub(crate) fn snapshot(&self, collector: &str, levels: Levels) -> Stats {

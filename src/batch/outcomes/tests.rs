@@ -90,7 +90,7 @@ fn the_first_of_two_outputs_with_one_key_counts() {
 fn outputs_without_a_job_are_counted_by_kind() {
     let jobs = batch([1, 2]);
     for outcomes in [by_key(&jobs, rows([1, 1, 8, 9, 1])), lookup(&jobs, rows([1, 1, 8, 9, 1]))] {
-        assert_eq!(outcomes.results(2).stray(), Stray { unknown: 2, second: 2 });
+        assert_eq!(outcomes.results(2).stray(), Stray { unknown: 2, repeated: 2 });
     }
     assert_eq!(Outcomes::<Ask>::in_order(rows([1, 2])).results(2).stray(), Stray::default());
 }

@@ -96,8 +96,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
         builder.rules.followed = builder.keying.shares();
         builder.rules.skip_abandoned &= !builder.rules.followed;
         builder.flushing.ageing = builder.rules.ageing;
-        let keeps_refused = builder.dead_letters.is_some();
-        let shared = Shared::new(&builder.config, builder.flushing, builder.keying, builder.observers, keeps_refused);
+        let keeps_rejected = builder.dead_letters.is_some();
+        let shared = Shared::new(&builder.config, builder.flushing, builder.keying, builder.observers, keeps_rejected);
         let shared = Arc::new(shared);
         if let Some(limit) = &builder.rules.rate_limit {
             limit.subscribe(&shared.bell);
@@ -170,12 +170,12 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.dispatch.refuse(self.why_no_worker_is_able());
         self.cut_off_if_due(now);
         let mut view = self.send_batches(now);
-        if self.shared.intake.needs_room_of_the_gone(&view) {
+        if self.shared.intake.must_reclaim_room(&view) {
             self.dispatch.sweep_abandoned();
             view = self.send_batches(now);
         }
-        if view.refused_sends {
-            self.route_refused_sends(now);
+        if view.rejected_sends {
+            self.route_rejected_sends(now);
         }
         self.scale(now);
         self.finish_shutdown(&view, now);

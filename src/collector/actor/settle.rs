@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::CollectorActor;
 use crate::{
     batch::{JobResults, Replies},
-    collector::intake::{Buffers, RefusedSends},
+    collector::intake::{Buffers, RejectedSends},
     dispatch::History,
     job::JobState,
     observe::Event,
@@ -56,11 +56,11 @@ impl<P: BatchProcessor> CollectorActor<P> {
     }
 
     /// Refused jobs that came by `do_send` have no caller to be told: they are logged, and go to the dead letters.
-    pub(super) fn route_refused_sends(&mut self, now: Instant) {
-        let Some(RefusedSends { count, jobs }) = self.shared.intake.take_refused_sends() else { return };
-        self.journal.record(Event::RefusedSends { count, now });
+    pub(super) fn route_rejected_sends(&mut self, now: Instant) {
+        let Some(RejectedSends { count, jobs }) = self.shared.intake.take_rejected_sends() else { return };
+        self.journal.record(Event::RejectedSends { count, now });
         if let Some(dead_letters) = &mut self.dead_letters {
-            dead_letters.route_refused(jobs, count);
+            dead_letters.route_rejected(jobs, count);
         }
     }
 

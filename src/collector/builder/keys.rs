@@ -6,7 +6,7 @@ use super::{CollectorBuilder, OutputOf};
 #[cfg(feature = "cache")]
 use crate::collector::cache::{Cache, Store};
 use crate::{
-    collector::intake::{Remembered, SharingRules},
+    collector::intake::{MemoryRules, SharingRules},
     job::{Key, fingerprint},
     processor::BatchProcessor,
 };
@@ -190,9 +190,9 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
         P::Job: Hash,
         OutputOf<P>: Clone,
     {
-        let remembered = Remembered { time_to_live, fingerprint: fingerprint() };
+        let memory = MemoryRules { time_to_live, fingerprint: fingerprint() };
         self.keying.idempotence =
-            Some(SharingRules { key: Key::by(key), copy: OutputOf::<P>::clone, memory: Some(remembered) });
+            Some(SharingRules { key: Key::by(key), copy: OutputOf::<P>::clone, memory: Some(memory) });
         self
     }
 

@@ -1,11 +1,11 @@
-//! What the actor asks of the intake.
+//! The intake as the actor uses it: look for batches, settle, close.
 
 use std::mem;
 
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Buffers, Intake, RefusedSends, View, reply};
+use super::{Buffers, Intake, RejectedSends, View, admit::reply};
 use crate::{
     batch::{Replies, Sealed, Trigger},
     error::RejectReason,
@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl<J: Job> Intake<J> {
-    /// Sends what is due, or what a free worker (`worker_waits`) may take, and moves the batches that have left to `sealed`. The
-    /// actor will look again at `alarm`; if the view's `due` is earlier, it must look then.
+    /// Sends the batches that are due, or one that a free worker may take (`worker_waits`), and moves all batches that have left to
+    /// `sealed`. The actor looks again at `alarm`, or at the view's `due` if that is earlier.
     pub(crate) fn look(
         &self,
         now: Instant,
@@ -40,10 +40,10 @@ impl<J: Job> Intake<J> {
         view
     }
 
-    /// Whether callers have gone, and others need the room of their jobs. A full collector has no open batch, so those jobs are with
-    /// dispatch.
-    pub(crate) fn needs_room_of_the_gone(&self, view: &View) -> bool {
-        self.departures.take(view.is_tight)
+    /// Whether callers have gone while other jobs need room, so that the abandoned jobs must be found and settled. A full collector
+    /// has no open batch, so the abandoned jobs are with dispatch.
+    pub(crate) fn must_reclaim_room(&self, view: &View) -> bool {
+        self.departures.take(view.needs_room)
     }
 
     /// Rejects a job that was still waiting for admission.
@@ -52,19 +52,19 @@ impl<J: Job> Intake<J> {
         contain(|| drop(self.rejected(job, reason)));
     }
 
-    /// A worker has answered a batch: the policy may learn from it.
+    /// Tells the flush policy that a worker has answered a batch.
     pub(crate) fn answered(&self, timing: &Timing) {
         self.state.lock().policy.on_done(timing);
     }
 
-    /// The view and `max_pending`, without changing anything.
+    /// The view and `max_pending`. Changes nothing.
     #[cfg(feature = "test-util")]
     pub(crate) fn peek(&self) -> (View, usize) {
         let state = self.state.lock();
         (state.view(None), state.max_pending)
     }
 
-    /// The state of a job that the actor has not taken yet.
+    /// The state of a job that the actor has not taken yet, or `None`.
     pub(crate) fn find(&self, job: JobId) -> Option<JobState> {
         self.state.lock().find(job)
     }
@@ -74,28 +74,28 @@ impl<J: Job> Intake<J> {
         self.state.lock().flush(Trigger::Manual)
     }
 
-    /// Whether some jobs are processed in order, so that the intake must know which ones are settled.
+    /// Whether jobs with the same key are processed in order. Then the intake must be told which jobs are settled.
     pub(crate) fn orders_jobs(&self) -> bool {
         self.keying.as_ref().is_some_and(|keying| keying.sequence.is_some())
     }
 
-    /// Whether jobs share replies.
+    /// Whether jobs with the same key share a reply.
     pub(crate) fn shares(&self) -> bool {
         self.keying.as_ref().is_some_and(|keying| keying.shares())
     }
 
-    /// These jobs are about to receive these replies, so no job follows them any more. Returns their followers, with copies of
-    /// the replies. Outcomes that have to be remembered are.
+    /// The followers of these jobs, with copies of the replies that the jobs are about to get. From now on no job follows them.
+    /// Remembers the outcomes that are to be remembered.
     pub(crate) fn followers(&self, jobs: &JobIds, results: &[JobResult<J>]) -> Vec<(Replies<J>, Vec<JobResult<J>>)> {
         let Some(keying) = &self.keying else { return Vec::new() };
-        // Copying and dropping run user code: not under the lock.
+        // Copying and dropping replies runs user code, so both happen without the lock.
         let remembered: Vec<_> = {
             let state = self.state.lock();
             let Some(sharing) = &state.sharing else { return Vec::new() };
             let leaders = jobs.iter().zip(results).filter(|(job, _)| sharing.leads(*job));
             leaders.map(|(job, result)| (job, result, sharing.remembers(result))).collect()
         };
-        let share = |(job, result, remember): (_, _, bool)| (job, result, remember.then(|| keying.share(result)));
+        let share = |(job, result, remember): (_, _, bool)| (job, result, remember.then(|| keying.shared_copy(result)));
         let shared: Vec<_> = remembered.into_iter().map(share).collect();
         let (followers, mut forgotten): (Vec<_>, _) = {
             let (mut state, now) = (self.state.lock(), Instant::now());
@@ -112,7 +112,7 @@ impl<J: Job> Intake<J> {
         followers.into_iter().map(with_copies).collect()
     }
 
-    /// `jobs` jobs were settled: waiting jobs get their room. Emptied buffers come along.
+    /// Frees the room of `jobs` settled jobs and admits waiting jobs. The buffers of the settled batch are used again.
     pub(crate) fn settled(&self, jobs: usize, ids: Option<&JobIds>, buffers: Buffers<J>) {
         let mut state = self.state.lock();
         state.reuse(buffers);
@@ -124,33 +124,33 @@ impl<J: Job> Intake<J> {
             }
         }
         admitted.followers.into_iter().for_each(|job| contain(|| drop(job)));
-        admitted.answered.into_iter().for_each(|(candidate, ready)| self.answer(candidate, ready));
-        for (candidate, reason) in admitted.refused {
-            contain(|| drop(self.refuse_candidate(candidate, reason)));
+        admitted.answered.into_iter().for_each(|(candidate, reply)| self.answer(candidate, reply));
+        for (candidate, reason) in admitted.rejected {
+            contain(|| drop(self.reject_candidate(candidate, reason)));
         }
     }
 
-    /// Accepts no job from a handle from now on; messages that were sent before still are.
-    pub(crate) fn refuse_submits(&self) {
-        self.state.lock().refuses_submits = true;
+    /// Rejects jobs from handles from now on. Messages that were sent before are still accepted.
+    pub(crate) fn reject_submits(&self) {
+        self.state.lock().rejects_submits = true;
     }
 
-    /// Accepts nothing from now on.
-    pub(crate) fn refuse(&self) {
+    /// Rejects all jobs from now on.
+    pub(crate) fn reject_all(&self) {
         let mut state = self.state.lock();
-        state.refuses_submits = true;
+        state.rejects_submits = true;
         state.closed = true;
     }
 
-    /// Refused jobs that came by `do_send`, since the last call.
-    pub(crate) fn take_refused_sends(&self) -> Option<RefusedSends<J>> {
-        Some(*self.state.lock().refused_sends.take()?)
+    /// The jobs sent by `do_send` that were rejected since the last call.
+    pub(crate) fn take_rejected_sends(&self) -> Option<RejectedSends<J>> {
+        Some(*self.state.lock().rejected_sends.take()?)
     }
 
-    /// Accepts nothing from now on, sends the open batches, and hands waiting jobs back.
+    /// Rejects all jobs from now on, sends the open batches, and rejects the jobs in the wait queue.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
-        state.refuses_submits = true;
+        state.rejects_submits = true;
         state.closed = true;
         state.flush(Trigger::Drain);
         let mut waiting = Vec::new();
@@ -164,7 +164,7 @@ impl<J: Job> Intake<J> {
         }
     }
 
-    /// Releases jobs that are held for their order: everything is about to be settled.
+    /// Releases the jobs that are held for their order, because all jobs are about to be settled.
     pub(crate) fn release_sequences(&self) {
         self.state.lock().release_sequences();
     }

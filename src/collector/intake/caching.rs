@@ -1,7 +1,7 @@
-//! Cached results: a job whose key is cached is answered at once.
+//! The result cache as the intake uses it: a job whose key is cached is answered at once.
 //!
-//! The cache is looked up before the lock is taken, because copying an output runs user code. Without the feature `cache` there is
-//! no cache.
+//! The cache is read before the lock is taken, because copying an output runs user code. Without the feature `cache`, no collector
+//! has one.
 
 use tokio::time::Instant;
 
@@ -11,21 +11,21 @@ use crate::{
     job::{Job, JobResult},
 };
 
-/// Results by key. It contains panics of the user code that it runs.
+/// Results by key. An implementation contains the panics of the user code that it runs.
 pub(crate) trait ResultCache<J: Job>: Send + Sync {
     fn validate(&self) -> Result<(), ConfigError>;
 
-    /// A copy of the output that is cached for the job's key.
+    /// A copy of the cached output for the job's key.
     fn get(&self, job: &J) -> Option<J::Output>;
 
-    /// Caches a copy of the job's output, unless the key has been cleared since the job was accepted.
+    /// Caches a copy of the job's output, unless the key was cleared after the job was accepted.
     fn keep(&self, job: &J, output: &J::Output, accepted_at: Instant);
 
-    /// Caches this output for the job's key. Jobs that were accepted before do not replace it.
+    /// Caches this output for the job's key. Results of jobs that were accepted earlier do not replace it.
     #[cfg(feature = "cache")]
     fn prime(&self, job: &J, output: J::Output);
 
-    /// Removes the job's key, or all keys. Outputs of jobs that were accepted before are not cached when they come.
+    /// Removes the job's key, or all keys. Results of jobs that were accepted earlier are not cached afterwards.
     #[cfg(feature = "cache")]
     fn clear(&self, job: Option<&J>);
 }
@@ -47,7 +47,7 @@ impl<J: Job> Intake<J> {
         self.result_cache()?.get(job)
     }
 
-    /// Caches the outputs of jobs whose batch was begun at `accepted_at`.
+    /// Caches the outputs of a batch that was opened at `accepted_at`.
     pub(crate) fn cache(&self, jobs: &[J], results: &[JobResult<J>], accepted_at: Instant) {
         let Some(cache) = self.result_cache() else { return };
         for (job, result) in jobs.iter().zip(results) {
@@ -72,7 +72,7 @@ impl<J: Job> Intake<J> {
         self.detach(job);
     }
 
-    /// Jobs that come from now on want what is true now: they do not follow a job that was submitted before.
+    /// From now on no job follows a job that was accepted before the key was primed or cleared: its reply may be stale.
     fn detach(&self, job: Option<&J>) {
         let Some(sharing) = self.keying.as_ref().and_then(|keying| keying.sharing()) else { return };
         let key = job.map(|job| (sharing.key)(job));

@@ -1,6 +1,6 @@
-//! What is asked of each job before it comes in, where the builder wants that: its keys.
+//! The keys that are computed for each job before admission, and the settings that ask for them.
 //!
-//! All of it runs on the submitter's thread, before the lock is taken.
+//! Key functions run on the submitter's thread, before the lock is taken.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{
     caching::ResultCache,
-    sharing::{Memory, SharedReply, Sharing},
+    sharing::{MemoryLimits, SharedReply, Sharing},
 };
 use crate::{
     batch::{Keys, Metadata, SharedKey},
@@ -22,31 +22,32 @@ use crate::{
     panics::{catch, discard},
 };
 
-/// How jobs are told apart and put together by keys; nothing, unless the builder says so.
+/// Which keys jobs have, and what for. By default they have none.
 pub(crate) struct Keying<J: Job> {
     pub(crate) partition: Option<KeyFn<J>>,
-    /// How many partitions may be open at once.
+    /// How many partitions may have an open batch at once.
     pub(crate) max_partitions: usize,
     pub(crate) sequence: Option<KeyFn<J>>,
-    // One of these two at the most.
+    // At most one of these two is set.
     pub(crate) coalescing: Option<SharingRules<J>>,
     pub(crate) idempotence: Option<SharingRules<J>>,
-    /// How many outcomes are remembered.
+    /// How many outcomes are remembered at most.
     pub(crate) max_outcomes: usize,
-    /// Where results are kept.
+    /// The result cache.
     pub(crate) cache: Option<Box<dyn ResultCache<J>>>,
 }
 
-/// By what jobs share a reply.
+/// How jobs with the same key share a reply.
 pub(crate) struct SharingRules<J: Job> {
     pub(crate) key: KeyFn<J>,
     /// Makes a copy of an output.
     pub(crate) copy: fn(&J::Output) -> J::Output,
-    /// Outcomes are remembered, and a key stands for one content only.
-    pub(crate) memory: Option<Remembered<J>>,
+    /// Set for idempotency keys: outcomes are remembered, and all jobs with one key must have the same content.
+    pub(crate) memory: Option<MemoryRules<J>>,
 }
 
-pub(crate) struct Remembered<J> {
+/// For how long outcomes are remembered, and how a job's content is compared.
+pub(crate) struct MemoryRules<J> {
     pub(crate) time_to_live: Duration,
     pub(crate) fingerprint: Fingerprint<J>,
 }
@@ -77,18 +78,18 @@ impl<J: Job> Keying<J> {
             return refuse("max_outcomes", &0, "at least 1");
         }
         let memory = self.idempotence.as_ref().and_then(|rules| rules.memory.as_ref());
-        if let Some(Remembered { time_to_live, .. }) = memory
+        if let Some(MemoryRules { time_to_live, .. }) = memory
             && (time_to_live.is_zero() || *time_to_live > Self::LONGEST_MEMORY)
         {
             let value = format_args!("{time_to_live:?}").to_string();
             return refuse("idempotent_by.time_to_live", &value, "more than 0 and at most 366 days");
         }
         if self.coalescing.is_some() && self.idempotence.is_some() {
-            let allowed = "left out where `idempotent_by` is set, which coalesces as well";
+            let allowed = "unset when `idempotent_by` is set, which already coalesces jobs";
             return refuse("coalesce_by", &"set", allowed);
         }
         if self.cache.is_some() && self.idempotence.is_some() {
-            let allowed = "left out where `idempotent_by` is set, which remembers outcomes itself";
+            let allowed = "unset when `idempotent_by` is set, which already remembers outcomes";
             return refuse("cache", &"set", allowed);
         }
         self.cache.as_ref().map_or(Ok(()), |cache| cache.validate())
@@ -98,7 +99,7 @@ impl<J: Job> Keying<J> {
         self.partition.is_none() && self.sequence.is_none() && !self.shares() && self.cache.is_none()
     }
 
-    /// Whether jobs share replies.
+    /// Whether jobs with the same key share a reply.
     pub(crate) fn shares(&self) -> bool {
         self.sharing().is_some()
     }
@@ -107,11 +108,10 @@ impl<J: Job> Keying<J> {
         self.idempotence.as_ref().or(self.coalescing.as_ref())
     }
 
-    /// Where those who share are kept, if anybody does.
+    /// The state for jobs that share replies; `None` if no jobs do.
     pub(super) fn new_sharing(&self) -> Option<Box<Sharing<J>>> {
-        let remembered = self.sharing()?.memory.as_ref();
-        let memory =
-            remembered.map(|remembered| Memory { time_to_live: remembered.time_to_live, most: self.max_outcomes });
+        let rules = self.sharing()?.memory.as_ref();
+        let memory = rules.map(|rules| MemoryLimits { time_to_live: rules.time_to_live, most: self.max_outcomes });
         Some(Box::new(Sharing::new(memory)))
     }
 
@@ -123,7 +123,7 @@ impl<J: Job> Keying<J> {
         }
     }
 
-    /// A copy of a reply that several callers get.
+    /// A copy of a reply for another caller; `Lost` if the user's `Clone` panics.
     pub(super) fn copy(&self, reply: &JobResult<J>) -> JobResult<J> {
         match (reply, self.sharing()) {
             (Ok(output), Some(sharing)) => {
@@ -138,20 +138,20 @@ impl<J: Job> Keying<J> {
         }
     }
 
-    pub(super) fn share(&self, reply: &JobResult<J>) -> SharedReply<J> {
+    pub(super) fn shared_copy(&self, reply: &JobResult<J>) -> SharedReply<J> {
         Arc::new(Mutex::new(self.copy(reply)))
     }
 }
 
 impl<J: Job> SharingRules<J> {
-    /// A job with a deadline of its own goes by itself, unless its key stands for one request only.
+    /// The key by which the job shares its reply. A coalesced job has no deadline of its own: a job that has one shares nothing.
     fn key(&self, job: &J, metadata: &Metadata) -> Option<SharedKey> {
         match &self.memory {
             None if metadata.deadline.is_some() => None,
             None => Some(SharedKey { key: (self.key)(job)?, fingerprint: None }),
-            Some(remembered) => {
+            Some(rules) => {
                 let key = (self.key)(job)?;
-                Some(SharedKey { key, fingerprint: catch(|| (remembered.fingerprint)(job)) })
+                Some(SharedKey { key, fingerprint: catch(|| (rules.fingerprint)(job)) })
             }
         }
     }

@@ -1,6 +1,7 @@
-//! Open batches beside the common one: of jobs of other priorities, and of partitions.
+//! The lanes: open batches beside the common one, for jobs of other priorities and for partitions.
 //!
-//! They are put aside here while they gather; the state takes one in hand to do something to it.
+//! An open batch is parked here. To add a job or to send it, the state takes the batch out, makes it the current one, and parks it
+//! again.
 
 use std::{
     cmp::Reverse,
@@ -16,7 +17,7 @@ use crate::{
     job::{Job, JobId, Key, Priority},
 };
 
-/// Which open batch a job joins: jobs of other priorities or partitions do not share it.
+/// Which open batch a job joins. Jobs share one only if they have the same priority and the same partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Lane {
     pub(super) priority: Priority,
@@ -28,26 +29,26 @@ impl Lane {
         Self { priority: metadata.priority, partition: metadata.keys.partition.clone() }
     }
 
-    /// That of jobs that say nothing.
+    /// Whether this is the lane of jobs with neither a priority nor a partition.
     pub(super) fn is_common(&self) -> bool {
         self.priority == Priority::Normal && self.partition.is_none()
     }
 
-    /// When it is its turn, if its open batch has been there since then.
+    /// How urgent an open batch of this lane is that was opened at `opened_at`.
     pub(super) fn urgency(&self, opened_at: Instant, ageing: Duration) -> Urgency {
         (self.priority.turn(opened_at, ageing), Reverse(self.priority))
     }
 }
 
-/// The least goes first.
+/// The smallest goes first.
 pub(super) type Urgency = (Instant, Reverse<Priority>);
 
-/// A batch that gathers.
+/// An open batch.
 pub(super) struct Open<J: Job> {
     pub(super) lane: Lane,
     pub(super) jobs: Vec<J>,
     pub(super) replies: Replies<J>,
-    /// When it leaves because a deadline is near.
+    /// When it leaves because a job's deadline is near.
     pub(super) leave_at: Option<Instant>,
 }
 
@@ -62,7 +63,7 @@ impl<J: Job> Open<J> {
         Self { lane, jobs: Vec::new(), replies: Replies::default(), leave_at: None }
     }
 
-    /// Brings its leaving forward: a job of it is worthless after `deadline`. A quarter of the time is left for the way to a
+    /// Makes the batch leave early enough for a job with this deadline: a quarter of the remaining time is kept for the way to a
     /// worker.
     pub(super) fn leave_before(&mut self, deadline: Instant, now: Instant) {
         let leave_at = deadline - deadline.saturating_duration_since(now) / 4;
@@ -70,19 +71,20 @@ impl<J: Job> Open<J> {
     }
 }
 
-/// An open batch that is not in hand, and not empty.
+/// An open batch that is not the current one. It has at least one job.
 pub(super) struct Parked<J: Job> {
     pub(super) open: Open<J>,
-    /// The same, as the flush policy sees it.
+    /// The batch as the flush policy sees it.
     pub(super) seen: OpenBatch,
-    /// When it leaves by time, as far as is known.
+    /// When it leaves by time, if that is known.
     pub(super) due: Option<Instant>,
-    /// Its number, in the order in which they were opened.
+    /// Its number, in the order of opening.
     number: u64,
+    /// When it was parked last, as a count of uses.
     used: u64,
 }
 
-/// All that are not in hand, by their numbers: a lane's key is the user's, and may not find again what it found before.
+/// All parked batches, by number. A lane contains the user's key, whose equality may not be stable, so it cannot identify a batch.
 pub(super) struct Lanes<J: Job> {
     open: HashMap<u64, Parked<J>>,
     numbers: HashMap<Lane, u64>,
@@ -117,24 +119,24 @@ impl<J: Job> Lanes<J> {
         self.numbers.get(lane).copied().filter(|number| self.open.contains_key(number))
     }
 
-    /// Whether this job is in the open batch.
+    /// Whether this job is in the lane's open batch.
     pub(super) fn has(&self, lane: &Lane, job: JobId) -> bool {
         let parked = self.numbers.get(lane).and_then(|number| self.open.get(number));
         parked.is_some_and(|parked| parked.open.replies.contains(job))
     }
 
-    /// The open batches, in no order.
+    /// The parked batches, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Open<J>> {
         self.open.values().map(|parked| &parked.open)
     }
 
-    /// Opens a batch, to be taken in hand.
+    /// A new, empty batch, to become the current one.
     pub(super) fn open(&mut self, lane: Lane) -> Parked<J> {
         self.opened += 1;
         Parked { open: Open::of(lane), seen: OpenBatch::default(), due: None, number: self.opened, used: 0 }
     }
 
-    /// Takes an open batch in hand.
+    /// Takes a parked batch out.
     pub(super) fn take(&mut self, number: u64) -> Option<Parked<J>> {
         let parked = self.open.remove(&number)?;
         self.numbers.remove(&parked.open.lane);
@@ -146,8 +148,8 @@ impl<J: Job> Lanes<J> {
         Some(parked)
     }
 
-    /// Puts an open batch parked. It is the one that was used last.
-    pub(super) fn put(&mut self, mut parked: Parked<J>) {
+    /// Parks a batch. It becomes the most recently used one.
+    pub(super) fn park(&mut self, mut parked: Parked<J>) {
         self.uses += 1;
         parked.used = self.uses;
         let (lane, number) = (&parked.open.lane, parked.number);
@@ -162,29 +164,29 @@ impl<J: Job> Lanes<J> {
         self.by_use.first_key_value().map(|(_, number)| *number)
     }
 
-    /// The highest priority, and of these the one that was opened first.
+    /// The batch of the highest priority; of several, the one that was opened first.
     pub(super) fn most_urgent(&self) -> Option<(Priority, u64)> {
         self.by_urgency.first().map(|(Reverse(priority), number)| (*priority, *number))
     }
 
-    /// When the first one leaves by time.
+    /// When the next batch leaves by time.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.by_due.first().map(|(due, _)| *due)
     }
 
-    /// Those that are due.
+    /// The batches that are due.
     pub(super) fn due(&self, now: Instant) -> Vec<u64> {
         self.by_due.range(..=(now, u64::MAX)).map(|(_, number)| *number).collect()
     }
 
-    /// Whose turn it is when a worker is free: of the first ones of each priority.
+    /// The batch that a free worker takes next: the most urgent of the oldest batches of each priority.
     pub(super) fn next_for_worker(&self, ageing: Duration) -> Option<(Urgency, u64)> {
         let of = |priority| (Reverse(priority), 0)..=(Reverse(priority), u64::MAX);
-        let firsts = Priority::ALL.into_iter().filter_map(|priority| self.by_urgency.range(of(priority)).next());
-        let turns = firsts.filter_map(|(_, number)| {
+        let oldest = Priority::ALL.into_iter().filter_map(|priority| self.by_urgency.range(of(priority)).next());
+        let urgencies = oldest.filter_map(|(_, number)| {
             let Parked { open, seen, .. } = self.open.get(number)?;
             Some((open.lane.urgency(seen.opened_at?, ageing), *number))
         });
-        turns.min()
+        urgencies.min()
     }
 }

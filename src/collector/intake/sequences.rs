@@ -1,10 +1,10 @@
-//! Jobs that are to be processed one after the other, because they have the same key.
+//! Sequences: jobs with the same key, which are processed one after the other.
 //!
 //! Invariants:
-//! - Every accepted job that is not settled is in the queue of its key, in the order of acceptance.
-//! - Of each queue the first ones are on their way – in an open batch, or beyond – and all others are held here. One is on its way;
-//!   more only where they share a partition of the same key, and a batch with it.
-//! - A queue is not empty, and its first job is not held.
+//! - Every accepted, unsettled job with a sequence key is in the queue of its key, in the order of acceptance.
+//! - The first job of a queue has been released: it is in an open batch, or has left in one. All others are held here, except jobs
+//!   that are partitioned by the same key and share a batch with the first.
+//! - No queue is empty.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -25,18 +25,19 @@ pub(super) struct Joining<J: Job> {
     pub(super) accepted_at: Instant,
     /// Its one reply.
     pub(super) replies: Replies<J>,
-    /// Those before it in its sequence are in the same open batch: it must not come into a later one before they are settled.
+    /// The jobs before it in its sequence are in the open batch that it joins. It must join that batch, or be held until they are
+    /// settled.
     pub(super) follows: bool,
 }
 
-/// Whether an accepted job's turn has come.
+/// Whether it is an accepted job's turn in its sequence.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     /// It is the first of its sequence.
     First,
     /// All jobs before it are in the open batch that it is about to join.
     Follows,
-    /// It has to be held.
+    /// It is held until the jobs before it are settled.
     Later,
 }
 
@@ -47,10 +48,10 @@ struct Queue {
 }
 
 pub(super) struct Sequences<J: Job> {
-    /// By their numbers: a key is the user's, and may not find again what it found before.
+    /// By number. The equality of the user's keys may not be stable, so a key cannot identify a queue.
     queues: HashMap<u64, Queue>,
     numbers: HashMap<Key, u64>,
-    /// In which queue each job is.
+    /// Each job's queue.
     queued: HashMap<JobId, u64>,
     held: HashMap<JobId, Joining<J>>,
     deadlines: BTreeSet<(Instant, JobId)>,
@@ -71,7 +72,8 @@ impl<J: Job> Default for Sequences<J> {
 }
 
 impl<J: Job> Sequences<J> {
-    /// A job has been accepted. `together` says whether the first of its sequence is in the open batch that it is about to join.
+    /// Adds an accepted job. `together` tells whether a job, the first of the sequence, is in the open batch that this job
+    /// would join.
     pub(super) fn accepted(&mut self, job: JobId, key: Key, together: impl FnOnce(JobId) -> bool) -> Turn {
         let number = self.numbers.get(&key).copied().filter(|number| self.queues.contains_key(number));
         let number = number.unwrap_or_else(|| self.open(&key));
@@ -86,7 +88,7 @@ impl<J: Job> Sequences<J> {
         turn
     }
 
-    /// A number for a new queue.
+    /// The number of a new queue.
     fn open(&mut self, key: &Key) -> u64 {
         self.opened += 1;
         self.numbers.insert(key.clone(), self.opened);
@@ -100,13 +102,13 @@ impl<J: Job> Sequences<J> {
         self.held.insert(held.id, held);
     }
 
-    /// These jobs have been settled. Returns the queues whose first job is held, and has its turn with that.
+    /// Removes settled jobs. Returns the queues whose first job is still held: it is now that job's turn.
     pub(super) fn settled(&mut self, jobs: &JobIds) -> Vec<u64> {
         let mut next = Vec::new();
         for job in jobs.iter() {
             let Some(number) = self.queued.remove(&job) else { continue };
             let Some(Queue { jobs, .. }) = self.queues.get_mut(&number) else { continue };
-            // They are accepted in the order of their numbers.
+            // Jobs are accepted in the order of their numbers, so the queue is sorted.
             if let Ok(place) = jobs.binary_search(&job) {
                 jobs.remove(place);
             }
@@ -125,8 +127,8 @@ impl<J: Job> Sequences<J> {
         }
     }
 
-    /// Lets the job at this place of a queue go, if it is held: the first one, or one that shares a batch with the first –
-    /// `together` says whether that one is in the open batch of this lane, which is of this key.
+    /// Releases the held job at this place of a queue, if its turn has come: it is the first, or it shares a batch with the first.
+    /// `together` tells whether a job is in the open batch of a lane.
     pub(super) fn next(
         &mut self,
         queue: u64,
@@ -156,7 +158,7 @@ impl<J: Job> Sequences<J> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Held jobs whose deadline has passed: they wait no longer, and are to be settled.
+    /// Releases the held jobs that are past their deadline.
     pub(super) fn late(&mut self, now: Instant) -> Vec<Joining<J>> {
         let mut late = Vec::new();
         while let Some((_, job)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
@@ -165,8 +167,8 @@ impl<J: Job> Sequences<J> {
         late
     }
 
-    /// Everything that is held, in the order of acceptance: order has lost its meaning.
-    pub(super) fn give_up(&mut self) -> Vec<Joining<J>> {
+    /// Releases all held jobs, in the order of acceptance. Their sequences are no longer kept.
+    pub(super) fn release_all(&mut self) -> Vec<Joining<J>> {
         self.deadlines.clear();
         let mut held: Vec<_> = std::mem::take(&mut self.held).into_iter().collect();
         held.sort_by_key(|(job, _)| *job);

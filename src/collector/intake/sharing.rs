@@ -1,9 +1,9 @@
-//! Jobs that share one reply, because they have the same key. Jobs that come while the first one – the leader – is under way
-//! follow it; where outcomes are remembered, jobs that come later get the same outcome.
+//! Coalesced jobs: jobs with the same key share one reply. The first one, the leader, is processed. Jobs that are accepted
+//! before the leader is settled follow it. If outcomes are remembered, later jobs get the leader's outcome as well.
 //!
 //! Invariants:
-//! - A key has at most one leader, or one remembered outcome.
-//! - Followers are kept here, under the number of their leader, until the leader is settled.
+//! - A key has at most one leader or one remembered outcome.
+//! - The replies of followers are kept here, by leader, until the leader is settled.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,37 +20,37 @@ use crate::{
     job::{Job, JobId, JobResult, Key},
 };
 
-/// How long outcomes are remembered, and how many.
+/// How long outcomes are remembered, and how many at most.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Memory {
+pub(super) struct MemoryLimits {
     pub(super) time_to_live: Duration,
     pub(super) most: usize,
 }
 
-/// A reply that several callers get. Outputs need not be `Sync`, so it is copied under a lock.
+/// A reply for several callers. An output need not be `Sync`, so copies are made under a lock.
 pub(super) type SharedReply<J> = Arc<Mutex<JobResult<J>>>;
 
-/// What is known under a job's key.
+/// What is known about a job's key.
 pub(super) enum Known<J: Job> {
     /// Nothing: the job has to be processed.
     Nothing,
-    /// This job is under way, and its reply will do.
-    UnderWay(JobId),
-    /// The reply.
+    /// This leader is not settled yet: the job can follow it.
+    Leader(JobId),
+    /// The outcome of an earlier job is remembered.
     Reply(SharedReply<J>),
-    /// The key belongs to a job with another content.
+    /// Another job with this key has a different content.
     Conflict,
 }
 
 pub(super) struct Sharing<J: Job> {
-    /// What to remember of outcomes; `None`: nothing.
-    memory: Option<Memory>,
+    /// `None`: no outcomes are remembered.
+    memory: Option<MemoryLimits>,
     leaders: HashMap<Key, (JobId, Option<u128>)>,
-    /// By their leader.
+    /// By leader.
     followers: HashMap<JobId, Leader<J>>,
     outcomes: HashMap<Key, Remembered<J>>,
     oldest: VecDeque<(Instant, Key)>,
-    /// Outcomes to be dropped once the lock is free, because dropping them runs user code.
+    /// Outcomes to drop once the lock is free, because dropping them runs user code.
     forgotten: Vec<SharedReply<J>>,
 }
 
@@ -66,7 +66,7 @@ struct Remembered<J: Job> {
 }
 
 impl<J: Job> Sharing<J> {
-    pub(super) fn new(memory: Option<Memory>) -> Self {
+    pub(super) fn new(memory: Option<MemoryLimits>) -> Self {
         Self {
             memory,
             leaders: HashMap::new(),
@@ -77,12 +77,12 @@ impl<J: Job> Sharing<J> {
         }
     }
 
-    pub(super) fn ask(&mut self, shared: &SharedKey, now: Instant) -> Known<J> {
-        self.forget(now);
-        // Keys whose equality is not stable may leave an entry behind.
+    pub(super) fn look_up(&mut self, shared: &SharedKey, now: Instant) -> Known<J> {
+        self.forget_expired(now);
+        // A key whose equality is not stable may have left a stale entry.
         let known = self.leaders.get(&shared.key).filter(|(job, _)| self.leads(*job));
         if let Some((job, fingerprint)) = known {
-            return if *fingerprint == shared.fingerprint { Known::UnderWay(*job) } else { Known::Conflict };
+            return if *fingerprint == shared.fingerprint { Known::Leader(*job) } else { Known::Conflict };
         }
         match self.outcomes.get(&shared.key) {
             None => Known::Nothing,
@@ -91,7 +91,7 @@ impl<J: Job> Sharing<J> {
         }
     }
 
-    /// From now on no job follows the leader of this key, or any leader. Present followers stay.
+    /// From now on no job follows the leader of this key, or of any key. Its present followers stay.
     #[cfg(feature = "cache")]
     pub(super) fn detach(&mut self, key: Option<&Key>) {
         match key {
@@ -100,7 +100,7 @@ impl<J: Job> Sharing<J> {
         }
     }
 
-    /// The job will be processed; others may follow it.
+    /// Makes the job the leader of its key: it will be processed, and others may follow it.
     pub(super) fn lead(&mut self, job: JobId, key: SharedKey) {
         self.leaders.insert(key.key.clone(), (job, key.fingerprint));
         self.followers.insert(job, Leader { key, followers: Replies::default() });
@@ -116,25 +116,25 @@ impl<J: Job> Sharing<J> {
         self.followers.values().any(|leader| leader.followers.ids().contains(job))
     }
 
-    /// Whether others may follow it.
+    /// Whether this job is a leader.
     pub(super) fn leads(&self, job: JobId) -> bool {
         self.followers.contains_key(&job)
     }
 
-    /// Whether its outcome is remembered.
+    /// Whether a leader's reply is to be remembered.
     pub(super) fn remembers(&self, reply: &JobResult<J>) -> bool {
         self.memory.is_some() && is_an_outcome::<J>(reply)
     }
 
-    /// The job has been settled, with a reply that is remembered if one is given. Returns its followers.
+    /// Ends the leader, which is about to be settled, and returns its followers. Remembers the reply if there is one.
     pub(super) fn settled(&mut self, job: JobId, reply: Option<SharedReply<J>>, now: Instant) -> Option<Replies<J>> {
         let Leader { key, followers } = self.followers.remove(&job)?;
-        // The key may have been detached from this job, and have another leader now.
+        // The key may have been detached from this job and may have another leader now.
         if self.leaders.get(&key.key).is_some_and(|(leader, _)| *leader == job) {
             self.leaders.remove(&key.key);
         }
         if let (Some(reply), Some(memory)) = (reply, self.memory) {
-            // Rounds of centuries parked.
+            // The longest setting is a year, so this cannot overflow in practice.
             let until = now.checked_add(memory.time_to_live).unwrap_or(now);
             if self.oldest.len() >= memory.most {
                 self.forget_oldest();
@@ -146,7 +146,7 @@ impl<J: Job> Sharing<J> {
         Some(followers)
     }
 
-    fn forget(&mut self, now: Instant) {
+    fn forget_expired(&mut self, now: Instant) {
         while self.oldest.front().is_some_and(|(until, _)| *until <= now) {
             self.forget_oldest();
         }
@@ -165,7 +165,7 @@ impl<J: Job> Sharing<J> {
     }
 }
 
-/// Whether a processor may have seen the job: what was never sent may be submitted again under the same key.
+/// Whether a processor may have seen the job. Otherwise the job may be submitted again under the same key.
 fn is_an_outcome<J: Job>(reply: &JobResult<J>) -> bool {
     use crate::error::JobError::{
         Abandoned, CircuitOpen, Expired, KeyConflict, NoWorkers, Overloaded, PrepareFailed, ShutDown, TooLarge,

@@ -1,4 +1,4 @@
-//! The future that a caller holds.
+//! `Submit`, the future that a caller holds.
 
 use std::{
     fmt,
@@ -18,28 +18,31 @@ use crate::{
 
 /// The wait queue, as a waiting caller sees it.
 pub(crate) trait LeaveQueue: Send + Sync {
-    /// The caller of this job has gone.
+    /// Removes the job, whose caller has gone.
     fn leave(&self, id: JobId);
 }
 
 /// A submitted job's reply, to be awaited.
 ///
-/// `submit` has submitted the job, whether this future is polled or not: it is in the open batch, or – while the collector is
-/// full – in the wait queue. Dropping the future abandons the job: a waiting job leaves the queue, a job whose batch has not
-/// started is skipped, and the result of any other is dropped. Polled again after its reply, the future answers
-/// [`JobError::Lost`](crate::JobError::Lost).
+/// The job is submitted when `submit` returns, even if this future is never polled: it is in the open batch or, while the collector
+/// is full, in the wait queue.
+///
+/// Dropping the future abandons the job. A job in the wait queue leaves it, a job whose batch has not started is skipped, and the
+/// result of any other job is dropped.
+///
+/// A future that is polled again after its reply returns [`JobError::Lost`](crate::JobError::Lost).
 #[must_use = "dropping a `Submit` abandons the job: await it, or use the message door's `do_send` to forget the reply"]
 pub struct Submit<J: Job> {
-    /// `None` after the reply, and for a refused job.
+    /// `None` after the reply, and for a rejected job.
     slot: Option<SlotRef<J>>,
-    /// `None` for jobs that were accepted at once, which keeps them fast.
+    /// `None` for a job that was accepted at once: the fast path.
     detour: Option<Box<Detour>>,
 }
 
 enum Detour {
-    /// The intake whose wait queue the job joined when it arrived; it may have left the queue since.
+    /// The intake whose wait queue the job joined. The job may have been admitted since.
     Waiting(Weak<dyn LeaveQueue>),
-    Refused(RejectReason),
+    Rejected(RejectReason),
     /// The reply is in the slot already.
     Answered,
 }
@@ -58,36 +61,36 @@ impl<J: Job> Submit<J> {
         Self { slot: Some(slot), detour: Some(Box::new(Detour::Answered)) }
     }
 
-    pub(crate) fn refused(reason: RejectReason) -> Self {
-        Self { slot: None, detour: Some(Box::new(Detour::Refused(reason))) }
+    pub(crate) fn rejected(reason: RejectReason) -> Self {
+        Self { slot: None, detour: Some(Box::new(Detour::Rejected(reason))) }
     }
 
-    /// The job's number; `None` where the collector refused the job, and after the reply.
+    /// The job's number; `None` if the job was rejected, and after the reply.
     pub fn id(&self) -> Option<JobId> {
         self.slot.as_ref().map(SlotRef::id)
     }
 
-    /// A reply that is there at once spends tokio's cooperative budget, so that a loop of them lets other tasks run.
+    /// Spends tokio's cooperative budget if the reply is there at once, so that a loop over such jobs lets other tasks run.
     #[cold]
     fn spend_budget(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(Detour::Refused(_) | Detour::Answered) = self.detour.as_deref() {
+        if let Some(Detour::Rejected(_) | Detour::Answered) = self.detour.as_deref() {
             ready!(pin!(consume_budget()).poll(cx));
         }
         Poll::Ready(())
     }
 
-    /// What a `Submit` without a slot answers.
+    /// The reply of a `Submit` without a slot.
     #[cold]
     fn without_slot(&mut self) -> JobError<J::Error> {
         match self.detour.take().as_deref() {
-            Some(Detour::Refused(reason)) => (*reason).into(),
+            Some(Detour::Rejected(reason)) => (*reason).into(),
             Some(Detour::Waiting(_) | Detour::Answered) | None => JobError::Lost,
         }
     }
 
-    /// The caller goes before the reply has come.
+    /// Abandons the job: the caller goes before the reply has come.
     #[cold]
-    fn give_up(&self, slot: &SlotRef<J>) {
+    fn abandon(&self, slot: &SlotRef<J>) {
         slot.abandon();
         if let Some(Detour::Waiting(queue)) = self.detour.as_deref()
             && let Some(queue) = queue.upgrade()
@@ -116,7 +119,7 @@ impl<J: Job> Drop for Submit<J> {
     #[inline]
     fn drop(&mut self) {
         if let Some(slot) = &self.slot {
-            self.give_up(slot);
+            self.abandon(slot);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Jobs that wait for room, in the order of arrival.
+//! The wait queue: jobs that wait for room, in the order of arrival.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -23,7 +23,7 @@ pub(super) struct Waiting<J: Job> {
 }
 
 impl<J: Job> Waiting<J> {
-    /// The job, and its reply.
+    /// The job and its reply.
     pub(super) fn into_parts(self) -> (J, Replies<J>) {
         let mut replies = Replies::default();
         replies.push_slot(&self.block, self.at);
@@ -35,21 +35,21 @@ impl<J: Job> Waiting<J> {
 }
 
 pub(super) struct WaitQueue<J: Job> {
-    /// `None`: the submitter has gone.
+    /// `None`: a gap, because the submitter has gone.
     places: VecDeque<(JobId, Option<Waiting<J>>)>,
-    gone: usize,
+    gaps: usize,
     deadlines: BTreeSet<(Instant, JobId)>,
 }
 
 impl<J: Job> Default for WaitQueue<J> {
     fn default() -> Self {
-        Self { places: VecDeque::new(), gone: 0, deadlines: BTreeSet::new() }
+        Self { places: VecDeque::new(), gaps: 0, deadlines: BTreeSet::new() }
     }
 }
 
 impl<J: Job> WaitQueue<J> {
     pub(super) fn len(&self) -> usize {
-        self.places.len() - self.gone
+        self.places.len() - self.gaps
     }
 
     pub(super) fn join(&mut self, waiting: Waiting<J>) {
@@ -59,26 +59,26 @@ impl<J: Job> WaitQueue<J> {
         self.places.push_back((waiting.id, Some(waiting)));
     }
 
-    /// Takes the first job.
+    /// Removes the first job.
     pub(super) fn next(&mut self) -> Option<Waiting<J>> {
         while let Some((_, waiting)) = self.places.pop_front() {
             match waiting {
                 Some(waiting) => return Some(self.without_deadline(waiting)),
-                None => self.gone -= 1,
+                None => self.gaps -= 1,
             }
         }
         None
     }
 
-    /// Removes a job, wherever it is.
+    /// Removes a job, wherever it is in the queue.
     pub(super) fn leave(&mut self, id: JobId) -> Option<Waiting<J>> {
         let place = self.places.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         let waiting = self.places[place].1.take()?;
-        self.gone += 1;
-        // Gaps are closed when they are half of the queue, so leaving is cheap and gaps do not pile up.
-        if self.gone * 2 > self.places.len() {
+        self.gaps += 1;
+        // Gaps are closed once they are more than half of the queue. So leaving is cheap, and gaps do not accumulate.
+        if self.gaps * 2 > self.places.len() {
             self.places.retain(|(_, waiting)| waiting.is_some());
-            self.gone = 0;
+            self.gaps = 0;
         }
         Some(self.without_deadline(waiting))
     }
@@ -95,12 +95,12 @@ impl<J: Job> WaitQueue<J> {
         place.is_ok_and(|place| self.places[place].1.is_some())
     }
 
-    /// When the first deadline of the waiting jobs passes.
+    /// The earliest deadline of the waiting jobs.
     pub(super) fn due(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Removes the jobs whose deadline has passed.
+    /// Removes the jobs that are past their deadline.
     pub(super) fn late(&mut self, now: Instant) -> Vec<Waiting<J>> {
         let mut late = Vec::new();
         while let Some((_, id)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {

@@ -1,4 +1,4 @@
-//! Admission: a job is accepted, waits, follows another job, is answered at once, or is refused.
+//! Admission, under the lock: a job is accepted, waits, follows another job, is answered at once, or is rejected.
 
 use std::mem;
 
@@ -17,7 +17,7 @@ use crate::{
     job::{Job, JobId, JobIds, Key},
 };
 
-/// A job that asks for admission, with its one reply.
+/// A job that asks for admission, with its reply.
 pub(crate) struct Candidate<J: Job> {
     pub(crate) id: JobId,
     pub(crate) job: J,
@@ -33,19 +33,19 @@ pub(crate) enum Entry<J: Job> {
     Accepted {
         wake: bool,
     },
-    /// It is accepted and follows another job: the job itself is not needed.
+    /// Accepted as a follower of another job. The job itself is not needed.
     Follows {
         job: J,
         wake: bool,
     },
-    /// There is no room.
+    /// There is no room: it may wait.
     Full(Candidate<J>),
-    Refused(Candidate<J>, RejectReason),
-    /// Its reply is known already.
+    Rejected(Candidate<J>, RejectReason),
+    /// Its reply is known before it is processed.
     Answered(Candidate<J>, KnownReply<J>),
 }
 
-/// A reply that is known before the job is processed.
+/// A reply that is known before its job is processed.
 pub(crate) enum KnownReply<J: Job> {
     /// The remembered outcome of an earlier job, to be copied.
     Shared(SharedReply<J>),
@@ -53,53 +53,53 @@ pub(crate) enum KnownReply<J: Job> {
     Cached(J::Output),
 }
 
-/// What became of waiting jobs when there was room.
+/// The jobs that have left the wait queue because there was room, by what became of them.
 pub(crate) struct Admitted<J: Job> {
     pub(crate) jobs: Vec<JobId>,
-    /// Jobs that are not needed, because they follow others.
+    /// Jobs that are not needed, because they follow others. Their numbers are in `jobs`.
     pub(crate) followers: Vec<J>,
     pub(crate) answered: Vec<(Candidate<J>, KnownReply<J>)>,
-    pub(crate) refused: Vec<(Candidate<J>, RejectReason)>,
+    pub(crate) rejected: Vec<(Candidate<J>, RejectReason)>,
 }
 
 impl<J: Job> Default for Admitted<J> {
     fn default() -> Self {
-        Self { jobs: Vec::new(), followers: Vec::new(), answered: Vec::new(), refused: Vec::new() }
+        Self { jobs: Vec::new(), followers: Vec::new(), answered: Vec::new(), rejected: Vec::new() }
     }
 }
 
 impl<J: Job> State<J> {
-    /// Admits a job, refuses it, or finds its reply.
+    /// Accepts the candidate, rejects it, or finds its reply.
     #[cold]
     pub(crate) fn enter(&mut self, mut candidate: Candidate<J>, now: Instant) -> Entry<J> {
         if self.closed {
-            return Entry::Refused(candidate, RejectReason::ShutDown);
+            return Entry::Rejected(candidate, RejectReason::ShutDown);
         }
         if let Some(output) = candidate.cached.take() {
             self.counts.cache_hits += 1;
             return Entry::Answered(candidate, KnownReply::Cached(output));
         }
         match self.known(&candidate, now) {
-            Known::Conflict => Entry::Refused(candidate, RejectReason::KeyConflict),
+            Known::Conflict => Entry::Rejected(candidate, RejectReason::KeyConflict),
             Known::Reply(reply) => {
                 self.counts.replayed += 1;
                 Entry::Answered(candidate, KnownReply::Shared(reply))
             }
-            Known::Nothing | Known::UnderWay(_) if self.is_full() => Entry::Full(candidate),
-            Known::UnderWay(job) => self.follow(candidate, job),
+            Known::Nothing | Known::Leader(_) if self.is_full() => Entry::Full(candidate),
+            Known::Leader(leader) => self.follow(candidate, leader),
             Known::Nothing => Entry::Accepted { wake: self.accept(candidate, now) },
         }
     }
 
     fn known(&mut self, candidate: &Candidate<J>, now: Instant) -> Known<J> {
         match (&mut self.sharing, &candidate.metadata.keys.shared) {
-            (Some(sharing), Some(shared)) => sharing.ask(shared, now),
+            (Some(sharing), Some(shared)) => sharing.look_up(shared, now),
             _ => Known::Nothing,
         }
     }
 
-    fn follow(&mut self, candidate: Candidate<J>, on: JobId) -> Entry<J> {
-        let Some(followers) = self.sharing.as_mut().and_then(|sharing| sharing.followers(on)) else {
+    fn follow(&mut self, candidate: Candidate<J>, leader: JobId) -> Entry<J> {
+        let Some(followers) = self.sharing.as_mut().and_then(|sharing| sharing.followers(leader)) else {
             return Entry::Full(candidate);
         };
         followers.append(candidate.replies);
@@ -129,14 +129,14 @@ impl<J: Job> State<J> {
         self.sequences.as_mut().map_or(Turn::First, |sequences| sequences.accepted(id, key, together))
     }
 
-    /// Holds the job until those before it in its sequence are settled.
+    /// Holds the job until the jobs before it in its sequence are settled. Returns whether the actor has to be woken.
     pub(super) fn hold(&mut self, job: Joining<J>) -> bool {
         let Some(sequences) = &mut self.sequences else { return false };
         sequences.hold(job);
         sequences.due().is_some_and(|due| self.wakes_at(due))
     }
 
-    /// A full collector sends what it has. Returns whether the actor has to be woken.
+    /// Sends every open batch if the collector is full now. Returns whether the actor has to be woken.
     pub(super) fn after_admission(&mut self, wake: bool) -> bool {
         if self.is_full() {
             self.seal_all(Trigger::Full);
@@ -144,14 +144,14 @@ impl<J: Job> State<J> {
         if self.sealed.is_empty() { wake } else { true }
     }
 
-    /// The job waits for room. Returns whether the actor has to be woken, for the job's deadline.
+    /// Puts the job in the wait queue. Returns whether the actor has to be woken, for the job's deadline.
     pub(crate) fn wait(&mut self, waiting: Waiting<J>) -> bool {
         self.wait_queue.join(waiting);
         self.wait_queue.due().is_some_and(|due| self.wakes_at(due))
     }
 
-    /// Admits waiting jobs while there is room, in their order.
-    fn admit(&mut self, admitted: &mut Admitted<J>) {
+    /// Admits jobs from the wait queue while there is room, in their order.
+    fn admit_waiting(&mut self, admitted: &mut Admitted<J>) {
         while !self.is_full() {
             let Some(Waiting { id, job, weight, metadata, block, at }) = self.wait_queue.next() else { return };
             let Some(metadata) = metadata else {
@@ -167,13 +167,13 @@ impl<J: Job> State<J> {
                     admitted.followers.push(job);
                 }
                 Entry::Answered(candidate, reply) => admitted.answered.push((candidate, reply)),
-                Entry::Full(candidate) => admitted.refused.push((candidate, RejectReason::Overloaded)),
-                Entry::Refused(candidate, reason) => admitted.refused.push((candidate, reason)),
+                Entry::Full(candidate) => admitted.rejected.push((candidate, RejectReason::Overloaded)),
+                Entry::Rejected(candidate, reason) => admitted.rejected.push((candidate, reason)),
             }
         }
     }
 
-    /// `jobs` jobs were settled, `ids`: the next ones of their sequences may go, and waiting jobs have room.
+    /// Frees the room of `jobs` settled jobs. With their `ids`, the next jobs of their sequences are released. Admits waiting jobs.
     pub(crate) fn settled(&mut self, jobs: usize, ids: Option<&JobIds>) -> Admitted<J> {
         self.counts.pending -= jobs;
         if let (Some(ids), Some(sequences)) = (ids, &mut self.sequences) {
@@ -186,11 +186,11 @@ impl<J: Job> State<J> {
             }
         }
         let mut admitted = Admitted::default();
-        self.admit(&mut admitted);
+        self.admit_waiting(&mut admitted);
         admitted
     }
 
-    /// Releases the first job of a sequence, and those after it that may share its open batch.
+    /// Releases the first job of a sequence and the jobs after it that may share its open batch.
     #[cold]
     fn release_next(&mut self, queue: u64) {
         let now = Instant::now();

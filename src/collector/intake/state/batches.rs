@@ -51,12 +51,12 @@ impl<J: Job> State<J> {
             self.reuse(Buffers { jobs, requesters: replies.take_buffer() });
         } else {
             parked.due = due;
-            self.lanes.put(parked);
+            self.lanes.park(parked);
         }
         result
     }
 
-    /// The lane's open batch, or a new one; for a new one, the least recently used may have to leave.
+    /// The lane's open batch, or a new one. If too many are open, the least recently used one leaves first.
     fn open_lane(&mut self, lane: &Lane) -> Parked<J> {
         if let Some(parked) = self.lanes.find(lane).and_then(|number| self.lanes.take(number)) {
             return parked;
@@ -72,16 +72,17 @@ impl<J: Job> State<J> {
     /// Adds an accepted job to its open batch. Returns whether the actor has to be woken.
     pub(super) fn add(&mut self, joining: Joining<J>, now: Instant) -> bool {
         if joining.lane.is_common() {
-            return self.add_here(joining, now);
+            return self.add_to_current(joining, now);
         }
         let parked = self.open_lane(&joining.lane);
-        self.with_current(parked, |state| state.add_here(joining, now))
+        self.with_current(parked, |state| state.add_to_current(joining, now))
     }
 
-    fn add_here(&mut self, joining: Joining<J>, now: Instant) -> bool {
+    /// Adds an accepted job to the current open batch.
+    fn add_to_current(&mut self, joining: Joining<J>, now: Instant) -> bool {
         let decision = match self.policy.on_job(joining.weight, Instant::now) {
             Decision::SendThenAdd(trigger) if joining.follows => {
-                // The jobs before it leave without it, and it must not overtake them.
+                // The jobs before it in its sequence leave in this batch, so it is held until they are settled.
                 self.seal(trigger);
                 return self.hold(joining);
             }
@@ -101,9 +102,9 @@ impl<J: Job> State<J> {
         }
     }
 
-    /// Sends what is due, or what a free worker may take, and expires jobs that are past their deadline.
+    /// Sends the batches that are due and one that a free worker may take. Returns the waiting jobs that are past their deadline.
     pub(crate) fn look(&mut self, now: Instant, idle: bool) -> Vec<Waiting<J>> {
-        // A batch that has left already will take the free worker.
+        // A batch that has already left gets the free worker.
         self.policy.set_idle(idle && self.sealed.is_empty());
         self.seal_if_due(now);
         for lane in self.lanes.due(now) {
@@ -124,7 +125,7 @@ impl<J: Job> State<J> {
         }
     }
 
-    /// Sends the most urgent open batch if a worker is free and the policy wants that. The others age, and so become more urgent.
+    /// If a worker is free, sends the most urgent open batch, if the policy wants that. The others become more urgent as they age.
     fn seal_for_free_worker(&mut self) {
         if !self.policy.is_idle() {
             return;
@@ -146,15 +147,15 @@ impl<J: Job> State<J> {
         }
     }
 
-    /// Held jobs that are past their deadline go to dispatch, which settles them.
+    /// Sends held jobs that are past their deadline to dispatch, which settles them.
     fn release_late(&mut self, now: Instant) {
         let late = self.sequences.as_mut().map_or_else(Vec::new, |sequences| sequences.late(now));
         self.release(late, Trigger::Deadline);
     }
 
-    /// Releases all held jobs: everything is about to be settled.
+    /// Releases all held jobs, because all jobs are about to be settled.
     pub(crate) fn release_sequences(&mut self) {
-        let held = self.sequences.as_mut().map_or_else(Vec::new, |sequences| sequences.give_up());
+        let held = self.sequences.as_mut().map_or_else(Vec::new, |sequences| sequences.release_all());
         self.release(held, Trigger::Drain);
     }
 
@@ -181,13 +182,13 @@ impl<J: Job> State<J> {
         jobs
     }
 
-    /// The state of a job that the actor has not taken yet.
+    /// The state of a job that the actor has not taken yet, or `None`.
     pub(crate) fn find(&self, job: JobId) -> Option<JobState> {
         let open = self.lanes.iter().chain([&self.open]).map(|open| &open.replies);
-        let left = self.sealed.iter().map(|sealed| &sealed.replies);
+        let sealed = self.sealed.iter().map(|sealed| &sealed.replies);
         let held = || self.sequences.as_ref().is_some_and(|sequences| sequences.holds(job));
         let follows = || self.sharing.as_ref().is_some_and(|sharing| sharing.is_follower(job));
-        if open.chain(left).any(|replies| replies.ids().contains(job)) || held() || follows() {
+        if open.chain(sealed).any(|replies| replies.ids().contains(job)) || held() || follows() {
             return Some(JobState::Buffered);
         }
         self.wait_queue.contains(job).then_some(JobState::Waiting)

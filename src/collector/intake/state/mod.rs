@@ -1,11 +1,12 @@
-//! The state that submitters and the actor share, all of it under one lock.
+//! The state that submitters and the actor share, under one lock.
 //!
 //! Invariants, whenever the lock is free:
-//! - `jobs` and `replies` of each open batch are of one length, in the order of acceptance.
-//! - `pending` = jobs accepted and not settled ≤ `max_pending`. No job waits while there is room.
-//! - Filling a batch and queueing it are one step, so batches keep their order.
-//! - After `close` nothing is accepted.
-//! - The current open batch is the common one; the others are parked in `lanes`.
+//! - `jobs` and `replies` of an open batch have the same length and order.
+//! - `pending` is the number of jobs that are accepted and not settled, and at most `max_pending`. No job waits while there is
+//!   room.
+//! - The job that fills a batch seals it in the same step, so batches keep their order.
+//! - Once `closed` is set, no job is accepted.
+//! - The current open batch is the common one. The others are parked in `lanes`.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -17,7 +18,7 @@ mod batches;
 pub(crate) use admission::{Candidate, Entry, KnownReply};
 
 use super::{
-    Buffers, RefusedSends, View,
+    Buffers, RejectedSends, View,
     lanes::{Lanes, Open},
     sequences::Sequences,
     sharing::Sharing,
@@ -35,36 +36,36 @@ pub(super) struct State<J: Job> {
     /// The current open batch.
     open: Open<J>,
     pub(super) policy: PolicyState,
-    /// The other open batches.
+    /// The other open batches, parked.
     lanes: Lanes<J>,
     max_partitions: usize,
-    /// By how much longer an open batch waits for a free worker than one of the next higher priority before it goes first.
+    /// How much longer an open batch waits for a free worker than one of the next higher priority does.
     ageing: Duration,
     sequences: Option<Box<Sequences<J>>>,
     pub(super) sharing: Option<Box<Sharing<J>>>,
     /// Batches that have left, for the actor to take.
     pub(super) sealed: Vec<Sealed<J>>,
-    /// Emptied buffers, to be filled again.
+    /// Emptied buffers, for the next batches.
     spare: Vec<Buffers<J>>,
 
-    /// Slots for the jobs to come.
+    /// Reply slots for the next jobs.
     blocks: Blocks<J>,
 
     // Admission.
     pub(super) max_pending: usize,
     pub(super) wait_queue: WaitQueue<J>,
-    /// No job is accepted from a handle: a shutdown was requested.
-    pub(super) refuses_submits: bool,
-    /// No job is accepted at all: the shutdown has begun.
+    /// A shutdown was requested: jobs from handles are rejected.
+    pub(super) rejects_submits: bool,
+    /// The shutdown has begun: all jobs are rejected.
     pub(super) closed: bool,
-    pub(super) refused_sends: Option<Box<RefusedSends<J>>>,
+    pub(super) rejected_sends: Option<Box<RejectedSends<J>>>,
     pub(super) counts: IntakeCounts,
 
-    /// When the actor will look at the time by itself.
+    /// When the actor looks again without being woken.
     pub(super) alarm: Option<Instant>,
 }
 
-/// How jobs are gathered beyond size and time.
+/// How jobs are gathered, beyond size and time.
 pub(super) struct Gathering<J: Job> {
     pub(super) max_partitions: usize,
     pub(super) ageing: Duration,
@@ -73,7 +74,7 @@ pub(super) struct Gathering<J: Job> {
 }
 
 impl<J: Job> State<J> {
-    /// Buffers kept for reuse.
+    /// How many buffers are kept for reuse.
     const SPARE: usize = 16;
 
     pub(super) fn new(
@@ -96,16 +97,16 @@ impl<J: Job> State<J> {
             blocks: Blocks::new(departures),
             max_pending,
             wait_queue: WaitQueue::default(),
-            refuses_submits: false,
+            rejects_submits: false,
             closed: false,
-            refused_sends: None,
+            rejected_sends: None,
             counts: IntakeCounts::default(),
             alarm: None,
         }
     }
 
-    /// Why a job cannot be accepted now. It counts as rejected.
-    pub(super) fn refusal(&mut self, closed: bool) -> Option<RejectReason> {
+    /// Why a job cannot be accepted now, if it cannot. Counts the job as rejected.
+    pub(super) fn reason_to_reject(&mut self, closed: bool) -> Option<RejectReason> {
         let reason = if closed {
             RejectReason::ShutDown
         } else if self.is_full() {
@@ -117,15 +118,16 @@ impl<J: Job> State<J> {
         Some(reason)
     }
 
-    /// Notes a refused `do_send`. Returns the job if it is not kept, to be dropped without the lock.
-    pub(super) fn refused_send(&mut self, job: J, reason: RejectReason, keep: bool) -> Option<J> {
-        self.counts.refused_sends += 1;
-        let refused = self.refused_sends.get_or_insert_with(|| Box::new(RefusedSends { count: 0, jobs: Vec::new() }));
-        refused.count += 1;
-        if !keep || refused.jobs.len() >= RefusedSends::<J>::MOST {
+    /// Counts a rejected `do_send`. Returns the job if it is not kept, to be dropped once the lock is free.
+    pub(super) fn rejected_send(&mut self, job: J, reason: RejectReason, keep: bool) -> Option<J> {
+        self.counts.rejected_sends += 1;
+        let rejected =
+            self.rejected_sends.get_or_insert_with(|| Box::new(RejectedSends { count: 0, jobs: Vec::new() }));
+        rejected.count += 1;
+        if !keep || rejected.jobs.len() >= RejectedSends::<J>::MOST {
             return Some(job);
         }
-        refused.jobs.push((job, reason));
+        rejected.jobs.push((job, reason));
         None
     }
 
@@ -139,7 +141,7 @@ impl<J: Job> State<J> {
         (Arc::clone(block), at)
     }
 
-    /// Accepts a job whose reply waits in a slot. Returns whether the actor has to be woken.
+    /// Accepts a job whose reply goes to a slot. Returns whether the actor has to be woken.
     #[inline]
     pub(super) fn accept_slot(&mut self, job: J, weight: u64, block: &Arc<Block<J>>, at: u32) -> bool {
         let decision = self.decide(weight);
@@ -159,7 +161,7 @@ impl<J: Job> State<J> {
         (id, self.join(job, decision))
     }
 
-    /// One more job is accepted.
+    /// Counts an accepted job.
     #[inline]
     fn count(&mut self) {
         self.counts.pending += 1;
@@ -184,14 +186,14 @@ impl<J: Job> State<J> {
         self.policy.on_same_job()
     }
 
-    /// Adds the job to the open batch, which has its reply already. The batch may leave with it.
+    /// Adds the job to the open batch, which already has its reply. The batch may leave with it.
     #[inline]
     fn join(&mut self, job: J, decision: Decision) -> bool {
         self.open.jobs.push(job);
         (!self.policy.joined(decision) || self.is_full()) && self.send_or_open(decision)
     }
 
-    /// The open batch leaves with this job, or this job is its first.
+    /// Sends the open batch with this job, or opens it with this job as its first.
     #[cold]
     fn send_or_open(&mut self, decision: Decision) -> bool {
         let left = self.policy.leaves(decision);
@@ -202,11 +204,12 @@ impl<J: Job> State<J> {
         if self.is_full() {
             self.seal_all(Trigger::Full);
         }
-        // A batch may have left before this job joined.
+        // A batch may have left before this job joined, too.
         !self.sealed.is_empty() || self.opened()
     }
 
-    /// The open batch has its first job. Returns whether the actor must be woken: to look in time, or now for a free worker.
+    /// Whether the actor must be woken for a batch that has its first job: for a free worker, or because its alarm would be too
+    /// late.
     fn opened(&mut self) -> bool {
         if self.policy.leaves_when_free() {
             return true;
@@ -214,7 +217,7 @@ impl<J: Job> State<J> {
         self.due().is_some_and(|due| self.wakes_at(due))
     }
 
-    /// Whether the actor must be woken to look at that time.
+    /// Whether the actor must be woken in order to look at that time.
     fn wakes_at(&self, due: Instant) -> bool {
         self.alarm.is_none_or(|alarm| alarm > due)
     }
@@ -224,6 +227,7 @@ impl<J: Job> State<J> {
         [self.policy.due(), self.open.leave_at].into_iter().flatten().min()
     }
 
+    /// Sends the current open batch: it is sealed, and the actor takes it when it looks.
     fn seal(&mut self, trigger: Trigger) {
         if self.open.jobs.is_empty() {
             return;
@@ -236,7 +240,7 @@ impl<J: Job> State<J> {
         self.sealed.push(Sealed { jobs, replies, trigger, opened_at, priority: self.open.lane.priority });
     }
 
-    /// Emptied buffers, for a batch to come.
+    /// Keeps emptied buffers for a later batch.
     pub(super) fn reuse(&mut self, buffers: Buffers<J>) {
         debug_assert!(buffers.jobs.is_empty() && buffers.requesters.is_empty());
         if self.spare.len() < Self::SPARE {
@@ -246,7 +250,7 @@ impl<J: Job> State<J> {
 
     pub(super) fn view(&self, due: Option<Instant>) -> View {
         let counts = IntakeCounts { waiting: self.wait_queue.len(), ..self.counts };
-        let is_tight = self.is_full() || counts.waiting > 0;
-        View { due, counts, is_tight, refused_sends: self.refused_sends.is_some() }
+        let needs_room = self.is_full() || counts.waiting > 0;
+        View { due, counts, needs_room, rejected_sends: self.rejected_sends.is_some() }
     }
 }
