@@ -397,8 +397,7 @@ fn a_hook_that_submits_is_not_called_for_its_own_submit() {
     paused(|| async {
         let echo = Arc::new(Echo::default());
         let (mut desk, factory) = Desk::new();
-        let lines =
-            Collector::builder(factory).max_size(2).max_pending(2).observer(Arc::clone(&echo)).start().unwrap();
+        let lines = Collector::builder(factory).max_size(2).max_pending(2).observer(Arc::clone(&echo)).start().unwrap();
         echo.collector.set(lines.clone()).ok().unwrap();
 
         let first = lines.submit(Tenfold(1));

@@ -155,7 +155,9 @@ impl<J: Job> Dispatch<J> {
     }
 
     pub(super) fn cancel(&mut self, at: usize, now: Instant) {
-        let Flight { id, worker, batch, attempt, opened_at, sent_at, probe, .. } = self.flights[at];
+        let Flight { id, worker, batch, attempt, opened_at, sent_at, .. } = self.flights[at];
+        // The breaker hears of it now, and not again when the batch comes back.
+        let probe = self.flights[at].probe.take();
         let jobs = self.flights[at].replies.len();
         let (waited, took) = (sent_at.saturating_duration_since(opened_at), now.saturating_duration_since(sent_at));
         self.stopping.push((worker, now + GRACE));

@@ -160,6 +160,27 @@ fn a_batch_that_comes_back_unstarted_is_the_next_to_leave_and_has_spent_nothing(
 }
 
 #[test]
+fn a_probe_that_times_out_and_then_comes_back_unstarted_makes_room_for_one_probe() {
+    let second = std::time::Duration::from_secs(1);
+    let breaker = Some(Breaker::consecutive(1).open_for(second).probes(1));
+    let rules = Rules { breaker, split_poison: true, timeout: Some(second), ..Rules::default() };
+    let mut bench = Bench::with_rules(1, rules);
+    bench.ready(1);
+    bench.orders();
+    bench.ends(|_| AttemptEnd::Panicked);
+    bench.now += second;
+    bench.ready(2);
+    assert!(bench.orders().contains(&"[1, 2] to 0".to_owned()), "the probe");
+    bench.now += second;
+    assert!(bench.orders().contains(&"cancel 0".to_owned()), "the probe timed out");
+    let (_, flight, batch) = bench.sent.remove(0);
+    bench.dispatch.returned(flight, batch);
+    bench.ready(1);
+    (1..=2).for_each(|seat| bench.dispatch.worker_free(worker(seat)));
+    assert_eq!(bench.orders(), ["[1, 2] to 1"], "one probe at a time");
+}
+
+#[test]
 fn a_flight_ends_once_and_what_comes_later_finds_nothing() {
     let mut bench = Bench::new(1);
     bench.ready(1);

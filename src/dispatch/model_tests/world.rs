@@ -582,7 +582,7 @@ impl<'a> World<'a> {
         assert!(timeout.is_some_and(|limit| held.beat_at + limit <= now), "it had still time");
         held.cancelled = Some(now);
         let (jobs, sent_at, probe): (Vec<_>, _, _) =
-            (held.batch.iter().map(|job| Numbered(job.0)).collect(), held.sent_at, held.probe);
+            (held.batch.iter().map(|job| Numbered(job.0)).collect(), held.sent_at, held.probe.take());
         self.tell_breaker(&jobs, Some(Told::TimedOut), sent_at, probe, now);
     }
 
