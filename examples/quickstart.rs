@@ -18,7 +18,7 @@ impl BatchProcessor for UserLookup {
 #[actix::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let users = Collector::builder(|| UserLookup).name("users").max_size(100).start()?;
-    let (ann, bob) = (users.submit(GetUser(7)), users.submit(GetUser(8))); // on their way already
+    let (ann, bob) = (users.submit(GetUser(7)), users.submit(GetUser(8))); // both are submitted now
     println!("{} and {}", ann.await?, bob.await?);
     users.shutdown(Shutdown::drain()).await?;
     Ok(())

@@ -120,7 +120,7 @@ fn the_message_door_answers_overloaded_at_once() {
 }
 
 #[test]
-fn freed_room_goes_to_the_waiting_line_in_its_order_before_the_message_door() {
+fn freed_room_goes_to_waiting_jobs_in_their_order_before_messages() {
     paused(async || {
         let (jobs, mut desk, ledger) = full().await;
         let mut line: VecDeque<_> = (0..5).map(|number| ledger.submit(Tenfold(number))).collect();
@@ -244,7 +244,7 @@ fn a_job_whose_caller_goes_while_it_waits_for_a_worker_is_skipped_too() {
 }
 
 #[test]
-fn a_caller_that_goes_while_its_job_is_processed_disturbs_nobody() {
+fn a_caller_that_goes_while_its_job_is_processed_disturbs_no_other() {
     paused(async || {
         let (mut desk, factory) = Desk::<Tenfold>::new();
         let jobs = Collector::builder(factory).start().unwrap();

@@ -66,7 +66,7 @@ fn a_result_that_is_kept_answers_at_once_and_without_the_processor() {
 }
 
 #[test]
-fn whoever_has_his_reply_finds_it_kept_on_whatever_thread_he_is() {
+fn a_caller_that_has_its_reply_finds_it_cached_from_any_thread() {
     guarded(|| {
         let jobs =
             keeping(Script::new(tenfold).factory(), Cache::new(1_000)).interval(ms(1)).start_on_thread().unwrap();
@@ -82,7 +82,7 @@ fn whoever_has_his_reply_finds_it_kept_on_whatever_thread_he_is() {
 }
 
 #[test]
-fn a_failure_is_never_kept() {
+fn a_failure_is_never_cached() {
     paused(async || {
         let script = Script::new(|job: &Tenfold| if job.0 == 13 { Err(Broken("unlucky")) } else { tenfold(job) });
         let script = script.panic_at(2).fail_at(3, Broken("all of them"));
@@ -159,7 +159,7 @@ fn without_a_time_to_live_a_result_answers_for_good() {
 }
 
 #[test]
-fn never_more_results_are_kept_than_the_capacity_says() {
+fn never_more_results_are_cached_than_the_capacity() {
     paused(async || {
         for capacity in [1, 2, 10, 100, 1_030] {
             let script = Script::new(tenfold);
@@ -232,7 +232,7 @@ async fn kept_after(meanwhile: impl FnOnce(&Collector<Tenfold>)) -> [bool; 2] {
 }
 
 #[test]
-fn what_was_in_flight_when_it_was_cleared_is_not_kept() {
+fn a_result_that_was_in_flight_when_its_key_was_cleared_is_not_cached() {
     paused(async || {
         assert_eq!(kept_after(|_| ()).await, [true, true]);
         assert_eq!(kept_after(|jobs| jobs.clear(&Tenfold(1))).await, [false, true]);
@@ -265,7 +265,7 @@ fn what_was_in_flight_does_not_replace_what_is_primed() {
 }
 
 #[test]
-fn nobody_rides_on_a_job_that_was_accepted_before_its_key_was_cleared() {
+fn no_job_follows_one_that_was_accepted_before_its_key_was_cleared() {
     paused(async || {
         let (mut desk, clerk) = Desk::new();
         let (jobs, ledger) = started(keeping(clerk, Cache::new(10)).coalesce_by(|job| job.0));

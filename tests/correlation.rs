@@ -154,7 +154,7 @@ fn of_two_jobs_with_one_key_the_first_gets_the_result_and_the_second_duplicate_k
 }
 
 #[test]
-fn an_unknown_or_second_result_reaches_nobody_and_is_counted() {
+fn an_unknown_or_second_result_is_dropped_and_counted() {
     paused(async || {
         let twice = |batch: &Batch<Ask>| {
             let mut found = rows([1, 9]);

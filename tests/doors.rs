@@ -47,7 +47,7 @@ fn starting_where_a_system_has_ended_is_the_same_error() {
 }
 
 #[test]
-fn settings_that_cannot_be_are_refused_before_anything_starts() {
+fn impossible_settings_are_refused_before_anything_starts() {
     guarded(|| {
         let script = Script::new(tenfold);
         let refused = || Collector::builder(script.factory()).max_size(0);
@@ -182,7 +182,7 @@ fn an_actor_of_ones_own_supervisor_answers_every_message() {
 }
 
 #[test]
-fn one_program_has_many_collectors_and_each_its_own_jobs() {
+fn the_collectors_of_one_program_do_not_mix_their_jobs() {
     paused(async || {
         let script = Script::new(tenfold);
         let all: Vec<_> = (0..20)
@@ -216,7 +216,7 @@ impl CollectorService for Service {
 }
 
 #[test]
-fn a_service_is_started_once_by_whoever_asks_first() {
+fn a_service_is_started_once_by_the_first_request() {
     paused(async || {
         let [one, other] = [(); 2].map(|()| CollectorActor::<Service>::from_registry());
         let (first, second) = (one.send(SubmitJob::new(Tenfold(1))), other.send(SubmitJob::new(Tenfold(2))));
@@ -352,7 +352,7 @@ fn what_crosses_threads_may_cross_threads() {
 }
 
 #[test]
-fn an_idle_collector_is_found_by_whoever_comes_later() {
+fn an_idle_collector_answers_jobs_that_come_later() {
     paused(async || {
         let script = Script::new(tenfold);
         let jobs = Collector::builder(script.factory()).start().unwrap();

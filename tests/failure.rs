@@ -242,7 +242,7 @@ async fn a_job_that_is_too_large_alone_is_told_so() {
 }
 
 #[actix_rt::test]
-async fn a_batch_that_hangs_is_timed_out_and_the_worker_built_anew() {
+async fn a_batch_that_hangs_is_timed_out_and_the_worker_is_rebuilt() {
     pause();
     let (builder, _) = builder(|call| if call.jobs[0] == 0 { Err(Trouble::Hang) } else { fine(call) });
     let asks = builder.max_size(1).timeout(MS * 100).start().unwrap();
@@ -305,7 +305,7 @@ async fn a_heartbeat_keeps_a_long_batch_alive() {
 }
 
 #[actix_rt::test]
-async fn a_sink_that_is_down_for_30_s_is_spared_and_loses_nothing() {
+async fn a_downstream_that_is_down_for_30_s_is_spared_and_no_job_is_lost() {
     pause();
     let start = Instant::now();
     let (builder, calls) = builder(move |call| if call.at - start < S * 30 { Err(Trouble::Error) } else { fine(call) });
@@ -484,7 +484,7 @@ async fn a_thread_that_never_returns_is_given_up_and_replaced() {
 }
 
 #[actix_rt::test]
-async fn rules_that_cannot_be_are_refused_at_start() {
+async fn impossible_rules_are_refused_at_start() {
     let refused = |builder: CollectorBuilder<_>| builder.build().map(drop).unwrap_err().key;
     assert_eq!(refused(builder(fine).0.timeout(Duration::ZERO)), "timeout");
     assert_eq!(refused(builder(fine).0.retry(Retry::fixed(MS).attempts(0))), "retry.attempts");
@@ -519,7 +519,7 @@ async fn what_fails_for_good_goes_to_the_dead_letters_and_nothing_else_does() {
 }
 
 #[actix_rt::test]
-async fn jobs_that_a_shutdown_cuts_off_unsent_are_dead_letters_and_a_panicking_grave_digger_harms_nobody() {
+async fn jobs_that_a_shutdown_cuts_off_unsent_are_dead_letters_and_panicking_dead_letters_harm_no_caller() {
     pause();
     let (builder, _) = builder(fine);
     let letters = Arc::new(Mutex::new(Vec::new()));
@@ -540,7 +540,7 @@ async fn jobs_that_a_shutdown_cuts_off_unsent_are_dead_letters_and_a_panicking_g
 }
 
 #[actix_rt::test]
-async fn a_failure_that_nobody_waits_for_is_counted() {
+async fn a_failure_that_no_caller_waits_for_is_counted() {
     pause();
     let (builder, _) = builder(|_| Err(Trouble::Error));
     let asks = builder.max_size(2).start().unwrap();
@@ -613,7 +613,7 @@ async fn what_timed_out_for_good_goes_to_the_dead_letters_too() {
 }
 
 #[actix_rt::test]
-async fn jobs_that_a_thread_keeps_for_ever_are_in_no_dead_letter_but_counted() {
+async fn jobs_that_a_thread_never_returns_are_no_dead_letters_but_counted() {
     let (open, gate) = std::sync::mpsc::channel();
     let gates = Arc::new(Mutex::new(HashMap::from([(0, gate)])));
     let (letters, push) = letters();

@@ -159,7 +159,7 @@ fn a_full_collector_sends_what_it_has() {
 }
 
 #[test]
-fn no_batch_is_larger_than_max_size_also_when_the_line_moves_in() {
+fn no_batch_is_larger_than_max_size_also_when_waiting_jobs_are_admitted() {
     paused(async || {
         let script = Script::new(tenfold);
         let jobs = Collector::builder(script.factory()).max_size(4).max_pending(10).start().unwrap();

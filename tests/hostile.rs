@@ -215,7 +215,7 @@ impl BatchProcessor for Lighter {
 }
 
 #[test]
-fn errors_whose_drop_panics_harm_nobody_tried_again_or_forgotten() {
+fn errors_whose_drop_panics_harm_no_other_job() {
     paused(async || {
         let builder = Collector::builder(|| Lighter(0)).workers(Workers::local(1)).interval(ms(5));
         let jobs = builder.retry(Retry::fixed(ms(1)).attempts(4)).split_poison(true).start().unwrap();

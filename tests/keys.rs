@@ -324,7 +324,7 @@ fn a_job_that_is_late_before_its_turn_expires_and_the_next_one_follows() {
 }
 
 #[test]
-fn a_caller_that_goes_before_its_turn_holds_nobody_up() {
+fn a_caller_that_goes_before_its_turn_holds_no_other_up() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).in_order_by(|job: &Of| job.0).start().unwrap();
@@ -784,7 +784,7 @@ fn a_job_whose_weight_makes_the_batch_of_its_key_leave_before_it_waits_for_that_
 }
 
 #[test]
-fn a_drain_does_not_wait_for_company_for_those_that_were_held() {
+fn a_drain_sends_held_jobs_without_waiting_for_others() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).in_order_by(|job: &Of| job.0).start().unwrap();

@@ -4,7 +4,10 @@ mod support;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -364,4 +367,46 @@ fn an_observer_that_panics_or_is_slow_changes_no_outcome() {
         assert_eq!(heard_too["accepted"], 40, "the next observer is told all the same");
         assert_eq!((heard_too["rejected"], heard_too["drained"]), (1, 1));
     }
+}
+
+/// Submits one more job for each that it hears of.
+#[derive(Default)]
+struct Echo {
+    collector: OnceLock<Collector<Tenfold>>,
+    heard: AtomicU64,
+}
+
+impl Observer for Echo {
+    fn accepted(&self, _: &str, _: JobId) {
+        self.heard.fetch_add(1, SeqCst);
+        if let Some(collector) = self.collector.get() {
+            drop(collector.try_submit(Tenfold(0)));
+        }
+    }
+
+    fn rejected(&self, _: &str, _: RejectReason) {
+        self.heard.fetch_add(1, SeqCst);
+        if let Some(collector) = self.collector.get() {
+            drop(collector.try_submit(Tenfold(0)));
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_submits_is_not_called_for_its_own_submit() {
+    paused(|| async {
+        let echo = Arc::new(Echo::default());
+        let (mut desk, factory) = Desk::new();
+        let lines =
+            Collector::builder(factory).max_size(2).max_pending(2).observer(Arc::clone(&echo)).start().unwrap();
+        echo.collector.set(lines.clone()).ok().unwrap();
+
+        let first = lines.submit(Tenfold(1));
+        assert_eq!(echo.heard.load(SeqCst), 1, "of two accepted jobs, one is the hook's own");
+        assert!(lines.try_submit(Tenfold(0)).is_err(), "two jobs fill the collector");
+        assert_eq!(echo.heard.load(SeqCst), 2, "of two rejected jobs, one is the hook's own");
+        desk.next().await.complete();
+        first.await.unwrap();
+        lines.shutdown(Shutdown::drain()).await.unwrap();
+    });
 }

@@ -181,7 +181,7 @@ impl BatchProcessor for Blocking {
 }
 
 #[test]
-fn a_limit_settles_what_a_blocked_thread_keeps_and_its_late_answer_is_nobodys() {
+fn a_limit_settles_what_a_blocked_thread_keeps_and_its_late_answer_is_dropped() {
     real_time(async || {
         let ((begin, has_begun), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel());
         let may_go_on = Arc::new(Mutex::new(may_go_on));
@@ -265,7 +265,7 @@ fn what_finishes_within_the_limit_keeps_its_reply() {
 }
 
 #[test]
-fn shutdown_now_answers_everybody_at_once_and_sends_nothing_more_downstream() {
+fn shutdown_now_answers_every_caller_at_once_and_sends_nothing_more_downstream() {
     paused(async || {
         let script = Script::new(tenfold).keep_jobs().hang_at(1);
         let jobs =

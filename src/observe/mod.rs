@@ -10,6 +10,7 @@ mod measurements;
 mod metrics;
 mod observer;
 mod observers;
+mod reporting;
 mod shutdown_report;
 mod stats;
 #[cfg(feature = "record")]
@@ -26,6 +27,7 @@ pub(crate) use measurements::Measurements;
 pub(crate) use metrics::Metrics;
 pub use observer::Observer;
 pub(crate) use observers::Observers;
+pub(crate) use reporting::{log_submit, notify_submit};
 pub use shutdown_report::ShutdownReport;
 pub use stats::{Stats, WorkerStats};
 #[cfg(feature = "record")]

@@ -11,6 +11,9 @@ use crate::{dispatch::BreakerState, error::RejectReason, job::JobId};
 /// makes jobs wait, though none is lost: [`accepted`](Self::accepted) and [`rejected`](Self::rejected) run on the
 /// submitter's thread, all others on the collector's, between two batches. Hand slow work to a thread or a task of your own.
 ///
+/// A hook may submit jobs. For a job that `accepted` or `rejected` submits on its thread, these two are not called again, so that they
+/// cannot recurse.
+///
 /// The hooks on the collector's thread are called in the order of events; `accepted` may be called later than the
 /// [`flushed`](Self::flushed) of the job's batch. `collector` is the collector's name, so one observer can serve several.
 ///

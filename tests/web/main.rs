@@ -229,7 +229,7 @@ fn concurrent_requests_share_batches_and_each_gets_its_own_row() {
 }
 
 #[test]
-fn of_many_that_post_one_flight_at_once_one_creates_it() {
+fn of_many_clients_that_post_one_flight_at_once_one_creates_it() {
     let directory = Directory::new("one-flight");
     let service = Service::start(&directory);
     let together = Barrier::new(16);
@@ -329,7 +329,7 @@ fn ctrl_c_under_load_answers_what_it_accepted_and_ends_with_0() {
 }
 
 #[test]
-fn whatever_was_answered_201_is_there_after_a_kill() {
+fn every_flight_that_was_answered_201_is_stored_after_a_kill() {
     let directory = Directory::new("kill");
     let service = Service::start(&directory);
     let told = post_until_the_end(service.address, || service.signal("KILL"));

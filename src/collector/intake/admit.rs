@@ -13,6 +13,7 @@ use crate::{
     batch::{Deliveries, Metadata, Replies, Requester, SlotRef, Tally},
     error::{JobError, RejectReason, Rejected},
     job::{Job, JobId, JobResult},
+    observe::notify_submit,
     panics::contain,
 };
 
@@ -126,7 +127,9 @@ impl<J: Job> Intake<J> {
 
     /// Tells observers that a job was rejected.
     pub(super) fn rejected(&self, job: J, reason: RejectReason) -> Rejected<J> {
-        self.observers.notify(|observer, collector| observer.rejected(collector, reason));
+        if self.observers.any() {
+            notify_submit(|| self.observers.notify(|observer, collector| observer.rejected(collector, reason)));
+        }
         Rejected { job, reason }
     }
 }

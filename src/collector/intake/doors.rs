@@ -15,6 +15,7 @@ use crate::{
     batch::{Metadata, Requester, SlotRef},
     error::{RejectReason, Rejected},
     job::{Job, JobId},
+    observe::{log_submit, notify_submit},
     panics::contain,
 };
 
@@ -153,17 +154,20 @@ impl<J: Job> Intake<J> {
         if debug_is_logged() {
             self.log_accepted(job);
         }
-        self.observers.notify(|observer, collector| observer.accepted(collector, job));
+        if self.observers.any() {
+            notify_submit(|| self.observers.notify(|observer, collector| observer.accepted(collector, job)));
+        }
         self.ring(wake);
     }
 
     #[cold]
     fn log_accepted(&self, job: JobId) {
-        debug!(collector = &*self.collector, job = job.get(), "accepted");
+        log_submit(|| debug!(collector = &*self.collector, job = job.get(), "accepted"));
     }
+
     #[cold]
     fn waiting(self: &Arc<Self>, slot: SlotRef<J>) -> Submit<J> {
-        debug!(collector = &*self.collector, job = slot.id().get(), "waits for room");
+        log_submit(|| debug!(collector = &*self.collector, job = slot.id().get(), "waits for room"));
         let intake: Weak<Self> = Arc::downgrade(self);
         Submit::waiting(slot, intake)
     }

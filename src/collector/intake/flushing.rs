@@ -12,6 +12,7 @@ use crate::{
     error::ConfigError,
     flush::{FlushPolicy, Strategy},
     job::Job,
+    observe::log_submit,
     panics::discard,
 };
 
@@ -54,7 +55,9 @@ impl<J: Job> Intake<J> {
     fn weigh_by(&self, weigher: &Weigher<J>, job: &J) -> u64 {
         catch_unwind(AssertUnwindSafe(|| weigher(job))).unwrap_or_else(|panic| {
             discard(panic);
-            warn!(collector = &*self.collector, "weighing a job panicked: it counts as the heaviest");
+            log_submit(|| {
+                warn!(collector = &*self.collector, "weighing a job panicked: it counts as the heaviest");
+            });
             u64::MAX
         })
     }

@@ -330,7 +330,7 @@ impl<'a> World<'a> {
         let Some(breaker) = &mut self.breaker else { return };
         let known = self.jobs[jobs[0].0].family;
         let split = self.settings.split && (jobs.len() > 1 || known.is_some());
-        if failure.filter(|told| split && told.may_be_poison()).is_none() {
+        if failure.is_none_or(|told| !(split && told.may_be_poison())) {
             if let (Some(family), None) = (known, failure) {
                 self.families[family].verdict.get_or_insert(false);
             }

@@ -101,7 +101,7 @@ fn a_disk_that_is_full_ends_the_recording_and_what_is_lost_is_counted() {
 }
 
 #[test]
-fn a_disk_that_hangs_makes_nobody_wait_and_what_does_not_fit_is_counted() {
+fn a_disk_that_hangs_makes_no_caller_wait_and_what_does_not_fit_is_counted() {
     let (release, held) = mpsc::channel();
     let disk = Disk { held: Some(Arc::new(Mutex::new(held))), ..Disk::default() };
     let recorder = TraceRecorder::write_to(disk.clone(), header()).unwrap();
