@@ -1,13 +1,13 @@
-//! How anyone, on any thread, wakes the collector's actor.
+//! The bell, with which any thread wakes the collector's actor.
 
 use std::{fmt, task::Waker};
 
 use crate::sync::{AtomicBool, AtomicWaker, Ordering};
 
-/// Rings until it is answered: many rings between two looks are one wake-up.
+/// Wakes the actor. Many rings between two answers are one wake-up.
 ///
-/// Ring after the news is in place; answer before looking for news. Then a ring that comes while the actor looks makes it
-/// look again.
+/// A thread rings after it has changed the state. The actor answers before it looks at the state. So a ring that comes while
+/// the actor looks makes it look again.
 #[derive(Default)]
 pub(crate) struct Bell {
     rung: AtomicBool,
@@ -21,18 +21,19 @@ impl fmt::Debug for Bell {
 }
 
 impl Bell {
+    /// Wakes the actor, unless the bell has rung since the last answer.
     pub(crate) fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {
             self.waker.wake();
         }
     }
 
-    /// Whom to wake.
+    /// Sets the waker of the actor.
     pub(crate) fn listen(&self, waker: &Waker) {
         self.waker.register(waker);
     }
 
-    /// Whether it has rung since the last answer.
+    /// Answers the bell. Returns whether it has rung since the last answer.
     pub(crate) fn answer(&self) -> bool {
         self.rung.swap(false, Ordering::AcqRel)
     }

@@ -1,4 +1,4 @@
-//! Contains panics of the user's code: of a closure, a `Drop`, a `Clone`, a waker.
+//! Contains panics of user code: of closures, of `Drop` and `Clone`, and of wakers.
 
 use std::{
     any::Any,
@@ -6,17 +6,17 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Runs `f`; a panic in it ends here.
+/// Runs `f` and contains its panic.
 pub(crate) fn contain(f: impl FnOnce()) {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(discard);
 }
 
-/// Runs `f`; `None` if it panicked.
+/// Runs `f`. Returns `None` if it panics.
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(f)).map_err(discard).ok()
 }
 
-/// Drops the payload of a panic. It is a value of the user's, whose own `Drop` may panic; then it is leaked.
+/// Drops the payload of a panic. The payload is a value of the user's. If its own `Drop` panics, the second payload is leaked.
 #[cold]
 pub(crate) fn discard(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
@@ -24,7 +24,7 @@ pub(crate) fn discard(panic: Box<dyn Any + Send>) {
     }
 }
 
-/// Drops the items one by one, so that a panic in one `Drop` is contained: two panicking drops in one `Vec` would abort the process.
+/// Drops the items one by one and contains each panic. Two panicking drops in one `Vec` would abort the process.
 pub(crate) fn drop_each<T>(items: &mut Vec<T>) {
     if !mem::needs_drop::<T>() {
         return items.clear();

@@ -1,4 +1,5 @@
-//! What the hand-off between threads is made of. The model checker in `loom/` compiles [`bell`](crate::bell) against its own.
+//! The primitives of the hand-off between threads. The model checker in `loom/` compiles [`bell`](crate::bell) with its own
+//! versions.
 
 pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -259,7 +259,7 @@ mod tests {
         let _held = kitchen.submit(Brew(1));
         let response = kitchen.try_submit(Brew(1)).unwrap_err().error_response();
         assert_eq!((response.status().as_u16(), header(&response, "retry-after")), (503, Some("1")));
-        assert_eq!(body(response).await, "the job was not accepted: the collector is full");
+        assert_eq!(body(response).await, "the job was rejected: the collector is full");
     }
 
     #[actix_rt::test]

@@ -1,8 +1,8 @@
-//! The hand-off between submitters, the actor and callers, in every order that two or three threads can take.
+//! Model checks of the hand-off between submitters, the actor and callers, in every order that two or three threads can take.
 //!
-//! The library's own `bell.rs` and `slot.rs` are compiled here against loom's atomics, locks and wakers: who fills, who wakes, who
-//! closes, and who settles a slot that is being polled. It is a member of its own because `--cfg loom` would take tokio's `net`
-//! away, and actix with it. `cargo test -p actix-batch-loom --release` runs it.
+//! The library's own `bell.rs` and `slot.rs` are compiled here with loom's atomics, locks and wakers. The models fill batches,
+//! wake the actor, close the intake, and settle slots that are being polled. This is a separate member because `--cfg loom`
+//! removes tokio's `net`, which actix needs. Run it with `cargo test -p actix-batch-loom --release`.
 
 #[allow(dead_code, unreachable_pub, reason = "each model uses a part of it")]
 #[path = "../../src/bell.rs"]
@@ -11,7 +11,7 @@ mod bell;
 #[path = "../../src/batch/slot.rs"]
 mod slot;
 
-/// What `src/sync.rs` is to the library.
+/// Stands in for the library's `src/sync.rs`.
 mod sync {
     use std::task::Waker;
 
@@ -46,7 +46,7 @@ mod tests {
 
     use crate::{bell::Bell, slot::Slot};
 
-    /// The intake, with two jobs to a batch.
+    /// A small intake, with two jobs to a batch.
     #[derive(Default)]
     struct Intake {
         open: Vec<u8>,
@@ -57,7 +57,7 @@ mod tests {
     impl Intake {
         const SIZE: usize = 2;
 
-        /// Whether the job was accepted, and whether the actor has news.
+        /// Returns whether the job was accepted, and whether the actor has to be woken.
         fn join(&mut self, job: u8) -> (bool, bool) {
             if self.closed {
                 return (false, false);
@@ -85,14 +85,14 @@ mod tests {
 
     impl Shared {
         fn submit(&self, job: u8) -> bool {
-            let (accepted, news) = self.intake.lock().unwrap().join(job);
-            if news {
+            let (accepted, wake) = self.intake.lock().unwrap().join(job);
+            if wake {
                 self.bell.ring();
             }
             accepted
         }
 
-        /// The actor: looks whenever the bell rings, until it has so many jobs.
+        /// The actor: it looks whenever the bell rings, until it has `jobs` jobs.
         fn collect(&self, jobs: usize) -> impl Future<Output = Vec<u8>> + '_ {
             let mut taken = Vec::new();
             poll_fn(move |cx| {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_fills_the_batch_wakes_the_actor() {
+    fn the_submitter_that_fills_the_batch_wakes_the_actor() {
         loom::model(|| {
             let shared = Arc::new(Shared::default());
             let submitters: Vec<_> = [1, 2]
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_ring_while_the_actor_looks_makes_it_look_again() {
-        // All orders with up to three preemptions: without that bound it takes most of a minute.
+        // All orders with up to three preemptions. Without that bound the check takes most of a minute.
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
         model.check(|| {
@@ -141,12 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn closing_while_jobs_come_in_refuses_or_takes_each_of_them() {
+    fn closing_while_jobs_come_in_rejects_or_takes_each_of_them() {
         loom::model(|| {
             let shared = Arc::new(Shared::default());
             let submitter = {
                 let shared = Arc::clone(&shared);
-                thread::spawn(move || [1, 2, 3].map(|job| shared.submit(job)).into_iter().filter(|in_| *in_).count())
+                thread::spawn(move || {
+                    [1, 2, 3].map(|job| shared.submit(job)).into_iter().filter(|accepted| *accepted).count()
+                })
             };
             {
                 let mut intake = shared.intake.lock().unwrap();
@@ -167,7 +169,7 @@ mod tests {
         })
     }
 
-    /// The settling side, as `Replies` does it. Returns whether the reply reached nobody.
+    /// Settles the slot, as `Replies` does. Returns whether the reply was undelivered.
     fn settle(slot: &Mutex<Slot<u8>>, reply: u8) -> bool {
         let (mut wakers, mut undelivered) = (Vec::new(), Vec::new());
         slot.lock().unwrap().fill(reply, &mut wakers, &mut undelivered);
@@ -198,7 +200,7 @@ mod tests {
             };
             let previous = slot.lock().unwrap().abandon();
             let undelivered = settler.join().unwrap();
-            // Either the reply was there and left with the caller, or the caller was gone and the settler keeps it.
+            // Either the reply had come and left with the caller, or the caller had gone and the reply is undelivered.
             assert_eq!(undelivered, previous.is_open());
             assert!(slot.lock().unwrap().is_open());
         });

@@ -1,8 +1,9 @@
-//! A cache of results: how it is set, and how it keeps them.
+//! The result cache: its settings, and how it stores results.
 //!
 //! Invariants:
-//! - What was accepted before its key was cleared is not kept afterwards.
-//! - No code of the user's runs under the locks but the comparison of keys. A result's own lock is held while it is copied.
+//! - The result of a job that was accepted before its key was cleared is not cached afterwards.
+//! - The only user code that runs under the cache's locks is the comparison of keys. A result's own lock is held while it is
+//!   copied.
 
 use std::{
     collections::HashMap,
@@ -22,7 +23,7 @@ use crate::{
     panics::{contain, discard},
 };
 
-/// How many results are kept, and for how long. See [`CollectorBuilder::cache`](crate::CollectorBuilder::cache).
+/// How many results are cached, and for how long. See [`CollectorBuilder::cache`](crate::CollectorBuilder::cache).
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,13 +39,14 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Keeps so many results at the most, from 1. One more, and one goes that was not asked for again, or not lately.
+    /// Caches at most `capacity` results; at least 1. When the cache is full, it evicts a result that was not used again, or
+    /// not lately.
     pub fn new(capacity: usize) -> Self {
         Self { capacity, time_to_live: None }
     }
 
-    /// For how long a result answers, from when it came: more than 0, at most 366 days. Afterwards it still takes its place,
-    /// until it is asked for or has to go. Default: as long as there is room for it.
+    /// How long a result is valid, counted from when it was cached: more than 0 and at most 366 days. An expired result keeps
+    /// its place until it is looked up or evicted. Default: a result is valid until it is evicted.
     pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
         self.time_to_live = Some(time_to_live);
         self
@@ -57,7 +59,7 @@ pub(super) struct Store<J: Job> {
     copy: fn(&J::Output) -> J::Output,
     settings: Cache,
     results: Results<J>,
-    /// Held while something is kept, so that nothing is cleared at the same time. Who only looks does not need it.
+    /// Locked while a result is stored, so that no key is cleared meanwhile. Looking a result up does not need this lock.
     cleared: Mutex<Cleared>,
 }
 
@@ -66,13 +68,13 @@ type Lives<J> = sync::DefaultLifecycle<Key, Arc<Kept<<J as Job>::Output>>>;
 type Evicted<J> = <Lives<J> as Lifecycle<Key, Arc<Kept<<J as Job>::Output>>>>::RequestState;
 
 struct Kept<O> {
-    /// Outputs need not be `Sync`, so one at a time copies it. There is always one.
+    /// Outputs need not be `Sync`, so copies are made under a lock. `Some` until it is dropped.
     output: Mutex<Option<O>>,
     /// `None`: it does not expire.
     until: Option<Instant>,
 }
 
-/// When what was cleared: results of jobs that were accepted before must not come back.
+/// When each key was cleared. Results of jobs that were accepted before then must not be cached.
 #[derive(Default)]
 struct Cleared {
     all: Option<Instant>,
@@ -80,13 +82,13 @@ struct Cleared {
 }
 
 impl<J: Job> Store<J> {
-    /// From this capacity on the results are spread over shards, each with a lock of its own.
-    const SHARED_FROM: usize = 1_024;
+    /// From this capacity on, the results are spread over shards, each with a lock of its own.
+    const SHARDED_FROM: usize = 1_024;
     const SHARDS: usize = 16;
 
     pub(super) fn new(key: KeyFn<J>, copy: fn(&J::Output) -> J::Output, settings: Cache) -> Self {
-        let shards = if settings.capacity < Self::SHARED_FROM { 1 } else { Self::SHARDS };
-        // quick_cache would round up.
+        let shards = if settings.capacity < Self::SHARDED_FROM { 1 } else { Self::SHARDS };
+        // Rounded down here, because quick_cache would round up.
         let capacity = settings.capacity / shards * shards;
         let mut options = OptionsBuilder::new();
         options.shards(shards).estimated_items_capacity(capacity).weight_capacity(capacity as u64);
@@ -105,7 +107,7 @@ impl<J: Job> Store<J> {
         (self.key)(job).filter(|key| !key.is_unique())
     }
 
-    /// A copy, unless the user's `Clone` panics.
+    /// A copy, or `None` if the user's `Clone` panics.
     fn copy(&self, output: &J::Output) -> Option<J::Output> {
         catch_unwind(AssertUnwindSafe(|| (self.copy)(output))).map_err(discard).ok()
     }
@@ -115,7 +117,7 @@ impl<J: Job> Store<J> {
         Arc::new(Kept { output: Mutex::new(Some(output)), until })
     }
 
-    /// Returns what goes, to be dropped after the locks.
+    /// Stores a result. Returns the results that it replaces or evicts, to be dropped once the locks are free.
     fn put(&self, key: Key, kept: Arc<Kept<J::Output>>) -> impl Sized + use<J> {
         let (replaced, mut evicted) = (self.results.peek(&key), Evicted::<J>::default());
         self.results.insert_with_lifecycle(key, kept, &mut evicted);
@@ -193,16 +195,17 @@ impl<J: Job> ResultCache<J> for Store<J> {
 }
 
 impl Cleared {
-    /// So many keys are remembered by themselves.
+    /// How many keys are remembered one by one.
     const MOST: usize = 1_024;
 
-    /// Whether the key was cleared since then, or in the same instant.
+    /// Whether the key was cleared at that instant or later.
     fn since(&self, key: &Key, then: Instant) -> bool {
         let last = self.keys.get(key).copied().max(self.all);
         last.is_some_and(|cleared| then <= cleared)
     }
 
-    /// This key is cleared now. If it is one too many, all count as cleared: a few results are not kept that might have been.
+    /// Notes that this key is cleared now. If too many keys are remembered, all keys count as cleared now. Then a few results
+    /// are not cached that could have been.
     fn key(&mut self, key: Key) {
         if self.keys.len() < Self::MOST {
             self.keys.insert(key, Instant::now());
@@ -211,6 +214,7 @@ impl Cleared {
         }
     }
 
+    /// Notes that all keys are cleared now.
     fn all(&mut self) {
         self.keys.clear();
         self.all = Some(Instant::now());
@@ -218,7 +222,7 @@ impl Cleared {
 }
 
 impl<O> Drop for Kept<O> {
-    /// A panic of the user's `Drop` ends here.
+    /// Contains a panic of the user's `Drop`.
     fn drop(&mut self) {
         contain(|| drop(self.output.get_mut().take()));
     }

@@ -1,8 +1,8 @@
-//! Errors and rejections, counted by kind.
+//! Counts of failed jobs by error, and of rejected jobs by reason.
 
 use super::{JobError, RejectReason};
 
-/// Failed jobs by cause, one field per [`JobError`].
+/// Failed jobs by cause, with one field for each [`JobError`] that an accepted job can get.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failures {
@@ -37,7 +37,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// All of them.
+    /// All failed jobs.
     pub fn total(&self) -> u64 {
         self.iter().map(|(_, count)| count).sum()
     }
@@ -63,7 +63,7 @@ impl Failures {
             JobError::Abandoned => &mut self.abandoned,
             JobError::NoWorkers => &mut self.no_workers,
             JobError::PrepareFailed(_) => &mut self.prepare_failed,
-            // An accepted job is never told the other two.
+            // An accepted job never gets the last two.
             JobError::ShutDown | JobError::Overloaded | JobError::KeyConflict => &mut self.shut_down,
         } += 1;
     }
@@ -96,17 +96,17 @@ impl Failures {
     }
 }
 
-/// Refused jobs by reason.
+/// Rejected jobs by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rejections([u64; RejectReason::ALL.len()]);
 
 impl Rejections {
-    /// All of them.
+    /// All rejected jobs.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// Each reason, and how many jobs were refused for it.
+    /// Each reason, and how many jobs were rejected for it.
     pub fn iter(&self) -> impl Iterator<Item = (RejectReason, u64)> {
         RejectReason::ALL.into_iter().zip(self.0)
     }

@@ -1,4 +1,4 @@
-//! What subscribers hear.
+//! The events that subscribers receive.
 
 use std::sync::Arc;
 
@@ -6,21 +6,21 @@ use actix::Message;
 
 use super::{JobIds, JobState};
 
-/// Jobs of one batch have come into another state: what [`Subscribe`](crate::Subscribe)d recipients get.
+/// Jobs of one batch have entered a new state. Recipients that have [`Subscribe`](crate::Subscribe)d receive these events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JobEvent {
     /// The collector's name.
     pub collector: Arc<str>,
-    /// The batch's number. A retry, and each half of a split, is a batch of its own.
+    /// The batch's number. A retry is a new batch, and so is each half of a split.
     pub batch: u64,
-    /// As which attempt these jobs were sent last, or are about to be, from 1; 0 for jobs that ended without having been sent.
+    /// The latest or next attempt of these jobs, counted from 1. It is 0 for jobs that ended without being sent.
     pub attempt: u32,
-    /// Where they are now.
+    /// The new state.
     pub state: JobState,
-    /// Which jobs.
+    /// The jobs.
     pub jobs: JobIds,
-    /// How many events this subscriber has lost before this one, because its mailbox was full.
+    /// How many events this subscriber has missed so far, because its mailbox was full.
     pub missed: u64,
 }
 

@@ -1,11 +1,11 @@
-//! What a job holds, as one number.
+//! Fingerprints: a job's content as one number.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
-/// Computes a number for a job's content. Different contents have different numbers, for all practical purposes.
+/// Computes a job's fingerprint. For all practical purposes, different contents have different fingerprints.
 pub(crate) type Fingerprint<J> = Box<dyn Fn(&J) -> u128 + Send + Sync>;
 
-/// Two 64-bit hashes, each with random keys of its own: 128 bits for which collisions cannot be constructed.
+/// A fingerprint of two 64-bit hashes with different random keys, so that an attacker cannot construct collisions.
 pub(crate) fn fingerprint<J: Hash>() -> Fingerprint<J> {
     let states = [RandomState::new(), RandomState::new()];
     Box::new(move |job| {

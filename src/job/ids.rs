@@ -4,7 +4,7 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use super::JobId;
 
-/// The numbers of a batch's jobs, in its order. Cheap to clone; neighbours take no room of their own.
+/// The numbers of a batch's jobs, in the batch's order. Cheap to clone; consecutive numbers are stored as one range.
 ///
 /// ```
 /// use actix_batch::{JobId, JobIds};
@@ -17,27 +17,27 @@ use super::JobId;
 pub struct JobIds(Arc<[Range<u64>]>);
 
 impl JobIds {
-    /// How many they are.
+    /// How many jobs there are.
     pub fn len(&self) -> usize {
         self.0.iter().map(|run| usize::try_from(run.end - run.start).unwrap_or(usize::MAX)).sum()
     }
 
-    /// Whether there are none.
+    /// Whether there are no jobs.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether this job is among them.
+    /// Whether this job is one of them.
     pub fn contains(&self, job: JobId) -> bool {
         self.0.iter().any(|run| run.contains(&job.0))
     }
 
-    /// Each of them, in order.
+    /// The numbers, in order.
     pub fn iter(&self) -> impl Iterator<Item = JobId> + '_ {
         self.0.iter().flat_map(|run| run.clone().map(JobId))
     }
 
-    /// Of runs of neighbours.
+    /// The numbers in these ranges, in their order.
     pub(crate) fn of_runs(runs: impl Iterator<Item = Range<u64>>) -> Self {
         let mut merged: Vec<Range<u64>> = Vec::new();
         for run in runs.filter(|run| !run.is_empty()) {
@@ -49,7 +49,7 @@ impl JobIds {
         Self(merged.into())
     }
 
-    /// Those without these others.
+    /// These jobs without the others.
     pub(crate) fn without(&self, others: &Self) -> Self {
         if self == others {
             return Self::default();
@@ -57,7 +57,7 @@ impl JobIds {
         self.iter().filter(|job| !others.contains(*job)).collect()
     }
 
-    /// The first so many, and the rest.
+    /// The first `first` jobs, and the rest.
     pub(crate) fn split_at(&self, first: usize) -> (Self, Self) {
         (self.iter().take(first).collect(), self.iter().skip(first).collect())
     }

@@ -1,7 +1,7 @@
-//! A job's key, of whatever type the user chose.
+//! A job's key, of any type that the user chooses.
 //!
-//! Keys are made before a lock is taken, and compared under it. Panics of the user's code are contained: a job whose key function
-//! panics gets a unique key, and two keys whose comparison panics are different.
+//! Keys are computed before the intake's lock is taken, and compared under it. Panics of user code are contained: a job whose key
+//! function panics gets a unique key, and two keys whose comparison panics are different.
 
 use std::{
     any::{Any, type_name},
@@ -13,7 +13,8 @@ use std::{
 
 use crate::panics::{catch, contain, discard};
 
-/// Equal keys have equal hashes, whichever closure made them. The hash is random, so that collisions cannot be constructed.
+/// One hasher for all keys, so that equal keys have equal hashes, whichever closure computed them. Its own keys are random, so
+/// that an attacker cannot construct collisions.
 static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// A key of any type.
@@ -27,7 +28,7 @@ pub(crate) struct Key {
 pub(crate) type KeyFn<J> = Box<dyn Fn(&J) -> Option<Key> + Send + Sync>;
 
 impl Key {
-    /// The user's closure, as one that never panics. A job for which it returns `Option::None` has no key.
+    /// Wraps the user's key function so that it never panics. A job for which it returns `Option::None` has no key.
     pub(crate) fn by<J, K>(key: impl Fn(&J) -> K + Send + Sync + 'static) -> KeyFn<J>
     where
         K: Eq + Hash + Send + Sync + 'static,
@@ -51,15 +52,15 @@ impl Key {
         Self { hash: HASHES.hash_one(Arc::as_ptr(&value)), value }
     }
 
-    /// Whether no other job can have it.
+    /// Whether this is a unique key, which no other job can have.
     #[cfg(feature = "cache")]
     pub(crate) fn is_unique(&self) -> bool {
         !self.value.same(&*self.value)
     }
 }
 
-/// Whether this is `Option::None`. Rust has no way to ask a generic type; but its name says whether it is an `Option`, and an
-/// `Option` hashes its discriminant first, which is 0 for `None`.
+/// Whether the key is `Option::None`. Generic code cannot ask for that directly. But the type's name tells whether it is an
+/// `Option`, and an `Option` hashes its discriminant first, which is 0 for `None`.
 fn is_none<K: Hash>(key: &K) -> bool {
     if !type_name::<K>().starts_with("core::option::Option<") {
         return false;
@@ -69,7 +70,7 @@ fn is_none<K: Hash>(key: &K) -> bool {
     first.0 == Some(0)
 }
 
-/// Keeps the sum of the bytes that are written first.
+/// A hasher that keeps the sum of the bytes of the first write.
 struct FirstWrite(Option<u32>);
 
 impl Hasher for FirstWrite {
@@ -86,7 +87,7 @@ trait Same: Any + Send + Sync {
     fn same(&self, other: &dyn Any) -> bool;
 }
 
-/// `Some` until it is dropped.
+/// A key of the user's. `Some` until it is dropped.
 struct Value<K>(Option<K>);
 
 impl<K> Drop for Value<K> {
@@ -108,7 +109,7 @@ impl<K: Eq + Send + Sync + 'static> Same for Value<K> {
     }
 }
 
-/// Each value has an allocation, and so an address, of its own.
+/// The value of a unique key. Each one is in an `Arc` of its own, and so has an address of its own.
 struct Unique;
 
 impl Same for Unique {

@@ -1,4 +1,4 @@
-//! A job: what one caller submits, and what it gets back.
+//! A job: what one caller submits, and what the caller gets back.
 
 use std::fmt::{self, Debug, Display};
 
@@ -7,9 +7,10 @@ use crate::error::{JobError, Rejected};
 mod event;
 mod fingerprint;
 mod ids;
+pub(crate) mod journey;
 mod key;
 mod priority;
-pub(crate) mod state;
+mod state;
 
 pub use event::JobEvent;
 pub(crate) use fingerprint::{Fingerprint, fingerprint};
@@ -34,14 +35,14 @@ pub use state::JobState;
 pub trait Job: Send + Sync + 'static {
     /// What the caller gets when the job succeeds.
     type Output: Send + 'static;
-    /// The processor's own error, of one job or of a whole batch: anything with `Debug` and `Display`, no `Clone` needed.
+    /// The processor's own error, for one job or for a whole batch. It needs `Debug` and `Display`, and no `Clone`.
     type Error: Debug + Display + Send + Sync + 'static;
 }
 
-/// A job's one reply.
+/// A job's reply.
 pub type JobResult<J> = Result<<J as Job>::Output, JobError<<J as Job>::Error>>;
 
-/// A job's number: unique within its collector, in the order of arrival, from 0.
+/// A job's number. It is unique within its collector and counts from 0, in the order of arrival.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub(crate) u64);
 

@@ -1,12 +1,15 @@
-//! Which jobs go first.
+//! Priorities: which jobs go first.
 
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// How urgent a job is. Jobs of different priorities do not share a batch; of the batches that wait for a worker, the higher go
-/// first – until a lower one has waited longer by [`CollectorBuilder::ageing`](crate::CollectorBuilder::ageing) for each step between them.
+/// How urgent a job is.
+///
+/// Jobs of different priorities do not share a batch. Of the batches that wait for a worker, the one with the higher priority
+/// goes first, unless the other has waited longer by [`CollectorBuilder::ageing`](crate::CollectorBuilder::ageing) for each
+/// step between the two.
 ///
 /// ```
 /// use actix_batch::Priority;
@@ -19,7 +22,7 @@ use tokio::time::Instant;
 pub enum Priority {
     /// After the others.
     Low,
-    /// What a job has that says nothing.
+    /// The default.
     #[default]
     Normal,
     /// Before the others.
@@ -27,10 +30,10 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// The highest first.
+    /// All priorities, the highest first.
     pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
 
-    /// How many priorities are above it.
+    /// How many priorities are higher.
     pub(crate) fn rank(self) -> u32 {
         match self {
             Self::High => 0,
@@ -39,12 +42,13 @@ impl Priority {
         }
     }
 
-    /// Of those that wait the earlier goes first: a lower priority counts as waiting since later.
+    /// When a batch that has waited since `since` has its turn; the earliest turn goes first. Each step down in priority counts
+    /// as a later start.
     pub(crate) fn turn(self, since: Instant, ageing: Duration) -> Instant {
         since + ageing * self.rank()
     }
 
-    /// Its name in logs and configuration.
+    /// The priority's name in logs and configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::High => "high",

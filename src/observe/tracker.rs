@@ -14,7 +14,7 @@ use actix::{Recipient, dev::SendError};
 
 use crate::job::{
     JobEvent, JobId, JobIds, JobState,
-    state::{Journey, Processing, Ready, Retrying, Stage},
+    journey::{Journey, Processing, Ready, Retrying, Stage},
 };
 
 pub(crate) struct Tracker {
