@@ -161,7 +161,7 @@ fn a_batch_that_comes_back_unstarted_is_the_next_to_leave_and_has_spent_nothing(
 
 #[test]
 fn a_probe_that_times_out_and_then_comes_back_unstarted_makes_room_for_one_probe() {
-    let second = std::time::Duration::from_secs(1);
+    let second = Duration::from_secs(1);
     let breaker = Some(Breaker::consecutive(1).open_for(second).probes(1));
     let rules = Rules { breaker, split_poison: true, timeout: Some(second), ..Rules::default() };
     let mut bench = Bench::with_rules(1, rules);
