@@ -41,6 +41,8 @@ enum Unit {
 struct Bucket {
     per_second: f64,
     burst: f64,
+    /// A burst that was asked for and cannot be: a collector with this limit is refused at its start.
+    refused_burst: Option<f64>,
     /// What it held at the time.
     level: f64,
     at: Option<Instant>,
@@ -65,13 +67,30 @@ impl RateLimit {
     }
 
     fn new(per_second: f64, unit: Unit) -> Self {
-        let bucket = Bucket { per_second, burst: 0.0, level: 0.0, at: None, promised: None, bells: Vec::new() };
+        let bucket = Bucket {
+            per_second,
+            burst: 0.0,
+            refused_burst: None,
+            level: 0.0,
+            at: None,
+            promised: None,
+            bells: Vec::new(),
+        };
         Self { bucket: Arc::new(Mutex::new(bucket)), unit }
     }
 
     /// Lets so many jobs (or batches) leave at once after a quiet time, ahead of the rate. Default: 0, evenly spaced.
+    ///
+    /// This changes the clones too, also of running collectors. A burst that is negative or not finite changes nothing for them;
+    /// a collector that starts with it is refused.
     pub fn burst(self, ahead: f64) -> Self {
-        self.bucket.lock().burst = ahead;
+        let mut bucket = self.bucket.lock();
+        if ahead >= 0.0 && ahead.is_finite() {
+            (bucket.burst, bucket.refused_burst) = (ahead, None);
+        } else {
+            bucket.refused_burst = Some(ahead);
+        }
+        drop(bucket);
         self
     }
 
@@ -106,10 +125,8 @@ impl RateLimit {
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let bucket = self.bucket.lock();
         positive("rate_limit.per_second", bucket.per_second)?;
-        if !(bucket.burst >= 0.0 && bucket.burst.is_finite()) {
-            return Err(ConfigError::new("rate_limit.burst", bucket.burst, "0 or more"));
-        }
-        Ok(())
+        let refused = bucket.refused_burst.map(|burst| ConfigError::new("rate_limit.burst", burst, "0 or more"));
+        refused.map_or(Ok(()), Err)
     }
 
     /// Takes the room for a batch, or says when there will be some.
@@ -205,6 +222,17 @@ mod tests {
     fn a_burst_leaves_ahead_of_the_schedule_and_a_larger_batch_still_leaves() {
         assert_eq!(departures(&RateLimit::batches_per_second(10.0).burst(2.0), 1, 5), [0, 0, 0, 100, 200]);
         assert_eq!(departures(&RateLimit::jobs_per_second(100.0).burst(10.0), 100, 3), [0, 900, 1900]);
+    }
+
+    #[test]
+    fn a_running_limit_keeps_its_burst_when_a_clone_asks_for_one_that_cannot_be() {
+        for wrong in [-5.0, f64::NAN, f64::INFINITY] {
+            let limit = RateLimit::batches_per_second(10.0).burst(2.0);
+            let clone = limit.clone().burst(wrong);
+            assert!(clone.validate().unwrap_err().to_string().contains("rate_limit.burst"));
+            assert_eq!(departures(&limit, 1, 4), [0, 0, 0, 100]);
+            assert!(clone.burst(1.0).validate().is_ok());
+        }
     }
 
     /// How many batches leave within a second, if each look comes so late.
