@@ -1,4 +1,4 @@
-//! Who gets in: never more than `max_pending`, first come, first served; and what becomes of jobs whose callers have gone.
+//! Admission: at most `max_pending` jobs, in the order of arrival; and what becomes of jobs whose callers have gone.
 #![cfg(feature = "test-util")]
 
 use std::{
@@ -19,7 +19,7 @@ mod support;
 
 type Reply = Recorded<JobResult<Tenfold>>;
 
-/// A full collector: one worker that holds job 0, `max_size` and `max_pending` 1.
+/// A full collector: `max_size` and `max_pending` are 1, and its one worker holds job 0.
 async fn full() -> (Collector<Tenfold>, Desk<Tenfold>, Ledger<Tenfold>) {
     let (desk, factory) = Desk::new();
     let jobs = Collector::builder(factory).workers(Workers::local(1)).max_size(1).max_pending(1).start().unwrap();
@@ -29,7 +29,7 @@ async fn full() -> (Collector<Tenfold>, Desk<Tenfold>, Ledger<Tenfold>) {
 }
 
 #[test]
-fn of_100_000_jobs_never_more_than_max_pending_are_held_and_all_are_answered() {
+fn a_collector_never_holds_more_than_max_pending_of_100_000_jobs_and_answers_all() {
     paused(async || {
         let script = Script::new(tenfold);
         let jobs = Collector::builder(script.factory()).max_pending(1_000).start().unwrap();
@@ -42,9 +42,9 @@ fn of_100_000_jobs_never_more_than_max_pending_are_held_and_all_are_answered() {
 }
 
 #[test]
-fn from_four_threads_too_never_more_than_max_pending_are_held_and_all_are_answered() {
+fn a_collector_never_holds_more_than_max_pending_jobs_from_four_threads_and_answers_all() {
     static HELD: AtomicUsize = AtomicUsize::new(0);
-    /// Counts what the processors hold: a lower bound of what the collector holds, and one that it does not count itself.
+    /// Counts the jobs that the processors hold: a lower bound of what the collector holds, counted independently of it.
     struct Counting;
     impl BatchProcessor for Counting {
         type Job = Tenfold;
@@ -123,34 +123,34 @@ fn the_message_door_answers_overloaded_at_once() {
 fn freed_room_goes_to_waiting_jobs_in_their_order_before_messages() {
     paused(async || {
         let (jobs, mut desk, ledger) = full().await;
-        let mut line: VecDeque<_> = (0..5).map(|number| ledger.submit(Tenfold(number))).collect();
+        let mut waiting: VecDeque<_> = (0..5).map(|number| ledger.submit(Tenfold(number))).collect();
         for number in 0..4 {
             let held = desk.next().await;
             assert_eq!(held.numbers(), [number]);
-            // Freed room is the line's from its first moment: neither a message nor a `try_submit` finds any.
+            // Freed room goes to the wait queue at once: neither a message nor a `try_submit` finds room.
             let overtaking = ledger.send(&jobs.recipient().unwrap(), Tenfold(100));
             held.complete();
-            assert_eq!(line.pop_front().unwrap().await.unwrap(), number * 10);
+            assert_eq!(waiting.pop_front().unwrap().await.unwrap(), number * 10);
             assert!(ledger.try_submit(Tenfold(101)).is_err());
             assert!(matches!(overtaking.await.unwrap(), Err(JobError::Overloaded)));
         }
         desk.next().await.complete();
-        assert_eq!(line.pop_front().unwrap().await.unwrap(), 40);
+        assert_eq!(waiting.pop_front().unwrap().await.unwrap(), 40);
         balanced(&ledger, &jobs).await;
     });
 }
 
 #[test]
-fn a_waiter_that_gives_up_leaves_the_line() {
+fn a_caller_that_gives_up_leaves_the_wait_queue() {
     paused(async || {
         let (jobs, mut desk, ledger) = full().await;
         let first = ledger.submit(Tenfold(0));
-        let mut line: Vec<_> = (1..=5).map(|number| ledger.submit(Tenfold(number))).collect();
+        let mut waiting: Vec<_> = (1..=5).map(|number| ledger.submit(Tenfold(number))).collect();
         assert_eq!(jobs.stats().await.unwrap().intake.waiting, 5);
-        // One from the middle, one from the front, and the last.
-        drop(line.remove(2));
-        drop(line.remove(0));
-        drop(line.pop());
+        // One from the middle of the queue, the first, and the last.
+        drop(waiting.remove(2));
+        drop(waiting.remove(0));
+        drop(waiting.pop());
         assert_eq!(jobs.stats().await.unwrap().intake.waiting, 2);
         for number in [0, 2, 4] {
             let held = desk.next().await;
@@ -158,7 +158,7 @@ fn a_waiter_that_gives_up_leaves_the_line() {
             held.complete();
         }
         first.await.unwrap();
-        assert!(join_all(line).await.iter().all(Result::is_ok));
+        assert!(join_all(waiting).await.iter().all(Result::is_ok));
         let balance = balanced(&ledger, &jobs).await;
         assert_eq!((balance.submitted, balance.gone), (6, 3));
         let stats = jobs.stats().await.unwrap();
@@ -171,11 +171,11 @@ fn a_waiter_that_gives_up_leaves_the_line() {
 }
 
 #[test]
-fn whoever_comes_after_a_waiter_that_gave_up_gets_its_own_reply() {
+fn a_job_that_reuses_the_slot_of_an_abandoned_one_gets_its_own_reply() {
     paused(async || {
         let (jobs, mut desk, ledger) = full().await;
         let first = ledger.submit(Tenfold(0));
-        // They leave the line; the places of their replies are used again by later jobs.
+        // These jobs leave the wait queue. Later jobs use their slots again.
         for number in 0..100 {
             drop(ledger.submit(Tenfold(number)));
         }
@@ -193,7 +193,7 @@ fn whoever_comes_after_a_waiter_that_gave_up_gets_its_own_reply() {
 }
 
 #[test]
-fn a_job_whose_caller_has_gone_before_its_batch_starts_is_skipped_and_counted() {
+fn a_job_abandoned_before_its_batch_starts_is_skipped_and_counted() {
     paused(async || {
         let script = Script::new(tenfold).keep_jobs();
         let jobs = Collector::builder(script.factory()).interval(ms(5)).start().unwrap();
@@ -212,7 +212,7 @@ fn a_job_whose_caller_has_gone_before_its_batch_starts_is_skipped_and_counted() 
 }
 
 #[test]
-fn a_batch_without_callers_never_reaches_a_processor() {
+fn a_batch_whose_callers_have_all_gone_never_reaches_a_processor() {
     paused(async || {
         let script = Script::new(tenfold);
         let jobs = Collector::builder(script.factory()).interval(ms(5)).start().unwrap();
@@ -226,7 +226,7 @@ fn a_batch_without_callers_never_reaches_a_processor() {
 }
 
 #[test]
-fn a_job_whose_caller_goes_while_it_waits_for_a_worker_is_skipped_too() {
+fn a_job_abandoned_while_it_waits_for_a_worker_is_skipped_too() {
     paused(async || {
         let (mut desk, factory) = Desk::<Tenfold>::new();
         let jobs = Collector::builder(factory).workers(Workers::local(1)).max_size(1).start().unwrap();
@@ -257,12 +257,12 @@ fn a_caller_that_goes_while_its_job_is_processed_disturbs_no_other() {
         assert_eq!((first.await.unwrap(), third.await.unwrap()), (0, 20));
         let balance = balanced(&ledger, &jobs).await;
         let stats = jobs.stats().await.unwrap();
-        assert_eq!((balance.gone, stats.succeeded, stats.failed.total()), (1, 3, 0), "its result reaches nobody");
+        assert_eq!((balance.gone, stats.succeeded, stats.failed.total()), (1, 3, 0), "its result is dropped");
     });
 }
 
 #[test]
-fn a_caller_that_goes_after_its_reply_disturbs_nobody() {
+fn a_caller_that_goes_after_its_reply_harms_no_other_job() {
     paused(async || {
         let script = Script::new(tenfold);
         let jobs = Collector::builder(script.factory()).max_size(1).start().unwrap();
@@ -279,7 +279,7 @@ fn a_caller_that_goes_after_its_reply_disturbs_nobody() {
 }
 
 #[test]
-fn a_job_by_do_send_is_processed_and_counts_as_nobodys_loss() {
+fn a_job_sent_by_do_send_is_processed_and_not_counted_as_abandoned() {
     paused(async || {
         let script = Script::new(tenfold).keep_jobs();
         let jobs = Collector::builder(script.factory()).interval(ms(5)).start().unwrap();
@@ -287,7 +287,7 @@ fn a_job_by_do_send_is_processed_and_counts_as_nobodys_loss() {
         let ledger = Ledger::new(&jobs);
         ledger.do_send(&jobs.recipient().unwrap(), Tenfold(1));
         quiet().await;
-        // A neighbour that has gone makes the batch look for the abandoned: a forgotten reply is none.
+        // An abandoned neighbour makes dispatch look for abandoned jobs. The `do_send` must not count as one.
         drop(ledger.submit(Tenfold(2)));
         ledger.do_send(&jobs.recipient().unwrap(), Tenfold(3));
         sleep(ms(10)).await;
@@ -305,7 +305,7 @@ fn a_job_is_accepted_before_the_actor_is_started() {
         let actor = Collector::builder(script.factory()).max_size(2).max_pending(3).build().unwrap();
         let jobs = actor.handle();
         let ledger = Ledger::new(&jobs);
-        // Two fill a batch, one more fills the collector, and one waits in line.
+        // Two jobs fill a batch, one more fills the collector, and one waits in the wait queue.
         let replies: Vec<_> = (0..4).map(|number| ledger.submit(Tenfold(number))).collect();
         assert!(ledger.try_submit(Tenfold(4)).is_err());
         quiet().await;
@@ -318,7 +318,7 @@ fn a_job_is_accepted_before_the_actor_is_started() {
 }
 
 #[test]
-fn what_an_actor_that_was_never_started_has_accepted_is_answered_when_it_goes() {
+fn dropping_an_actor_that_was_never_started_answers_its_accepted_jobs() {
     guarded(|| {
         let script = Script::new(tenfold);
         let actor = Collector::builder(script.factory()).max_size(2).max_pending(3).build().unwrap();
@@ -335,7 +335,7 @@ fn what_an_actor_that_was_never_started_has_accepted_is_answered_when_it_goes() 
 }
 
 #[test]
-fn a_refused_do_send_is_counted_and_goes_to_the_dead_letters() {
+fn a_rejected_do_send_is_counted_and_goes_to_the_dead_letters() {
     paused(async || {
         let (dead, letters) = std::sync::mpsc::channel();
         let (mut desk, factory) = Desk::new();
@@ -364,7 +364,7 @@ fn a_refused_do_send_is_counted_and_goes_to_the_dead_letters() {
 }
 
 #[test]
-fn the_room_of_callers_that_have_gone_is_given_to_others() {
+fn the_room_of_abandoned_jobs_is_given_to_waiting_jobs() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = Collector::builder(factory).workers(Workers::local(1)).max_size(1).max_pending(10).start().unwrap();
@@ -376,7 +376,7 @@ fn the_room_of_callers_that_have_gone_is_given_to_others() {
         let waiting = jobs.submit(Tenfold(11));
         drop(dead);
         quiet().await;
-        // The one that waited came in, and there is room for eight more.
+        // The waiting job was admitted, and there is room for eight more.
         let more: Vec<_> = (12..20).map(|number| jobs.try_submit(Tenfold(number)).unwrap()).collect();
         assert!(jobs.try_submit(Tenfold(20)).is_err());
         held.complete();

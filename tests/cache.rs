@@ -1,4 +1,4 @@
-//! Results that are kept by key: who finds them, how long they stay, and what must not come back.
+//! The result cache: which jobs it answers, how long results stay, and which results must not come back.
 #![cfg(all(feature = "cache", feature = "test-util"))]
 
 use std::{
@@ -25,7 +25,7 @@ mod support;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A collector whose results are kept by number.
+/// A collector that caches results by number.
 fn keeping<P: BatchProcessor<Job = Tenfold>>(
     factory: impl Fn() -> P + Send + Sync + 'static,
     cache: Cache,
@@ -33,14 +33,14 @@ fn keeping<P: BatchProcessor<Job = Tenfold>>(
     Collector::builder(factory).cache(|job: &Tenfold| job.0, cache)
 }
 
-/// It is started, with a ledger.
+/// Starts the collector, with a ledger.
 fn started<P: BatchProcessor<Job = Tenfold>>(builder: CollectorBuilder<P>) -> (Collector<Tenfold>, Ledger<Tenfold>) {
     let jobs = builder.start().unwrap();
     let ledger = Ledger::new(&jobs);
     (jobs, ledger)
 }
 
-/// Submits these numbers at once, and awaits all replies. Returns how many of them were hits.
+/// Submits jobs with these numbers at once and awaits all replies. Returns how many of the jobs were cache hits.
 async fn hits(jobs: &Collector<Tenfold>, ledger: &Ledger<Tenfold>, numbers: impl Iterator<Item = u64>) -> u64 {
     let before = jobs.stats().await.unwrap();
     for (number, reply) in join_all(numbers.map(|n| async move { (n, ledger.submit(Tenfold(n)).await) })).await {
@@ -50,7 +50,7 @@ async fn hits(jobs: &Collector<Tenfold>, ledger: &Ledger<Tenfold>, numbers: impl
 }
 
 #[test]
-fn a_result_that_is_kept_answers_at_once_and_without_the_processor() {
+fn a_cached_result_is_returned_at_once_without_the_processor() {
     paused(async || {
         let script = Script::new(tenfold);
         let (jobs, ledger) = started(keeping(script.factory(), Cache::new(10)));
@@ -98,7 +98,7 @@ fn a_failure_is_never_cached() {
 }
 
 #[test]
-fn each_result_of_a_batch_is_kept_under_its_own_key_whatever_became_of_the_others() {
+fn each_output_of_a_batch_is_cached_under_its_own_key_even_if_other_jobs_fail() {
     paused(async || {
         let unlucky = [0, 3, 6, 9];
         let script =
@@ -114,7 +114,7 @@ fn each_result_of_a_batch_is_kept_under_its_own_key_whatever_became_of_the_other
 }
 
 #[test]
-fn a_result_that_took_two_attempts_is_kept_too() {
+fn the_result_of_a_retry_is_cached_too() {
     paused(async || {
         let script = Script::new(tenfold).fail_at(1, Broken("busy"));
         let (jobs, ledger) = started(keeping(script.factory(), Cache::new(10)).retry(Retry::fixed(ms(1)).attempts(2)));
@@ -125,7 +125,7 @@ fn a_result_that_took_two_attempts_is_kept_too() {
 }
 
 #[test]
-fn a_result_answers_until_its_time_to_live_is_over() {
+fn a_cached_result_is_valid_until_its_time_to_live_is_over() {
     paused(async || {
         let script = Script::new(tenfold);
         let (jobs, ledger) = started(keeping(script.factory(), Cache::new(10).time_to_live(ms(100))));
@@ -133,11 +133,11 @@ fn a_result_answers_until_its_time_to_live_is_over() {
         advance(ms(99)).await;
         assert_eq!(ledger.submit(Tenfold(1)).await.unwrap(), 10);
         assert_eq!(script.sizes(), [1]);
-        // A hit does not prolong it.
+        // A hit does not extend the time to live.
         advance(ms(1)).await;
         assert_eq!(ledger.submit(Tenfold(1)).await.unwrap(), 10);
         assert_eq!(script.sizes(), [1, 1]);
-        // What is primed grows old as well.
+        // A primed result expires as well.
         jobs.prime(&Tenfold(2), 20);
         advance(ms(100)).await;
         ledger.submit(Tenfold(2)).await.unwrap();
@@ -147,7 +147,7 @@ fn a_result_answers_until_its_time_to_live_is_over() {
 }
 
 #[test]
-fn without_a_time_to_live_a_result_answers_for_good() {
+fn without_a_time_to_live_a_cached_result_does_not_expire() {
     paused(async || {
         let script = Script::new(tenfold);
         let (jobs, ledger) = started(keeping(script.factory(), Cache::new(10)));
@@ -165,7 +165,7 @@ fn never_more_results_are_cached_than_the_capacity() {
             let script = Script::new(tenfold);
             let (jobs, ledger) = started(keeping(script.factory(), Cache::new(capacity)));
             assert_eq!(hits(&jobs, &ledger, 0..4_000).await, 0);
-            // All are looked up before the first of them comes again.
+            // Every number is looked up before the first one comes again.
             let kept = usize::try_from(hits(&jobs, &ledger, 0..4_000).await).unwrap();
             assert!(kept <= capacity && kept * 10 >= capacity * 9, "{kept} of {capacity}");
             balanced(&ledger, &jobs).await;
@@ -174,7 +174,7 @@ fn never_more_results_are_cached_than_the_capacity() {
 }
 
 #[test]
-fn what_is_primed_needs_no_query_and_replaces_what_was_kept() {
+fn a_primed_result_needs_no_processor_and_replaces_the_cached_one() {
     paused(async || {
         let script = Script::new(tenfold);
         let (jobs, ledger) = started(keeping(script.factory(), Cache::new(10)));
@@ -188,7 +188,7 @@ fn what_is_primed_needs_no_query_and_replaces_what_was_kept() {
 }
 
 #[test]
-fn what_is_cleared_is_asked_again_and_everything_else_is_not() {
+fn clearing_a_key_makes_only_that_key_be_processed_again() {
     paused(async || {
         let script = Script::new(tenfold);
         let (jobs, ledger) = started(keeping(script.factory(), Cache::new(10)));
@@ -196,7 +196,7 @@ fn what_is_cleared_is_asked_again_and_everything_else_is_not() {
         jobs.clear(&Tenfold(3));
         advance(ms(1)).await;
         assert_eq!(hits(&jobs, &ledger, 0..5).await, 4);
-        // What came after the clear is kept again.
+        // A result that came after the clear is cached again.
         assert_eq!(hits(&jobs, &ledger, 0..5).await, 5);
         jobs.clear_all();
         advance(ms(1)).await;
@@ -206,8 +206,8 @@ fn what_is_cleared_is_asked_again_and_everything_else_is_not() {
     });
 }
 
-/// Numbers 1 and 2 are in flight while `meanwhile` happens to the collector. Returns which of them are kept afterwards.
-async fn kept_after(meanwhile: impl FnOnce(&Collector<Tenfold>)) -> [bool; 2] {
+/// Numbers 1 and 2 are in flight while `meanwhile` happens to the collector. Returns which of them are cached afterwards.
+async fn cached_after(meanwhile: impl FnOnce(&Collector<Tenfold>)) -> [bool; 2] {
     let (mut desk, clerk) = Desk::new();
     let (jobs, ledger) = started(keeping(clerk, Cache::new(10)));
     let replies = [ledger.submit(Tenfold(1)), ledger.submit(Tenfold(2))];
@@ -234,23 +234,23 @@ async fn kept_after(meanwhile: impl FnOnce(&Collector<Tenfold>)) -> [bool; 2] {
 #[test]
 fn a_result_that_was_in_flight_when_its_key_was_cleared_is_not_cached() {
     paused(async || {
-        assert_eq!(kept_after(|_| ()).await, [true, true]);
-        assert_eq!(kept_after(|jobs| jobs.clear(&Tenfold(1))).await, [false, true]);
-        assert_eq!(kept_after(Collector::clear_all).await, [false, false]);
+        assert_eq!(cached_after(|_| ()).await, [true, true]);
+        assert_eq!(cached_after(|jobs| jobs.clear(&Tenfold(1))).await, [false, true]);
+        assert_eq!(cached_after(Collector::clear_all).await, [false, false]);
     });
 }
 
 #[test]
-fn of_however_many_keys_are_cleared_none_comes_back() {
+fn no_cleared_key_comes_back_however_many_are_cleared() {
     paused(async || {
         let clear = |jobs: &Collector<Tenfold>, number| jobs.clear(&Tenfold(number));
-        assert_eq!(kept_after(|jobs| (1..5_000).for_each(|number| clear(jobs, number))).await, [false, false]);
-        assert_eq!(kept_after(|jobs| (1..5_000).rev().for_each(|number| clear(jobs, number))).await, [false, false]);
+        assert_eq!(cached_after(|jobs| (1..5_000).for_each(|number| clear(jobs, number))).await, [false, false]);
+        assert_eq!(cached_after(|jobs| (1..5_000).rev().for_each(|number| clear(jobs, number))).await, [false, false]);
     });
 }
 
 #[test]
-fn what_was_in_flight_does_not_replace_what_is_primed() {
+fn a_result_that_was_in_flight_does_not_replace_a_primed_one() {
     paused(async || {
         let (mut desk, clerk) = Desk::new();
         let (jobs, ledger) = started(keeping(clerk, Cache::new(10)));
@@ -279,7 +279,7 @@ fn no_job_follows_one_that_was_accepted_before_its_key_was_cleared() {
 
         stale.answer(|_| Ok(Outcomes::all(10)));
         assert!(join_all(before).await.into_iter().all(|reply| reply.unwrap() == 10));
-        // The end of the stale one changes nothing for those who ride on the fresh one.
+        // The end of the stale job changes nothing for the followers of the fresh one.
         after.push(ledger.submit(Tenfold(1)));
         fresh.answer(|_| Ok(Outcomes::all(11)));
         assert!(join_all(after).await.into_iter().all(|reply| reply.unwrap() == 11));
@@ -291,7 +291,7 @@ fn no_job_follows_one_that_was_accepted_before_its_key_was_cleared() {
 }
 
 #[test]
-fn what_comes_late_does_not_replace_what_was_asked_after_the_clear() {
+fn a_late_result_does_not_replace_one_that_was_requested_after_the_clear() {
     paused(async || {
         let (mut desk, clerk) = Desk::new();
         let (jobs, ledger) = started(keeping(clerk, Cache::new(10)).coalesce_by(|job| job.0));
@@ -310,7 +310,7 @@ fn what_comes_late_does_not_replace_what_was_asked_after_the_clear() {
 }
 
 #[test]
-fn with_coalescing_and_submit_all_each_key_is_asked_for_once() {
+fn with_coalescing_submit_all_processes_each_key_once() {
     paused(async || {
         let script = Script::new(tenfold).keep_jobs();
         let jobs = keeping(script.factory(), Cache::new(10)).coalesce_by(|job| job.0).start().unwrap();
@@ -325,7 +325,7 @@ fn with_coalescing_and_submit_all_each_key_is_asked_for_once() {
 }
 
 #[test]
-fn a_hit_needs_no_room_and_comes_through_every_door() {
+fn a_cache_hit_needs_no_room_at_any_door() {
     paused(async || {
         let (mut desk, clerk) = Desk::new();
         let (jobs, ledger) = started(keeping(clerk, Cache::new(10)).max_size(1).max_pending(1));
@@ -352,7 +352,7 @@ fn a_hit_needs_no_room_and_comes_through_every_door() {
 }
 
 #[test]
-fn after_the_shutdown_every_door_refuses_also_what_is_kept() {
+fn after_a_shutdown_every_door_rejects_even_jobs_whose_result_is_cached() {
     paused(async || {
         let actor = keeping(Script::new(tenfold).factory(), Cache::new(10)).build().unwrap();
         let jobs = actor.handle();
@@ -369,7 +369,7 @@ fn after_the_shutdown_every_door_refuses_also_what_is_kept() {
 }
 
 #[test]
-fn a_job_whose_key_panics_is_processed_and_nothing_is_kept_of_it() {
+fn a_job_whose_cache_key_panics_is_processed_and_not_cached() {
     paused(async || {
         let script = Script::new(tenfold);
         let key = |job: &Tenfold| if job.0 == 13 { panic!("no key") } else { job.0 };
@@ -387,7 +387,7 @@ fn a_job_whose_key_panics_is_processed_and_nothing_is_kept_of_it() {
     });
 }
 
-/// A job whose output cannot be copied, or not be dropped, while somebody says so.
+/// A job whose output panics when it is copied, or dropped, while a switch is on.
 #[derive(Clone, Default)]
 struct Fragile {
     no_copies: Arc<AtomicBool>,
@@ -421,7 +421,7 @@ fn china() -> (Script<Fragile>, Collector<Fragile>) {
 }
 
 #[test]
-fn an_output_that_cannot_be_copied_is_not_kept_and_its_caller_has_it_all_the_same() {
+fn an_output_that_cannot_be_copied_is_not_cached_and_still_reaches_its_caller() {
     paused(async || {
         let (script, jobs) = china();
         let fragile = Fragile::default();
@@ -437,7 +437,7 @@ fn an_output_that_cannot_be_copied_is_not_kept_and_its_caller_has_it_all_the_sam
 }
 
 #[test]
-fn what_is_kept_and_cannot_be_copied_any_more_is_a_miss() {
+fn a_cached_result_that_can_no_longer_be_copied_is_a_miss() {
     paused(async || {
         let (script, jobs) = china();
         let fragile = Fragile::default();
@@ -450,7 +450,7 @@ fn what_is_kept_and_cannot_be_copied_any_more_is_a_miss() {
 }
 
 #[test]
-fn what_is_kept_and_panics_when_it_is_dropped_harms_nobody() {
+fn a_cached_result_that_panics_when_dropped_harms_no_job() {
     paused(async || {
         let (script, jobs) = china();
         let fragile = Fragile::default();
@@ -467,7 +467,7 @@ fn what_is_kept_and_panics_when_it_is_dropped_harms_nobody() {
 }
 
 #[test]
-fn many_threads_that_submit_and_clear_each_get_their_own_reply() {
+fn threads_that_submit_and_clear_concurrently_each_get_their_own_replies() {
     real_time(async || {
         let script = Script::new(tenfold);
         let builder =
@@ -493,7 +493,7 @@ fn many_threads_that_submit_and_clear_each_get_their_own_reply() {
 }
 
 #[test]
-fn without_a_cache_there_is_nothing_to_prime_or_to_clear() {
+fn without_a_cache_prime_and_clear_do_nothing() {
     paused(async || {
         let script = Script::new(tenfold);
         let (jobs, ledger) = started(Collector::builder(script.factory()).coalesce_by(|job: &Tenfold| job.0));
@@ -525,7 +525,7 @@ fn an_impossible_cache_setting_is_refused_by_name() {
     );
 }
 
-/// The job of a payment, whose content is told by its hash.
+/// A payment, whose content is compared by its hash.
 #[derive(Hash)]
 struct Payment(u64);
 

@@ -1,4 +1,4 @@
-//! Where a collector can live and who can reach it: in an actix app, beside a tokio runtime, as a service, by both doors.
+//! Where a collector can run – in an actix app, beside a tokio runtime, as a service – and the doors by which callers reach it.
 #![cfg(feature = "test-util")]
 
 use std::{
@@ -20,13 +20,13 @@ use self::support::{Broken, Tenfold, balanced, balanced_at_the_end, guarded, ms,
 
 mod support;
 
-/// A runtime as `#[tokio::main]` makes one.
+/// Runs `main` as `#[tokio::main]` does.
 fn tokio_main<F: Future<Output = ()>>(main: impl FnOnce() -> F + Send + 'static) {
     guarded(|| runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(main()));
 }
 
 #[test]
-fn starting_outside_a_system_is_an_error_that_names_the_way_out() {
+fn starting_outside_a_system_is_an_error_that_says_what_to_do() {
     guarded(|| {
         let start = || Collector::builder(Script::new(tenfold).factory()).start();
         let error = start().unwrap_err();
@@ -38,7 +38,7 @@ fn starting_outside_a_system_is_an_error_that_names_the_way_out() {
 }
 
 #[test]
-fn starting_where_a_system_has_ended_is_the_same_error() {
+fn starting_after_the_system_has_ended_is_the_same_error() {
     guarded(|| {
         System::new().block_on(async { System::current().stop() });
         let late = Collector::builder(Script::new(tenfold).factory()).start();
@@ -61,7 +61,7 @@ fn impossible_settings_are_refused_before_anything_starts() {
 }
 
 #[test]
-fn a_program_under_tokio_brings_a_thread_for_it_and_submits_from_every_task() {
+fn a_tokio_program_can_start_a_collector_on_a_thread_and_submit_from_every_task() {
     tokio_main(async || {
         let script = Script::new(tenfold);
         let jobs = Collector::builder(script.factory()).name("from-tokio").interval(ms(1)).start_on_thread().unwrap();
@@ -83,7 +83,7 @@ fn a_program_under_tokio_brings_a_thread_for_it_and_submits_from_every_task() {
 }
 
 #[test]
-fn a_program_without_a_runtime_may_use_one_too() {
+fn a_program_without_a_runtime_can_use_a_collector() {
     guarded(|| {
         let script = Script::new(tenfold);
         let jobs = Collector::builder(script.factory()).start_on_thread().unwrap();
@@ -94,7 +94,7 @@ fn a_program_without_a_runtime_may_use_one_too() {
 }
 
 #[test]
-fn a_name_that_no_thread_can_have_is_no_obstacle() {
+fn a_collector_starts_even_if_its_name_cannot_be_a_thread_name() {
     guarded(|| {
         let script = Script::new(tenfold);
         let jobs = Collector::builder(script.factory()).name("nul\0byte").start_on_thread().unwrap();
@@ -108,7 +108,7 @@ fn every_door_works_from_the_moment_start_returns() {
         let script = Script::new(tenfold);
         let jobs = Collector::builder(script.factory()).max_size(2).start().unwrap();
         let ledger = Ledger::new(&jobs);
-        // The actor has not run yet.
+        // The actor has not run yet at this point.
         let recipient = jobs.recipient().unwrap();
         ledger.do_send(&recipient, Tenfold(1));
         assert_eq!(ledger.send(&recipient, Tenfold(2)).await.unwrap().unwrap(), 20);
@@ -133,7 +133,7 @@ fn every_door_works_from_the_moment_start_on_thread_returns() {
 }
 
 #[test]
-fn a_recipient_of_an_actor_that_was_not_started_or_has_ended_is_an_error_that_says_so() {
+fn recipient_fails_with_the_reason_before_the_actor_starts_and_after_it_ends() {
     real_time(async || {
         let script = Script::new(tenfold);
         let actor = Collector::builder(script.factory()).interval(ms(1)).build().unwrap();
@@ -158,7 +158,7 @@ fn a_recipient_of_an_actor_that_was_not_started_or_has_ended_is_an_error_that_sa
 }
 
 #[test]
-fn an_actor_of_ones_own_supervisor_answers_every_message() {
+fn an_actor_under_the_users_own_supervisor_answers_every_message() {
     paused(async || {
         let script = Script::new(tenfold);
         let actor = Collector::builder(script.factory()).max_size(3).build().unwrap();
@@ -226,7 +226,7 @@ fn a_service_is_started_once_by_the_first_request() {
     });
 }
 
-/// A service whose settings cannot be.
+/// A service with impossible settings.
 struct Misconfigured;
 
 impl BatchProcessor for Misconfigured {
@@ -244,7 +244,7 @@ impl CollectorService for Misconfigured {
 }
 
 #[test]
-fn a_service_whose_settings_are_refused_answers_shut_down_and_panics_nowhere() {
+fn a_service_with_refused_settings_answers_shut_down_and_does_not_panic() {
     paused(async || {
         assert_eq!(Misconfigured::collector().build().unwrap_err().key, "ageing");
         let addr = CollectorActor::<Misconfigured>::from_registry();
@@ -253,7 +253,7 @@ fn a_service_whose_settings_are_refused_answers_shut_down_and_panics_nowhere() {
     });
 }
 
-/// A job whose errors are of any kind, and a processor that may not leave its thread.
+/// A job whose error is a `Box<dyn Error>`, with a processor that is not `Send`.
 struct AnyError(u64);
 
 impl Job for AnyError {
@@ -281,7 +281,7 @@ impl BatchProcessor for Local {
 }
 
 #[test]
-fn a_processor_need_not_be_send_and_its_error_may_be_any() {
+fn a_processor_need_not_be_send_and_its_error_need_not_be_an_error() {
     for workers in [Workers::local(1), Workers::threads(1)] {
         real_time(async move || {
             let jobs = Collector::builder(|| Local(Rc::new(1))).workers(workers).interval(ms(1)).start().unwrap();
@@ -295,7 +295,7 @@ fn a_processor_need_not_be_send_and_its_error_may_be_any() {
 }
 
 #[test]
-fn a_reply_may_be_awaited_on_another_runtime_and_a_handle_dropped_on_another_thread() {
+fn a_reply_can_be_awaited_on_another_runtime_and_a_handle_dropped_on_another_thread() {
     real_time(async || {
         let script = Script::new(tenfold);
         let jobs = Collector::builder(script.factory()).interval(ms(1)).start().unwrap();
@@ -334,7 +334,7 @@ fn the_factory_is_called_on_the_thread_where_its_processor_works() {
 }
 
 #[test]
-fn what_crosses_threads_may_cross_threads() {
+fn handles_can_be_shared_between_threads_and_futures_can_move_to_another() {
     fn anywhere<T: Send + 'static>() {}
     fn shared<T: Send + Sync + Clone + 'static>() {}
     fn pinless<T: Unpin>() {}

@@ -1,4 +1,4 @@
-//! Jobs that are put together, kept in order or answered together because of their keys.
+//! Keys: jobs with the same key share a batch, are processed in order, or share a reply.
 #![cfg(feature = "test-util")]
 
 use std::{
@@ -21,7 +21,7 @@ mod support;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A job of a key, with a number.
+/// A job with a key and a number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Of(&'static str, u64);
 
@@ -38,11 +38,11 @@ fn complete(held: Held<Of>) {
     held.answer(|batch| Ok(Outcomes::in_order(batch.iter().map(done))));
 }
 
-fn said(held: &Held<Of>) -> Vec<String> {
+fn texts(held: &Held<Of>) -> Vec<String> {
     held.jobs.iter().map(done).collect()
 }
 
-/// Two workers, batches of three, an interval that nobody sees the end of.
+/// Two workers, batches of three, an interval that does not end during a test.
 fn builder(factory: impl Fn() -> Clerk<Of> + Send + Sync + 'static) -> CollectorBuilder<Clerk<Of>> {
     Collector::builder(factory).max_size(3).interval(ms(3_600_000))
 }
@@ -60,7 +60,7 @@ fn each_batch_is_of_one_partition() {
             .into();
         for expected in [["b1", "b2", "b3"], ["a1", "a2", "a3"]] {
             let held = desk.next().await;
-            assert_eq!((said(&held), held.trigger), (expected.map(str::to_owned).to_vec(), Trigger::Size));
+            assert_eq!((texts(&held), held.trigger), (expected.map(str::to_owned).to_vec(), Trigger::Size));
             complete(held);
         }
         assert_eq!(jobs.flush().await.unwrap(), 1);
@@ -73,7 +73,7 @@ fn each_batch_is_of_one_partition() {
 }
 
 #[test]
-fn each_partition_has_an_interval_of_its_own() {
+fn the_interval_runs_separately_for_each_partition() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).interval(ms(10)).partition_by(|job: &Of| job.0).start().unwrap();
@@ -91,14 +91,14 @@ fn each_partition_has_an_interval_of_its_own() {
 }
 
 #[test]
-fn one_partition_too_many_sends_the_one_that_was_not_added_to_for_longest() {
+fn opening_one_partition_too_many_sends_the_least_recently_used_one() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).partition_by(|job: &Of| job.0).max_partitions(2).start().unwrap();
         let ledger = Ledger::new(&jobs);
         let replies = [("a", 1), ("b", 1), ("a", 2), ("c", 1)].map(|(key, number)| ledger.submit(Of(key, number)));
         let held = desk.next().await;
-        assert_eq!((said(&held), held.trigger), (vec!["b1".to_owned()], Trigger::Full));
+        assert_eq!((texts(&held), held.trigger), (vec!["b1".to_owned()], Trigger::Full));
         complete(held);
         jobs.flush().await.unwrap();
         for _ in 0..2 {
@@ -112,7 +112,7 @@ fn one_partition_too_many_sends_the_one_that_was_not_added_to_for_longest() {
 }
 
 #[test]
-fn ten_thousand_partitions_are_answered() {
+fn jobs_of_ten_thousand_partitions_all_get_their_replies() {
     paused(async || {
         let script = actix_batch::test_util::Script::new(|job: &support::Tenfold| support::tenfold(job));
         let jobs = Collector::builder(script.factory()).partition_by(|job| job.0).max_partitions(100).start().unwrap();
@@ -124,7 +124,7 @@ fn ten_thousand_partitions_are_answered() {
 }
 
 #[test]
-fn a_job_whose_partition_cannot_be_told_shares_its_batch_with_no_other() {
+fn a_job_whose_partition_key_panics_has_a_batch_of_its_own() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory)
@@ -145,7 +145,7 @@ fn a_job_whose_partition_cannot_be_told_shares_its_batch_with_no_other() {
 }
 
 #[test]
-fn batchers_part_the_batch_of_a_partition_further() {
+fn batchers_divide_the_batch_of_a_partition_further() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).partition_by(|job: &Of| job.0).batcher(chunk(2)).start().unwrap();
@@ -164,23 +164,23 @@ fn batchers_part_the_batch_of_a_partition_further() {
 // Order.
 
 #[test]
-fn a_key_waits_for_its_job_to_settle_while_other_keys_go_on() {
+fn jobs_of_one_key_are_processed_one_by_one_while_other_keys_proceed() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).in_order_by(|job: &Of| job.0).start().unwrap();
         let ledger = Ledger::new(&jobs);
         let replies = [("a", 1), ("a", 2), ("b", 1), ("a", 3)].map(|(key, number)| ledger.submit(Of(key, number)));
         let first = desk.next().await;
-        assert_eq!(said(&first), ["a1"]);
+        assert_eq!(texts(&first), ["a1"]);
         let other = desk.next().await;
-        assert_eq!(said(&other), ["b1"]);
+        assert_eq!(texts(&other), ["b1"]);
         complete(other);
         quiet().await;
         assert!(desk.try_next().is_none(), "a worker is free, and `a` is not");
         complete(first);
         for expected in ["a2", "a3"] {
             let held = desk.next().await;
-            assert_eq!(said(&held), [expected]);
+            assert_eq!(texts(&held), [expected]);
             complete(held);
         }
         for reply in replies {
@@ -191,19 +191,19 @@ fn a_key_waits_for_its_job_to_settle_while_other_keys_go_on() {
 }
 
 #[test]
-fn a_batch_has_one_job_of_a_key_at_the_most() {
+fn a_batch_has_at_most_one_job_of_an_ordered_key() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).in_order_by(|job: &Of| job.0).start().unwrap();
         let replies =
             [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1)].map(|(key, number)| jobs.submit(Of(key, number)));
         let held = desk.next().await;
-        assert_eq!(said(&held), ["a1", "b1", "c1"]);
+        assert_eq!(texts(&held), ["a1", "b1", "c1"]);
         complete(held);
         quiet().await;
         jobs.flush().await.unwrap();
         let held = desk.next().await;
-        assert_eq!(said(&held), ["a2", "b2"]);
+        assert_eq!(texts(&held), ["a2", "b2"]);
         complete(held);
         for reply in replies {
             reply.await.unwrap();
@@ -212,7 +212,7 @@ fn a_batch_has_one_job_of_a_key_at_the_most() {
 }
 
 #[test]
-fn a_key_is_held_through_the_back_off_of_its_job() {
+fn the_next_job_of_a_key_waits_until_the_retries_of_the_first_are_over() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory)
@@ -228,7 +228,7 @@ fn a_key_is_held_through_the_back_off_of_its_job() {
         assert!(desk.try_next().is_none());
         for expected in ["a1", "a2"] {
             let held = desk.next().await;
-            assert_eq!(said(&held), [expected]);
+            assert_eq!(texts(&held), [expected]);
             complete(held);
         }
         for reply in replies {
@@ -238,14 +238,14 @@ fn a_key_is_held_through_the_back_off_of_its_job() {
 }
 
 #[test]
-fn no_priority_overtakes_its_own_key() {
+fn a_higher_priority_does_not_overtake_an_earlier_job_of_its_key() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).in_order_by(|job: &Of| job.0).start().unwrap();
         let low = jobs.submit(SubmitJob::new(Of("a", 1)).priority(Priority::Low));
         let high = jobs.submit(SubmitJob::new(Of("a", 2)).priority(Priority::High));
         let held = desk.next().await;
-        assert_eq!(said(&held), ["a1"]);
+        assert_eq!(texts(&held), ["a1"]);
         quiet().await;
         assert!(desk.try_next().is_none());
         complete(held);
@@ -256,7 +256,7 @@ fn no_priority_overtakes_its_own_key() {
 }
 
 #[test]
-fn what_was_held_for_longer_than_the_interval_leaves_at_once() {
+fn a_job_that_was_held_longer_than_the_interval_leaves_at_once() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).interval(ms(10)).in_order_by(|job: &Of| job.0).start().unwrap();
@@ -266,7 +266,7 @@ fn what_was_held_for_longer_than_the_interval_leaves_at_once() {
         let settled_at = Instant::now();
         complete(held);
         let held = desk.next().await;
-        assert_eq!((said(&held), settled_at.elapsed()), (vec!["a2".to_owned()], ms(0)));
+        assert_eq!((texts(&held), settled_at.elapsed()), (vec!["a2".to_owned()], ms(0)));
         complete(held);
         for reply in replies {
             reply.await.unwrap();
@@ -275,7 +275,7 @@ fn what_was_held_for_longer_than_the_interval_leaves_at_once() {
 }
 
 #[test]
-fn partitioned_by_the_same_key_a_batch_has_many_jobs_and_the_next_one_waits_for_it() {
+fn jobs_partitioned_by_their_order_key_share_a_batch_and_the_next_batch_waits_for_it() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory)
@@ -287,13 +287,13 @@ fn partitioned_by_the_same_key_a_batch_has_many_jobs_and_the_next_one_waits_for_
         let ledger = Ledger::new(&jobs);
         let replies: Vec<_> = (1..=5).map(|number| ledger.submit(Of("a", number))).collect();
         let held = desk.next().await;
-        assert_eq!(said(&held), ["a1", "a2", "a3"]);
+        assert_eq!(texts(&held), ["a1", "a2", "a3"]);
         advance(ms(50)).await;
         quiet().await;
         assert!(desk.try_next().is_none());
         complete(held);
         let held = desk.next().await;
-        assert_eq!(said(&held), ["a4", "a5"]);
+        assert_eq!(texts(&held), ["a4", "a5"]);
         complete(held);
         for reply in replies {
             reply.await.unwrap();
@@ -303,7 +303,7 @@ fn partitioned_by_the_same_key_a_batch_has_many_jobs_and_the_next_one_waits_for_
 }
 
 #[test]
-fn a_job_that_is_late_before_its_turn_expires_and_the_next_one_follows() {
+fn a_held_job_that_is_past_its_deadline_expires_and_the_next_one_is_processed() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).in_order_by(|job: &Of| job.0).start().unwrap();
@@ -315,7 +315,7 @@ fn a_job_that_is_late_before_its_turn_expires_and_the_next_one_follows() {
         assert!(matches!(late.await, Err(JobError::Expired)));
         complete(held);
         let held = desk.next().await;
-        assert_eq!(said(&held), ["a3"]);
+        assert_eq!(texts(&held), ["a3"]);
         complete(held);
         first.await.unwrap();
         last.await.unwrap();
@@ -332,7 +332,7 @@ fn a_caller_that_goes_before_its_turn_holds_no_other_up() {
         drop(gone);
         complete(desk.next().await);
         let held = desk.next().await;
-        assert_eq!(said(&held), ["a3"]);
+        assert_eq!(texts(&held), ["a3"]);
         complete(held);
         first.await.unwrap();
         last.await.unwrap();
@@ -341,7 +341,7 @@ fn a_caller_that_goes_before_its_turn_holds_no_other_up() {
 }
 
 #[test]
-fn a_drain_processes_what_is_held_and_a_limit_settles_it() {
+fn a_drain_processes_held_jobs_and_a_shutdown_limit_settles_them() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).in_order_by(|job: &Of| job.0).start().unwrap();
@@ -351,7 +351,7 @@ fn a_drain_processes_what_is_held_and_a_limit_settles_it() {
         let (report, ()) = tokio::join!(report, async {
             complete(desk.next().await);
             complete(desk.next().await);
-            // The third one hangs.
+            // The third job hangs.
             drop(desk.next().await);
         });
         let ends: Vec<_> = join_all(replies).await.into_iter().map(|reply| reply.is_ok()).collect();
@@ -372,10 +372,10 @@ fn a_drain_processes_what_is_held_and_a_limit_settles_it() {
     });
 }
 
-// One job for many callers.
+// Coalesced jobs.
 
 #[test]
-fn jobs_with_a_key_that_is_buffered_or_in_flight_ride_on_that_one() {
+fn a_job_whose_key_is_buffered_or_in_flight_follows_that_job() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).coalesce_by(|job: &Of| job.1).start().unwrap();
@@ -383,10 +383,10 @@ fn jobs_with_a_key_that_is_buffered_or_in_flight_ride_on_that_one() {
         let keys = [1, 2, 1, 2, 3, 3, 4, 1, 2, 3, 5];
         let replies = keys.map(|key| ledger.submit(Of("k", key)));
         let first = desk.next().await;
-        assert_eq!(said(&first), ["k1", "k2", "k3"]);
+        assert_eq!(texts(&first), ["k1", "k2", "k3"]);
         jobs.flush().await.unwrap();
         let second = desk.next().await;
-        assert_eq!(said(&second), ["k4", "k5"]);
+        assert_eq!(texts(&second), ["k4", "k5"]);
         complete(first);
         complete(second);
         for (key, reply) in keys.into_iter().zip(replies) {
@@ -399,7 +399,7 @@ fn jobs_with_a_key_that_is_buffered_or_in_flight_ride_on_that_one() {
 }
 
 #[test]
-fn after_its_reply_a_key_is_asked_for_again() {
+fn a_coalesced_key_is_processed_again_after_its_reply() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).coalesce_by(|job: &Of| job.1).start().unwrap();
@@ -412,7 +412,7 @@ fn after_its_reply_a_key_is_asked_for_again() {
 }
 
 #[test]
-fn each_rider_gets_the_error_too_and_one_that_has_gone_disturbs_nobody() {
+fn every_follower_gets_the_error_even_if_another_follower_has_gone() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).coalesce_by(|job: &Of| job.1).start().unwrap();
@@ -429,21 +429,21 @@ fn each_rider_gets_the_error_too_and_one_that_has_gone_disturbs_nobody() {
 }
 
 #[test]
-fn a_job_is_processed_for_those_who_ride_on_it_though_its_own_caller_has_gone() {
+fn a_leader_is_processed_for_its_followers_after_its_own_caller_has_gone() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(2).coalesce_by(|job: &Of| job.1).start().unwrap();
         let first = jobs.submit(Of("a", 1));
-        let rider = jobs.submit(Of("b", 1));
+        let follower = jobs.submit(Of("b", 1));
         drop(first);
         jobs.flush().await.unwrap();
         complete(desk.next().await);
-        assert_eq!(rider.await.unwrap(), "a1");
+        assert_eq!(follower.await.unwrap(), "a1");
     });
 }
 
 #[test]
-fn messages_ride_as_well() {
+fn jobs_sent_as_messages_are_coalesced_too() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(2).coalesce_by(|job: &Of| job.1).start().unwrap();
@@ -462,7 +462,7 @@ fn messages_ride_as_well() {
 }
 
 #[test]
-fn riders_count_and_wait_in_line_like_everybody() {
+fn followers_count_towards_max_pending_and_join_the_wait_queue() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).max_pending(2).coalesce_by(|job: &Of| job.1).start().unwrap();
@@ -485,7 +485,7 @@ fn riders_count_and_wait_in_line_like_everybody() {
 }
 
 #[test]
-fn a_job_with_a_deadline_neither_rides_nor_is_ridden_on() {
+fn a_job_with_a_deadline_is_not_coalesced() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).coalesce_by(|job: &Of| job.1).start().unwrap();
@@ -493,7 +493,7 @@ fn a_job_with_a_deadline_neither_rides_nor_is_ridden_on() {
         let patient = jobs.submit(Of("b", 1));
         let other = jobs.submit(SubmitJob::new(Of("c", 1)).within(ms(1_000)));
         let held = desk.next().await;
-        assert_eq!(said(&held), ["a1", "b1", "c1"]);
+        assert_eq!(texts(&held), ["a1", "b1", "c1"]);
         complete(held);
         for reply in [hurried, patient, other] {
             reply.await.unwrap();
@@ -501,7 +501,7 @@ fn a_job_with_a_deadline_neither_rides_nor_is_ridden_on() {
     });
 }
 
-/// An output whose copies panic.
+/// An output that panics when it is copied.
 #[derive(Debug)]
 struct Uncopied;
 
@@ -520,14 +520,14 @@ impl Job for GetUncopied {
 }
 
 #[test]
-fn an_output_that_cannot_be_copied_reaches_who_came_first_and_costs_nobody_else_his_reply() {
+fn if_an_output_cannot_be_copied_the_leader_gets_it_and_followers_get_an_error() {
     paused(async || {
         let (mut desk, factory) = Desk::<GetUncopied>::new();
         let jobs = Collector::builder(factory).coalesce_by(|_: &GetUncopied| ()).start().unwrap();
-        let (first, rider) = (jobs.submit(GetUncopied), jobs.submit(GetUncopied));
+        let (leader, follower) = (jobs.submit(GetUncopied), jobs.submit(GetUncopied));
         desk.next().await.answer(|_| Ok(Outcomes::in_order(vec![Uncopied])));
-        assert!(first.await.is_ok());
-        assert!(matches!(rider.await, Err(JobError::Lost)));
+        assert!(leader.await.is_ok());
+        assert!(matches!(follower.await, Err(JobError::Lost)));
         assert_eq!(jobs.stats().await.unwrap().intake.pending, 0);
     });
 }
@@ -535,7 +535,7 @@ fn an_output_that_cannot_be_copied_reaches_who_came_first_and_costs_nobody_else_
 // Idempotency keys.
 
 #[test]
-fn a_key_that_was_seen_answers_with_the_first_outcome_until_its_time_has_passed() {
+fn an_idempotency_key_returns_the_first_outcome_until_its_time_to_live_is_over() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).idempotent_by(|job: &Of| job.0, ms(1_000)).start().unwrap();
@@ -558,7 +558,7 @@ fn a_key_that_was_seen_answers_with_the_first_outcome_until_its_time_has_passed(
 }
 
 #[test]
-fn the_first_outcome_may_be_an_error() {
+fn a_failure_is_remembered_as_an_outcome() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).idempotent_by(|job: &Of| job.0, DAY).start().unwrap();
@@ -571,7 +571,7 @@ fn the_first_outcome_may_be_an_error() {
 }
 
 #[test]
-fn what_no_processor_has_seen_may_be_submitted_again() {
+fn a_job_that_no_processor_has_seen_may_be_submitted_again_under_its_key() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).idempotent_by(|job: &Of| job.0, DAY).start().unwrap();
@@ -586,7 +586,7 @@ fn what_no_processor_has_seen_may_be_submitted_again() {
 }
 
 #[test]
-fn another_content_under_the_same_key_is_a_conflict_at_every_door_in_flight_and_afterwards() {
+fn a_different_content_under_the_same_key_is_a_conflict_at_every_door_in_flight_and_afterwards() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).idempotent_by(|job: &Of| job.0, DAY).start().unwrap();
@@ -612,7 +612,7 @@ fn another_content_under_the_same_key_is_a_conflict_at_every_door_in_flight_and_
 }
 
 #[test]
-fn no_more_outcomes_are_remembered_than_allowed_and_the_oldest_goes_first() {
+fn at_most_max_outcomes_are_remembered_and_the_oldest_is_forgotten_first() {
     paused(async || {
         let script = actix_batch::test_util::Script::new(|job: &Of| Ok(done(job)));
         let jobs = Collector::builder(script.factory())
@@ -629,7 +629,7 @@ fn no_more_outcomes_are_remembered_than_allowed_and_the_oldest_goes_first() {
 }
 
 #[test]
-fn impossible_key_settings_are_refused_by_name() {
+fn an_impossible_key_setting_is_refused_by_its_name() {
     let refused = |build: &dyn Fn(CollectorBuilder<Clerk<Of>>) -> CollectorBuilder<Clerk<Of>>| {
         let (_, factory) = Desk::new();
         build(Collector::builder(factory)).build().err().map(|error| error.key)
@@ -644,9 +644,9 @@ fn impossible_key_settings_are_refused_by_name() {
     assert_eq!(both, Some("coalesce_by".to_owned()));
 }
 
-// Keys that do not behave.
+// Keys with broken equality.
 
-/// A key that is equal to none, not even itself, and panics now and then.
+/// A key that equals no key, not even itself, and sometimes panics.
 struct Hostile(u64);
 
 impl Drop for Hostile {
@@ -674,7 +674,7 @@ impl Hash for Hostile {
 }
 
 #[test]
-fn whatever_keys_do_every_job_has_its_reply() {
+fn every_job_gets_its_reply_even_if_its_keys_panic_or_equal_nothing() {
     paused(async || {
         let script = actix_batch::test_util::Script::new(|job: &Of| Ok(done(job)));
         let builders: [fn(CollectorBuilder<_>) -> CollectorBuilder<_>; 4] = [
@@ -694,7 +694,7 @@ fn whatever_keys_do_every_job_has_its_reply() {
 }
 
 #[test]
-fn jobs_that_share_keys_of_every_kind_at_once_are_answered() {
+fn jobs_with_keys_of_every_kind_at_once_all_get_their_replies() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory)
@@ -730,7 +730,7 @@ fn jobs_that_share_keys_of_every_kind_at_once_are_answered() {
 }
 
 #[test]
-fn partitioned_by_the_same_key_the_batches_of_a_key_go_one_after_the_other_however_many_jobs_were_held() {
+fn batches_partitioned_by_their_order_key_are_processed_one_by_one_with_any_number_of_held_jobs() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory)
@@ -743,7 +743,7 @@ fn partitioned_by_the_same_key_the_batches_of_a_key_go_one_after_the_other_howev
         let replies: Vec<_> = (1..=10).map(|number| ledger.submit(Of("a", number))).collect();
         for expected in [vec![1, 2, 3], vec![4, 5, 6], vec![7, 8, 9], vec![10]] {
             let held = desk.next().await;
-            assert_eq!(said(&held), expected.iter().map(|number| format!("a{number}")).collect::<Vec<_>>());
+            assert_eq!(texts(&held), expected.iter().map(|number| format!("a{number}")).collect::<Vec<_>>());
             quiet().await;
             assert!(desk.try_next().is_none(), "a worker is free, and `a` is not");
             complete(held);
@@ -756,7 +756,7 @@ fn partitioned_by_the_same_key_the_batches_of_a_key_go_one_after_the_other_howev
 }
 
 #[test]
-fn a_job_whose_weight_makes_the_batch_of_its_key_leave_before_it_waits_for_that_batch() {
+fn a_job_too_heavy_for_the_open_batch_of_its_key_waits_until_that_batch_is_settled() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory)
@@ -770,7 +770,7 @@ fn a_job_whose_weight_makes_the_batch_of_its_key_leave_before_it_waits_for_that_
         let replies = [4, 4, 9, 1, 7].map(|weight| ledger.submit(Of("a", weight)));
         for expected in [vec!["a4", "a4"], vec!["a9", "a1"], vec!["a7"]] {
             let held = desk.next().await;
-            assert_eq!(said(&held), expected);
+            assert_eq!(texts(&held), expected);
             advance(ms(10)).await;
             quiet().await;
             assert!(desk.try_next().is_none(), "a worker is free, and `a` is not");
@@ -805,7 +805,7 @@ fn a_drain_sends_held_jobs_without_waiting_for_others() {
     });
 }
 
-/// Equal to every other one but the first time that anybody asks.
+/// A key that equals every other one, except at its first comparison.
 struct Wavering(Arc<AtomicU64>);
 
 impl PartialEq for Wavering {
@@ -821,7 +821,7 @@ impl Hash for Wavering {
 }
 
 #[test]
-fn keys_that_are_equal_only_now_and_then_keep_no_job_from_its_reply() {
+fn every_job_gets_its_reply_even_if_its_key_is_equal_only_sometimes() {
     paused(async || {
         let script = actix_batch::test_util::Script::new(|job: &Of| Ok(done(job)));
         let asked = Arc::new(AtomicU64::new(0));
@@ -847,7 +847,7 @@ fn keys_that_are_equal_only_now_and_then_keep_no_job_from_its_reply() {
 }
 
 #[test]
-fn those_who_ride_on_a_job_that_is_cut_off_are_counted_with_it() {
+fn followers_of_a_job_that_a_shutdown_cuts_off_are_counted() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).coalesce_by(|job: &Of| job.0).start().unwrap();
@@ -864,7 +864,7 @@ fn those_who_ride_on_a_job_that_is_cut_off_are_counted_with_it() {
     });
 }
 
-/// An output that submits another job when it goes.
+/// An output that submits another job when it is dropped.
 #[derive(Clone)]
 struct Farewell(Collector<Asks>, Arc<AtomicU64>);
 
@@ -896,7 +896,7 @@ impl BatchProcessor for Farewells {
 }
 
 #[test]
-fn an_outcome_that_is_forgotten_may_do_what_it_likes_when_it_goes() {
+fn a_forgotten_outcome_may_submit_a_job_when_it_is_dropped() {
     paused(async || {
         let (own, gone) = (Arc::default(), Arc::default());
         let (of_each, counted) = (Arc::clone(&own), Arc::clone(&gone));
@@ -916,7 +916,7 @@ fn an_outcome_that_is_forgotten_may_do_what_it_likes_when_it_goes() {
 }
 
 #[test]
-fn many_jobs_of_one_key_take_their_turns_without_each_looking_at_all_the_others() {
+fn thirty_thousand_jobs_of_one_key_all_get_their_replies() {
     paused(async || {
         let script = actix_batch::test_util::Script::new(|job: &Of| Ok(done(job)));
         let build: [fn(CollectorBuilder<_>) -> CollectorBuilder<_>; 3] = [
@@ -935,7 +935,7 @@ fn many_jobs_of_one_key_take_their_turns_without_each_looking_at_all_the_others(
 }
 
 #[test]
-fn keys_keep_their_promises_whichever_threads_the_jobs_come_from() {
+fn jobs_with_keys_from_several_threads_all_get_their_replies() {
     support::real_time(async || {
         let script = actix_batch::test_util::Script::new(|job: &Of| Ok(done(job)));
         let builders: [fn(CollectorBuilder<_>) -> CollectorBuilder<_>; 4] = [
@@ -968,7 +968,7 @@ fn keys_keep_their_promises_whichever_threads_the_jobs_come_from() {
 }
 
 #[test]
-fn an_actor_that_goes_answers_those_who_ride_and_those_who_are_held() {
+fn dropping_the_actor_answers_followers_and_held_jobs() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let keyed = builder(factory).in_order_by(|job: &Of| job.0).coalesce_by(|job: &Of| job.1);

@@ -1,4 +1,4 @@
-//! What a job says of itself: how urgent it is, and until when it is wanted.
+//! Priorities and deadlines of jobs.
 #![cfg(feature = "test-util")]
 
 use actix_batch::{
@@ -14,7 +14,7 @@ use self::support::{Clerk, Desk, Tenfold, balanced, ms, paused, quiet, tenfold};
 
 mod support;
 
-/// One worker, batches of two, an interval that nobody sees the end of.
+/// One worker, batches of two, an interval that does not end during a test.
 fn pairs(factory: impl Fn() -> Clerk<Tenfold> + Send + Sync + 'static) -> CollectorBuilder<Clerk<Tenfold>> {
     Collector::builder(factory).workers(Workers::local(1)).max_size(2).interval(ms(3_600_000))
 }
@@ -45,7 +45,7 @@ fn jobs_of_different_priorities_do_not_share_a_batch() {
 }
 
 #[test]
-fn of_batches_that_wait_for_a_worker_the_higher_priority_goes_first() {
+fn the_waiting_batch_of_the_highest_priority_goes_to_a_worker_first() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).max_size(1).start().unwrap();
@@ -68,7 +68,7 @@ fn of_batches_that_wait_for_a_worker_the_higher_priority_goes_first() {
     });
 }
 
-/// Floods one worker, that takes 10 ms for a job, with high jobs; returns when a low one that was there after 100 ms leaves.
+/// Floods one worker, which takes 10 ms for a job, with high jobs. Returns how long a low job that comes after 100 ms waits.
 async fn low_in_a_flood(ageing: std::time::Duration) -> std::time::Duration {
     let (mut desk, factory) = Desk::new();
     let jobs = pairs(factory).max_size(1).ageing(ageing).start().unwrap();
@@ -76,7 +76,7 @@ async fn low_in_a_flood(ageing: std::time::Duration) -> std::time::Duration {
     let mut replies = Vec::new();
     let mut accepted_at = None;
     for tick in 0..1_000 {
-        // Twice as many as the worker can take, as long as anybody looks.
+        // Two jobs in each tick: twice as many as the worker can process.
         replies.extend((0..2).map(|_| ledger.submit(of(1, Priority::High))));
         if tick == 10 {
             replies.push(ledger.submit(of(0, Priority::Low)));
@@ -96,16 +96,16 @@ async fn low_in_a_flood(ageing: std::time::Duration) -> std::time::Duration {
 }
 
 #[test]
-fn a_low_job_leaves_within_twice_the_ageing_and_what_was_there_before_it_under_a_flood_of_high_ones() {
+fn under_a_flood_of_high_jobs_a_low_job_waits_at_most_twice_the_ageing_plus_the_backlog() {
     paused(async || {
-        // High jobs that were accepted up to 200 ms after it go first: 20 ticks of two, and 10 that were there before.
+        // The high jobs that were accepted up to 200 ms after it go first: 2 in each of 20 ticks, and the 10 that waited before it.
         let waited = low_in_a_flood(ms(100)).await;
         assert!(waited >= ms(200) && waited <= ms(2 * 200 + 100 + 20), "{waited:?}");
     });
 }
 
 #[test]
-fn without_ageing_priorities_make_no_difference_to_the_order() {
+fn with_an_ageing_of_zero_priorities_do_not_change_the_order() {
     paused(async || {
         let waited = low_in_a_flood(ms(0)).await;
         assert!(waited <= ms(120), "{waited:?}");
@@ -137,7 +137,7 @@ fn a_free_worker_takes_the_most_urgent_open_batch() {
 }
 
 #[test]
-fn each_priority_has_an_interval_of_its_own() {
+fn the_interval_runs_separately_for_each_priority() {
     paused(async || {
         let script = Script::new(tenfold).keep_jobs();
         let jobs = Collector::builder(script.factory()).interval(ms(10)).start().unwrap();
@@ -154,7 +154,7 @@ fn each_priority_has_an_interval_of_its_own() {
 }
 
 #[test]
-fn a_full_collector_sends_the_open_batches_of_every_priority() {
+fn a_full_collector_sends_the_open_batch_of_every_priority() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).workers(Workers::local(3)).max_size(3).max_pending(3).start().unwrap();
@@ -171,7 +171,7 @@ fn a_full_collector_sends_the_open_batches_of_every_priority() {
 }
 
 #[test]
-fn flush_and_shutdown_send_every_priority() {
+fn flush_and_shutdown_send_the_open_batch_of_every_priority() {
     paused(async || {
         let script = Script::new(tenfold);
         let jobs = Collector::builder(script.factory()).interval(ms(3_600_000)).start().unwrap();
@@ -189,7 +189,7 @@ fn flush_and_shutdown_send_every_priority() {
 }
 
 #[test]
-fn a_retry_goes_before_others_of_its_priority_and_keeps_it() {
+fn a_retry_keeps_its_priority_and_goes_first_within_it() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).max_size(1).retry(Retry::fixed(ms(1)).attempts(2)).start().unwrap();
@@ -217,7 +217,7 @@ fn a_retry_goes_before_others_of_its_priority_and_keeps_it() {
 }
 
 #[test]
-fn a_deadline_brings_the_flush_forward_and_never_pushes_it_back() {
+fn a_deadline_can_make_a_batch_leave_earlier_but_never_later() {
     paused(async || {
         let script = Script::new(tenfold);
         let jobs = Collector::builder(script.factory()).interval(ms(100)).start().unwrap();
@@ -239,7 +239,7 @@ fn a_deadline_brings_the_flush_forward_and_never_pushes_it_back() {
 }
 
 #[test]
-fn a_job_that_is_late_while_every_worker_is_busy_expires_on_time_and_never_reaches_a_processor() {
+fn a_job_whose_deadline_passes_while_every_worker_is_busy_expires_on_time_unprocessed() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).start().unwrap();
@@ -281,7 +281,7 @@ fn a_job_expires_while_the_collector_is_paused() {
 }
 
 #[test]
-fn who_is_late_in_line_expires_there_and_was_never_accepted() {
+fn a_job_whose_deadline_passes_in_the_wait_queue_expires_there_and_is_never_accepted() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).max_size(1).max_pending(1).start().unwrap();
@@ -302,7 +302,7 @@ fn who_is_late_in_line_expires_there_and_was_never_accepted() {
 }
 
 #[test]
-fn a_deadline_that_has_passed_already_is_answered_at_once() {
+fn a_job_whose_deadline_has_already_passed_expires_at_once() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).start().unwrap();
@@ -317,7 +317,7 @@ fn a_deadline_that_has_passed_already_is_answered_at_once() {
 }
 
 #[test]
-fn a_retry_that_comes_after_the_deadline_is_not_sent_and_the_reply_is_the_error_of_the_attempt_before() {
+fn a_job_is_not_retried_after_its_deadline_and_its_reply_is_the_last_error() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).retry(Retry::fixed(ms(100)).attempts(3)).start().unwrap();
@@ -337,7 +337,7 @@ fn a_retry_that_comes_after_the_deadline_is_not_sent_and_the_reply_is_the_error_
 }
 
 #[test]
-fn a_deadline_reaches_by_message_too() {
+fn a_deadline_applies_to_a_message_too() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).start().unwrap();
@@ -357,7 +357,7 @@ fn a_deadline_reaches_by_message_too() {
 }
 
 #[test]
-fn an_expired_job_is_said_to_be() {
+fn an_expired_job_is_reported_as_expired() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).track_jobs(10).start().unwrap();
@@ -375,7 +375,7 @@ fn an_expired_job_is_said_to_be() {
 }
 
 #[test]
-fn where_nobody_is_skipped_a_job_is_processed_though_its_caller_has_gone() {
+fn without_skipping_a_job_is_processed_after_its_caller_has_gone() {
     paused(async || {
         for (skip, processed) in [(true, vec![1]), (false, vec![0, 1])] {
             let (mut desk, factory) = Desk::new();
@@ -391,7 +391,7 @@ fn where_nobody_is_skipped_a_job_is_processed_though_its_caller_has_gone() {
 }
 
 #[test]
-fn a_do_send_is_no_abandoned_job() {
+fn a_job_sent_by_do_send_does_not_count_as_abandoned() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).start().unwrap();
@@ -403,7 +403,7 @@ fn a_do_send_is_no_abandoned_job() {
 }
 
 #[test]
-fn the_policy_decides_for_each_priority_by_itself() {
+fn the_flush_policy_decides_for_each_priority_separately() {
     paused(async || {
         let script = Script::new(tenfold).keep_jobs();
         let policy = SizeOrInterval::new(2, None);
@@ -420,13 +420,13 @@ fn the_policy_decides_for_each_priority_by_itself() {
 }
 
 #[test]
-fn an_ageing_that_cannot_be_is_refused() {
+fn an_impossible_ageing_is_refused() {
     let refused = Collector::builder(Script::new(tenfold).factory()).ageing(std::time::Duration::MAX).build();
     assert_eq!(refused.err().map(|error| error.key), Some("ageing".to_owned()));
 }
 
 #[test]
-fn a_low_job_leaves_within_the_bound_though_only_a_free_worker_makes_batches_leave() {
+fn a_low_job_leaves_within_the_bound_even_if_batches_leave_only_for_a_free_worker() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).policy(Idle).max_size(100).ageing(ms(100)).start().unwrap();
@@ -456,7 +456,7 @@ fn a_low_job_leaves_within_the_bound_though_only_a_free_worker_makes_batches_lea
 }
 
 #[test]
-fn a_deadline_in_the_far_future_is_one_like_any_other() {
+fn a_deadline_in_the_far_future_is_accepted() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = pairs(factory).start().unwrap();
