@@ -57,7 +57,7 @@ pub use batch::{Batch, Outcomes, Trigger};
 pub use collector::Cache;
 pub use collector::{
     Admission, Answer, Collector, CollectorActor, CollectorBuilder, CollectorService, Flush, GetJobState, GetStats,
-    Pause, Resume, SetMaxInFlight, Shutdown, Submit, SubmitAll, SubmitJob, Subscribe,
+    Pause, Resume, SetMaxInFlight, Shutdown, Submit, SubmitAll, SubmitJob, Subscribe, Unsubscribe,
 };
 pub use config::{CollectorConfig, NoWorkers, Workers};
 pub use dead_letters::{DeadLetter, DeadLetters};

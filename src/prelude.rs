@@ -8,5 +8,5 @@ pub use crate::{
     Batch, BatchProcessor, Breaker, Collector, CollectorActor, CollectorBuilder, CollectorConfig, CollectorService,
     DeadLetter, DeadLetters, Flush, GetJobState, GetStats, Job, JobError, JobEvent, JobResult, JobState, NoWorkers,
     Observer, Outcomes, Pause, Priority, RateLimit, Rejected, Resume, Retry, SetMaxInFlight, Shutdown, ShutdownReport,
-    Stats, Submit, SubmitJob, Subscribe, Workers,
+    Stats, Submit, SubmitJob, Subscribe, Unsubscribe, Workers,
 };

@@ -265,3 +265,25 @@ impl Handler<End> for Log {
         ctx.stop();
     }
 }
+
+#[test]
+fn after_unsubscribe_an_actor_gets_no_more_events_and_the_others_do() {
+    paused(|| async {
+        let (jobs, mut desk) = one_worker(|builder| builder.max_size(1));
+        let [leaves, stays] = [(); 2].map(|()| Log { capacity: 100, ..Log::default() });
+        let (events_of_leaves, events_of_stays) = (Arc::clone(&leaves.events), Arc::clone(&stays.events));
+        let (leaves, stays) = (leaves.start(), stays.start());
+        jobs.subscribe(leaves.clone().recipient()).await.unwrap();
+        jobs.subscribe(leaves.clone().recipient()).await.unwrap();
+        jobs.subscribe(stays.clone().recipient()).await.unwrap();
+
+        assert_eq!(jobs.unsubscribe(leaves.clone().recipient()).await.unwrap(), 2);
+        assert_eq!(jobs.unsubscribe(leaves.recipient()).await.unwrap(), 0);
+        let reply = jobs.submit(Tenfold(1));
+        desk.next().await.complete();
+        reply.await.unwrap();
+        quiet().await;
+        assert!(events_of_leaves.lock().unwrap().is_empty());
+        assert!(!events_of_stays.lock().unwrap().is_empty());
+    });
+}

@@ -68,8 +68,14 @@ pub struct GetJobState(pub JobId);
 /// assert_eq!(doubles.submit(Double(2)).await.unwrap(), 4);
 /// # });
 /// ```
+///
+/// The collector holds the recipient, and so keeps its actor alive, until [`Unsubscribe`] or the collector's own end.
 #[derive(Debug, Clone)]
 pub struct Subscribe(pub Recipient<JobEvent>);
+
+/// Ends every subscription of this recipient's actor, and answers how many there were.
+#[derive(Debug, Clone)]
+pub struct Unsubscribe(pub Recipient<JobEvent>);
 
 /// Stops intake, sends what is buffered, awaits what is outstanding, and answers with a [`ShutdownReport`] after the last
 /// reply. The order: refuse new jobs, hand back waiting ones, flush, await. It ends a pause.
@@ -123,6 +129,7 @@ answers! {
     SetMaxInFlight => ();
     GetJobState => Option<JobState>;
     Subscribe => ();
+    Unsubscribe => usize;
     GetStats => Stats;
     Shutdown => ShutdownReport;
 }

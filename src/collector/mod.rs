@@ -27,7 +27,7 @@ pub use builder::CollectorBuilder;
 pub use cache::Cache;
 pub use handlers::{Admission, Answer};
 pub use intake::Submit;
-pub use messages::{Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe};
+pub use messages::{Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe};
 pub use service::CollectorService;
 pub use submit_all::SubmitAll;
 pub use submit_job::SubmitJob;
@@ -214,6 +214,15 @@ impl<J: Job> Collector<J> {
     /// [`Closed`] when the collector has ended.
     pub async fn subscribe(&self, recipient: Recipient<JobEvent>) -> Result<(), Closed> {
         self.ask(Subscribe(recipient)).await
+    }
+
+    /// Ends the subscriptions of this recipient's actor, and returns how many there were. See [`Unsubscribe`].
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when the collector has ended.
+    pub async fn unsubscribe(&self, recipient: Recipient<JobEvent>) -> Result<usize, Closed> {
+        self.ask(Unsubscribe(recipient)).await
     }
 
     /// Stops intake, sends what is buffered, awaits what is outstanding. See [`Shutdown`].

@@ -4,7 +4,7 @@ use std::fmt;
 
 use actix::{Message, Recipient, dev::OneshotSender};
 
-use super::messages::{Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe};
+use super::messages::{Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe};
 use crate::{
     job::{JobEvent, JobId, JobState},
     observe::{ShutdownReport, Stats},
@@ -26,6 +26,7 @@ pub(crate) enum Request {
     SetMaxInFlight(usize, Option<OneshotSender<()>>),
     GetJobState(JobId, Option<OneshotSender<Option<JobState>>>),
     Subscribe(Recipient<JobEvent>, Option<OneshotSender<()>>),
+    Unsubscribe(Recipient<JobEvent>, Option<OneshotSender<usize>>),
     GetStats(Option<OneshotSender<Stats>>),
     Shutdown(Shutdown, Option<OneshotSender<ShutdownReport>>),
 }
@@ -47,6 +48,7 @@ requests! {
     SetMaxInFlight, self, sender => Request::SetMaxInFlight(self.0, sender);
     GetJobState, self, sender => Request::GetJobState(self.0, sender);
     Subscribe, self, sender => Request::Subscribe(self.0, sender);
+    Unsubscribe, self, sender => Request::Unsubscribe(self.0, sender);
     GetStats, self, sender => Request::GetStats(sender);
     Shutdown, self, sender => Request::Shutdown(self, sender);
 }
@@ -60,6 +62,7 @@ impl fmt::Debug for Request {
             Self::SetMaxInFlight(..) => "SetMaxInFlight",
             Self::GetJobState(..) => "GetJobState",
             Self::Subscribe(..) => "Subscribe",
+            Self::Unsubscribe(..) => "Unsubscribe",
             Self::GetStats(_) => "GetStats",
             Self::Shutdown(..) => "Shutdown",
         })

@@ -4,6 +4,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use actix::Recipient;
 use tokio::time::Instant;
 
 use tracing::{debug, error, info, warn};
@@ -16,7 +17,7 @@ use crate::{
     batch::{Stray, Tally, Trigger},
     dispatch::BreakerState,
     error::Failures,
-    job::{JobId, JobIds, JobState},
+    job::{JobEvent, JobId, JobIds, JobState},
     panics::catch,
 };
 
@@ -252,6 +253,11 @@ impl Journal {
     /// Where subscribers are kept. From now on jobs are tracked.
     pub(crate) fn tracker(&mut self) -> &mut Tracker {
         self.tracker.get_or_insert_with(|| Tracker::new(Arc::clone(&self.collector), 0))
+    }
+
+    /// Returns how many subscriptions this has ended.
+    pub(crate) fn unsubscribe(&mut self, recipient: &Recipient<JobEvent>) -> usize {
+        self.tracker.as_mut().map_or(0, |tracker| tracker.unsubscribe(recipient))
     }
 
     pub(crate) fn stats(&mut self, levels: Levels, lost_dead_letters: u64) -> Stats {

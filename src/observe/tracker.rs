@@ -54,6 +54,13 @@ impl Tracker {
         self.subscribers.push(Subscriber { recipient, missed: 0 });
     }
 
+    /// Returns how many subscriptions this has ended.
+    pub(crate) fn unsubscribe(&mut self, recipient: &Recipient<JobEvent>) -> usize {
+        let before = self.subscribers.len();
+        self.subscribers.retain(|subscriber| subscriber.recipient != *recipient);
+        before - self.subscribers.len()
+    }
+
     /// Where a job is that has left the open batch.
     pub(crate) fn state(&self, job: JobId) -> Option<JobState> {
         fn among<S: Stage>(journeys: &HashMap<u64, Journey<S>>, job: JobId) -> Option<JobState> {

@@ -39,6 +39,9 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 self.journal.tracker().subscribe(recipient);
                 answer(sender, ());
             }
+            Request::Unsubscribe(recipient, sender) => {
+                answer(sender, self.journal.unsubscribe(&recipient));
+            }
             Request::GetJobState(job, sender) => answer(sender, self.job_state(job, now)),
             Request::GetStats(sender) => answer(sender, self.stats(now)),
             Request::Shutdown(shutdown, sender) => self.shut_down(shutdown, sender, now),
