@@ -273,7 +273,7 @@ fn shutdown_now_answers_every_caller_at_once_and_sends_nothing_more_downstream()
         let ledger = Ledger::new(&jobs);
         let mut replies = submit(&ledger, 0..2);
         quiet().await;
-        // One is buffered while a worker is free for it, and two wait in line.
+        // One is buffered while a worker is free for it, and two wait in the wait queue.
         replies.extend(submit(&ledger, 2..5));
         let report = jobs.shutdown(Shutdown::now()).await.unwrap();
         assert_eq!((report.completed, report.shut_down, report.elapsed), (0, 3, ms(0)));
@@ -443,7 +443,7 @@ fn when_the_last_handle_goes_all_pending_jobs_are_answered_and_the_actor_ends() 
             if is_paused {
                 jobs.pause().await.unwrap();
             }
-            // One batch in flight (unless paused), one ready, and one in line, which is not accepted.
+            // One batch in flight (unless paused), one ready, and one in the wait queue, which is not accepted.
             let replies = submit(&ledger, 0..5);
             quiet().await;
             let another = jobs.clone();

@@ -141,7 +141,7 @@ fn a_batch_and_the_spans_of_its_jobs_are_linked_both_ways() {
         quiet().await;
         let replies = {
             let _ann = tracing::info_span!("ann").entered();
-            // Two jobs of one span are one link; the fifth waits in line.
+            // Two jobs of one span are one link; the fifth waits in the wait queue.
             let two = [1, 2].map(|n| jobs.submit(Tenfold(n)));
             let _bob = tracing::info_span!("bob").entered();
             let message = actix_rt::spawn(jobs.recipient().unwrap().send(SubmitJob::new(Tenfold(3))));

@@ -19,7 +19,7 @@ pub(crate) use key::{Key, KeyFn};
 pub use priority::Priority;
 pub use state::JobState;
 
-/// What one caller submits. Like an actix `Message`, a job says what it returns.
+/// What one caller submits. Like an actix `Message`, a job declares what it returns.
 ///
 /// ```
 /// use actix_batch::Job;

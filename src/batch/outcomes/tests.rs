@@ -1,9 +1,9 @@
-//! What outcomes mean for each job: the laws of the five ways to answer.
+//! What each job gets from each kind of outcomes.
 
 use super::*;
 use crate::batch::Batch;
 
-/// Asks for the row with this key.
+/// A job that asks for the row with this key.
 #[derive(Debug)]
 struct Ask(u64);
 
@@ -43,7 +43,7 @@ fn picture(outcomes: Outcomes<Ask>, batch: &Batch<Ask>) -> String {
 }
 
 #[test]
-fn in_order_takes_as_many_outputs_as_jobs_and_no_other_number() {
+fn in_order_takes_exactly_one_output_per_job() {
     let jobs = batch([7, 8, 9]);
     let pictures = [0, 2, 3, 4].map(|outputs| picture(Outcomes::in_order(rows(7..7 + outputs)), &jobs));
     assert_eq!(pictures, ["###", "###", "789", "###"]);
@@ -51,7 +51,7 @@ fn in_order_takes_as_many_outputs_as_jobs_and_no_other_number() {
 }
 
 #[test]
-fn each_takes_as_many_results_as_jobs_and_no_other_number() {
+fn each_takes_exactly_one_result_per_job() {
     let jobs = batch([7, 8]);
     let result = |key| if key == 7 { Err("no".to_owned()) } else { Ok((key, "row")) };
     let pictures = [1, 2, 3].map(|results| picture(Outcomes::each((7..7 + results).map(result)), &jobs));
@@ -96,7 +96,7 @@ fn outputs_without_a_job_are_counted_by_kind() {
 }
 
 #[test]
-fn all_gives_every_job_the_same_output_however_many_there_are() {
+fn all_gives_every_job_the_same_output() {
     for jobs in [0, 1, 5] {
         let jobs = batch(vec![3; jobs]);
         assert_eq!(picture(Outcomes::all((3, "row")), &jobs), "3".repeat(jobs.len()));
@@ -110,7 +110,7 @@ fn outcomes_of_another_batch_are_a_mismatch() {
 }
 
 #[test]
-fn a_verdict_on_a_whole_batch_has_one_and_the_same_error_for_each_job() {
+fn the_error_of_a_whole_batch_is_shared_by_its_jobs() {
     let error = Arc::new("down".to_owned());
     let results = JobResults::<Ask>::whole(JobError::Failed(Arc::clone(&error)), 3);
     assert!(matches!(results.whole_failure(), Some(JobError::Failed(_))));

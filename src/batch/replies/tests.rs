@@ -1,4 +1,4 @@
-//! Each reply reaches its own slot or requester, once, however replies are parted, dropped or reused.
+//! Each reply reaches its own slot or requester exactly once, however replies are divided, dropped or reused.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -54,7 +54,7 @@ impl Bench {
         self.requests.push(receiver);
     }
 
-    /// The slots' replies by now, in order.
+    /// The replies in the slots so far, in order.
     fn polled(&self) -> Vec<Option<JobResult<Number>>> {
         self.slots.iter().map(poll).collect()
     }
@@ -116,7 +116,7 @@ fn replies_over_several_blocks_reach_their_slots() {
 }
 
 #[test]
-fn replies_that_are_dropped_unsettled_say_lost() {
+fn replies_that_are_dropped_unsettled_are_lost() {
     let mut bench = Bench::with_slots(2);
     bench.push_request();
     drop(mem::take(&mut bench.replies));
@@ -125,7 +125,7 @@ fn replies_that_are_dropped_unsettled_say_lost() {
 }
 
 #[test]
-fn results_that_are_missing_are_lost_and_counted_so() {
+fn a_job_without_a_result_is_lost_and_counted_as_lost() {
     let mut bench = Bench::with_slots(3);
     let (mut tally, mut deliveries) = (Tally::default(), Deliveries::default());
     mem::take(&mut bench.replies).settle([Ok(7)].into_iter(), &mut tally, &mut deliveries);
@@ -134,12 +134,12 @@ fn results_that_are_missing_are_lost_and_counted_so() {
 }
 
 #[test]
-fn parted_replies_keep_their_order_on_both_sides() {
+fn partitioned_replies_keep_their_order_on_both_sides() {
     let mut bench = Bench::new();
     for place in 0..10 {
         if place % 2 == 0 { bench.push_request() } else { bench.push_slot() }
     }
-    // 0, 3, 6, 9 are taken.
+    // Positions 0, 3, 6 and 9 are taken.
     let (taken, rest) = mem::take(&mut bench.replies).partition(|place| place % 3 == 0);
     assert_eq!((taken.len(), rest.len()), (4, 6));
     count_up(taken);
@@ -150,10 +150,10 @@ fn parted_replies_keep_their_order_on_both_sides() {
 }
 
 #[test]
-fn replies_know_their_jobs_by_either_door_and_in_parts() {
+fn replies_know_the_numbers_of_their_jobs_from_both_doors_and_when_divided() {
     let mut bench = Bench::with_slots(2);
     bench.push_request();
-    // Somebody who left the line took a number along.
+    // A job that left the wait queue used up a number.
     bench.blocks.take_slot();
     bench.push_request();
     bench.push_slot();
@@ -164,17 +164,21 @@ fn replies_know_their_jobs_by_either_door_and_in_parts() {
 }
 
 #[test]
-fn only_those_whose_callers_have_gone_are_abandoned() {
+fn only_jobs_whose_callers_have_gone_are_abandoned() {
     let mut bench = Bench::with_slots(3);
     bench.replies.push_requester(JobId(3), None);
     assert_eq!(bench.replies.abandoned(), None);
     bench.slots.remove(1).abandon();
-    assert_eq!(bench.replies.abandoned(), Some(vec![false, true, false, false]), "nobody has gone from a `do_send`");
+    assert_eq!(
+        bench.replies.abandoned(),
+        Some(vec![false, true, false, false]),
+        "a `do_send` has no caller that can go"
+    );
     assert_eq!(Bench::with_slots(3).replies.abandoned(), None);
 }
 
 #[test]
-fn the_reply_of_one_who_has_gone_is_kept_for_nobody() {
+fn a_reply_whose_caller_has_gone_is_dropped() {
     let mut bench = Bench::with_slots(2);
     bench.slots[0].abandon();
     count_up(mem::take(&mut bench.replies));
@@ -183,7 +187,7 @@ fn the_reply_of_one_who_has_gone_is_kept_for_nobody() {
 }
 
 #[test]
-fn a_reply_that_is_fetched_is_gone_and_one_that_is_left_behind_too() {
+fn a_slot_is_empty_after_its_reply_is_fetched_or_left_behind() {
     let mut bench = Bench::with_slots(2);
     count_up(mem::take(&mut bench.replies));
     assert!(matches!(poll(&bench.slots[0]), Some(Ok(0))));
@@ -192,7 +196,7 @@ fn a_reply_that_is_fetched_is_gone_and_one_that_is_left_behind_too() {
 }
 
 #[test]
-fn a_failed_job_that_nobody_waits_for_is_counted_apart() {
+fn a_failed_job_sent_by_do_send_is_counted_separately() {
     let mut replies = Replies::<Number>::default();
     replies.push_requester(JobId(0), None);
     replies.push_requester(JobId(1), None);
@@ -202,7 +206,7 @@ fn a_failed_job_that_nobody_waits_for_is_counted_apart() {
     assert_eq!((tally.succeeded, tally.failed.failed, tally.forgotten), (1, 1, 1));
 }
 
-/// Counts how often it is woken.
+/// A waker that counts how often it is woken.
 #[derive(Default)]
 struct Alarm(AtomicUsize);
 
@@ -213,7 +217,7 @@ impl Wake for Alarm {
 }
 
 #[test]
-fn the_waker_of_the_last_poll_is_woken_once_and_no_other() {
+fn only_the_waker_of_the_last_poll_is_woken_and_only_once() {
     let mut bench = Bench::with_slots(1);
     let alarms: [Arc<Alarm>; 2] = Default::default();
     for alarm in &alarms {
@@ -228,7 +232,7 @@ fn the_waker_of_the_last_poll_is_woken_once_and_no_other() {
 }
 
 #[test]
-fn a_block_is_used_again_when_nobody_holds_it_and_its_numbers_go_on() {
+fn a_free_block_is_used_again_with_the_next_numbers() {
     let mut bench = Bench::with_slots(2 * Block::<Number>::SLOTS as usize);
     let first = Arc::as_ptr(&bench.slots[0].block);
     count_up(mem::take(&mut bench.replies));
@@ -239,7 +243,7 @@ fn a_block_is_used_again_when_nobody_holds_it_and_its_numbers_go_on() {
 }
 
 #[test]
-fn a_block_that_somebody_holds_is_left_alone() {
+fn a_block_that_is_still_held_is_not_used_again() {
     let mut bench = Bench::with_slots(2 * Block::<Number>::SLOTS as usize);
     count_up(mem::take(&mut bench.replies));
     let kept = bench.slots.swap_remove(5);
@@ -250,9 +254,9 @@ fn a_block_that_somebody_holds_is_left_alone() {
 }
 
 #[test]
-fn a_block_that_is_used_again_knows_nothing_of_those_who_left_unsettled() {
+fn a_block_that_is_used_again_has_no_abandoned_slots() {
     let mut blocks = Blocks::<Number>::default();
-    // As in the waiting line: nobody settles what these left.
+    // As in the wait queue: the slots of callers that have gone are never settled.
     for _ in 0..2 * Block::<Number>::SLOTS {
         let (block, at) = blocks.take_slot();
         SlotRef::new(Arc::clone(block), at).abandon();
