@@ -135,7 +135,7 @@ fn levels_are_those_of_the_moment() {
         let ledger = Ledger::new(&jobs);
         let idle = jobs.stats().await.unwrap();
         assert_eq!((idle.collector.as_str(), idle.workers.total, idle.workers.able), ("levels", 2, 2));
-        // Two batches with workers, one ready, one buffered job and two in the wait queue.
+        // Two batches with workers, one ready, one buffered job and two in line.
         let replies: Vec<_> = (0..9).map(|number| ledger.submit(Tenfold(number))).collect();
         let (first, second) = (desk.next().await, desk.next().await);
         let busy = jobs.stats().await.unwrap();
