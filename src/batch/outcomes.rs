@@ -73,10 +73,10 @@ impl<J: Job> Outcomes<J> {
     ) -> Self {
         let (mut found, stray) = index(batch, outputs, &job_key, output_key);
         let results = batch.iter().map(|job| match found.get_mut(&job_key(job)) {
-            Some(entry) => match mem::replace(entry, Entry::Taken) {
-                Entry::Output(output) => Ok(output),
-                Entry::Missing => Err(JobError::NoResult),
-                Entry::Taken => Err(JobError::DuplicateKey),
+            Some(entry) => match mem::replace(entry, Found::Taken) {
+                Found::Output(output) => Ok(output),
+                Found::Missing => Err(JobError::NoResult),
+                Found::Taken => Err(JobError::DuplicateKey),
             },
             None => Err(JobError::NoResult),
         });
@@ -98,7 +98,7 @@ impl<J: Job> Outcomes<J> {
     {
         let (found, stray) = index(batch, outputs, &job_key, output_key);
         let results = batch.iter().map(|job| match found.get(&job_key(job)) {
-            Some(Entry::Output(output)) => Ok(output.clone()),
+            Some(Found::Output(output)) => Ok(output.clone()),
             _ => Err(JobError::NoResult),
         });
         Self(Kind::Matched(results.collect(), stray))
@@ -137,7 +137,7 @@ impl<J: Job> Outcomes<J> {
 }
 
 /// The output that was found for a job's key.
-enum Entry<O> {
+enum Found<O> {
     Missing,
     Output(O),
     Taken,
@@ -149,12 +149,12 @@ fn index<J: Job, K: Eq + Hash>(
     outputs: impl IntoIterator<Item = J::Output>,
     job_key: impl Fn(&J) -> K,
     output_key: impl Fn(&J::Output) -> K,
-) -> (HashMap<K, Entry<J::Output>>, Stray) {
-    let mut found: HashMap<K, Entry<J::Output>> = batch.iter().map(|job| (job_key(job), Entry::Missing)).collect();
+) -> (HashMap<K, Found<J::Output>>, Stray) {
+    let mut found: HashMap<K, Found<J::Output>> = batch.iter().map(|job| (job_key(job), Found::Missing)).collect();
     let mut stray = Stray::default();
     for output in outputs {
         match found.get_mut(&output_key(&output)) {
-            Some(entry @ Entry::Missing) => *entry = Entry::Output(output),
+            Some(entry @ Found::Missing) => *entry = Found::Output(output),
             Some(_) => stray.repeated += 1,
             None => stray.unknown += 1,
         }

@@ -9,12 +9,12 @@ use crate::{
 };
 
 /// Where one reply waits.
-enum Place<'r, J: Job> {
+enum ReplyPlace<'r, J: Job> {
     Slot(&'r Arc<Block<J>>, u32),
     Requester(JobId, Requester<J>),
 }
 
-impl<'r, J: Job> Place<'r, J> {
+impl<'r, J: Job> ReplyPlace<'r, J> {
     /// The place at this offset of a run. The run's requesters are taken in their order.
     fn of(run: &'r Run<J>, offset: u32, requesters: &mut vec::IntoIter<Requester<J>>) -> Self {
         match run {
@@ -32,7 +32,7 @@ impl<J: Job> Replies<J> {
         let mut requesters = mem::take(&mut others.requesters).into_iter();
         for run in mem::take(&mut others.runs) {
             for offset in 0..run.len() {
-                self.push(Place::of(&run, offset, &mut requesters));
+                self.push(ReplyPlace::of(&run, offset, &mut requesters));
             }
         }
         others.len = 0;
@@ -47,7 +47,8 @@ impl<J: Job> Replies<J> {
         let mut metadata = self.metadata.take();
         let mut requesters = mem::take(&mut self.requesters).into_iter();
         let places = runs.iter().flat_map(|run| (0..run.len()).map(move |offset| (run, offset)));
-        let mut places: Vec<_> = places.map(|(run, offset)| Some(Place::of(run, offset, &mut requesters))).collect();
+        let mut places: Vec<_> =
+            places.map(|(run, offset)| Some(ReplyPlace::of(run, offset, &mut requesters))).collect();
         self.len = 0;
         let dealt = batches.iter().map(|batch| {
             let mut replies = Self::default();
@@ -62,10 +63,10 @@ impl<J: Job> Replies<J> {
         dealt
     }
 
-    fn push(&mut self, place: Place<'_, J>) {
+    fn push(&mut self, place: ReplyPlace<'_, J>) {
         match place {
-            Place::Slot(block, at) => self.push_slot(block, at),
-            Place::Requester(job, requester) => self.push_requester(job, requester),
+            ReplyPlace::Slot(block, at) => self.push_slot(block, at),
+            ReplyPlace::Requester(job, requester) => self.push_requester(job, requester),
         }
     }
 
@@ -78,7 +79,7 @@ impl<J: Job> Replies<J> {
             for offset in 0..run.len() {
                 let side = if take(position) { &mut taken } else { &mut rest };
                 position += 1;
-                side.push(Place::of(&run, offset, &mut requesters));
+                side.push(ReplyPlace::of(&run, offset, &mut requesters));
             }
         }
         self.len = 0;

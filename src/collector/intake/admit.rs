@@ -25,8 +25,8 @@ pub(super) enum ReplyTo<J: Job> {
     Requester(Requester<J>),
 }
 
-/// What became of a job that went through admission.
-pub(super) struct Admission<J: Job> {
+/// A submitted job after admission: its slot, and what became of it.
+pub(super) struct Submission<J: Job> {
     pub(super) slot: SlotRef<J>,
     /// It waits for room.
     pub(super) waits: bool,
@@ -38,7 +38,7 @@ pub(super) struct Admission<J: Job> {
 
 impl<J: Job> Intake<J> {
     /// The one way in for a job with metadata, and for any job that finds no room, whichever door it came by.
-    pub(super) fn admit(&self, job: J, metadata: Box<Metadata>, reply_to: ReplyTo<J>) -> Admission<J> {
+    pub(super) fn admit(&self, job: J, metadata: Box<Metadata>, reply_to: ReplyTo<J>) -> Submission<J> {
         let (weight, metadata, cached) = (self.weigh(&job), self.with_keys(&job, metadata), self.cached(&job));
         let mut state = self.state.lock();
         let (block, at) = state.take_slot();
@@ -59,12 +59,12 @@ impl<J: Job> Intake<J> {
                 let wake = state.wait(Waiting { id, job, weight, metadata: Some(metadata), block, at });
                 drop(state);
                 self.ring(wake);
-                Admission { slot, waits: true, is_answered: false, accepted: Ok(wake) }
+                Submission { slot, waits: true, is_answered: false, accepted: Ok(wake) }
             }
             entry => {
                 drop(state);
                 let is_answered = matches!(entry, Entry::Answered(..));
-                Admission { slot, waits: false, is_answered, accepted: self.entered(id, entry) }
+                Submission { slot, waits: false, is_answered, accepted: self.entered(id, entry) }
             }
         }
     }

@@ -9,7 +9,7 @@ use tracing::{debug, level_filters::LevelFilter};
 
 use super::{
     Intake, Submit,
-    admit::{Admission, ReplyTo},
+    admit::{ReplyTo, Submission},
 };
 use crate::{
     batch::{Metadata, Requester, SlotRef},
@@ -41,7 +41,7 @@ impl<J: Job> Intake<J> {
     #[cold]
     #[expect(clippy::unnecessary_box_returns, reason = "so that the `Submit` of an accepted job stays in registers")]
     fn submit_slow(self: &Arc<Self>, job: J, metadata: Box<Metadata>) -> Box<Submit<J>> {
-        let Admission { slot, waits, is_answered, accepted } =
+        let Submission { slot, waits, is_answered, accepted } =
             self.admit(job, metadata, ReplyTo::Slot { may_wait: true });
         Box::new(match accepted {
             Ok(_) if is_answered => Submit::answered(slot),
@@ -72,7 +72,7 @@ impl<J: Job> Intake<J> {
 
     #[cold]
     fn try_submit_slow(&self, job: J, metadata: Box<Metadata>) -> Result<Submit<J>, Rejected<J>> {
-        let Admission { slot, is_answered, accepted, .. } =
+        let Submission { slot, is_answered, accepted, .. } =
             self.admit(job, metadata, ReplyTo::Slot { may_wait: false });
         accepted.map(|_| if is_answered { Submit::answered(slot) } else { Submit::accepted(slot) })
     }
@@ -125,7 +125,7 @@ impl<J: Job> Intake<J> {
     #[cold]
     fn message_slow(&self, job: J, metadata: Box<Metadata>, requester: Requester<J>) -> bool {
         let is_send = requester.is_none();
-        let Admission { accepted, .. } = self.admit(job, metadata, ReplyTo::Requester(requester));
+        let Submission { accepted, .. } = self.admit(job, metadata, ReplyTo::Requester(requester));
         match accepted {
             Ok(wake) => wake,
             Err(Rejected { job, reason }) => {
