@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use actix_batch::prelude::*;
+use actix_batch::{Cache, prelude::*};
 use futures_util::TryStreamExt;
 use rusqlite::{Connection, params_from_iter};
 

@@ -1,12 +1,9 @@
-//! All that a service needs: `use actix_batch::prelude::*;`. It re-exports actix's own prelude.
+//! What a service cannot do without: `use actix_batch::prelude::*;`. It re-exports actix's own prelude. Everything else is one path
+//! away, in the crate's root.
 
 pub use actix::prelude::*;
 
-#[cfg(feature = "cache")]
-pub use crate::Cache;
 pub use crate::{
     Batch, BatchProcessor, Breaker, Collector, CollectorActor, CollectorBuilder, CollectorConfig, CollectorService,
-    DeadLetter, DeadLetters, Flush, GetJobState, GetStats, Job, JobError, JobEvent, JobResult, JobState, NoWorkers,
-    Observer, Outcomes, Pause, Priority, RateLimit, Rejected, Resume, Retry, SetMaxInFlight, Shutdown, ShutdownReport,
-    Stats, Submit, SubmitJob, Subscribe, Unsubscribe, Workers,
+    Job, JobError, JobResult, Outcomes, Priority, RateLimit, Retry, Shutdown, Submit, SubmitJob, Workers,
 };

@@ -7,6 +7,7 @@ use std::{
 };
 
 use actix_batch::{
+    DeadLetter,
     prelude::*,
     test_util::{Ledger, Recorded, Script},
 };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix_batch::{
-    RejectReason,
+    Cache, DeadLetter, RejectReason,
     prelude::*,
     test_util::{Ledger, Script, Scripted},
 };

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use actix_batch::{
+    Stats,
     prelude::*,
     test_util::{Ledger, Script},
 };

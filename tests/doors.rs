@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_batch::{
-    Closed, RecipientError, StartError,
+    Closed, Flush, GetStats, Pause, RecipientError, Rejected, Resume, StartError, Stats,
     prelude::*,
     test_util::{Ledger, Script, Scripted},
 };

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use actix_batch::{BreakerState, Strategy, prelude::*};
+use actix_batch::{BreakerState, DeadLetter, NoWorkers, Stats, Strategy, prelude::*};
 use futures_util::future::join_all;
 use tokio::time::{Instant, advance, pause, sleep, timeout};
 

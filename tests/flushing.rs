@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix_batch::{
-    Strategy, Trigger,
+    Flush, Strategy, Trigger,
     prelude::*,
     test_util::{Ledger, Script, Seen},
 };

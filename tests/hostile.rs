@@ -10,6 +10,7 @@ use std::{
 };
 
 use actix_batch::{
+    Observer,
     flush::{Arrival, Decision, FlushPolicy, OpenBatch},
     observe::Settled,
     prelude::*,

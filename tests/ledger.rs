@@ -2,6 +2,7 @@
 #![cfg(feature = "test-util")]
 
 use actix_batch::{
+    Stats,
     prelude::*,
     test_util::{Ledger, Script},
 };

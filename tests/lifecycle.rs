@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use actix_batch::{BreakerState, prelude::*};
+use actix_batch::{BreakerState, NoWorkers, prelude::*};
 use tokio::time::{Instant, sleep};
 
 use self::support::{Broken, Tenfold, guarded, ms, paused, quiet, real_time, tenfold};

@@ -12,7 +12,7 @@ use std::{
 };
 
 use actix_batch::{
-    BreakerState, JobId, RejectReason, Trigger,
+    BreakerState, JobId, NoWorkers, Observer, RejectReason, ShutdownReport, Trigger,
     observe::{AttemptStatus, Attempted, Dispatched, Flushed, Levels, Restarted, Retried, Settled, Split},
     prelude::*,
 };

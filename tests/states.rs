@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 
-use actix_batch::{JobId, prelude::*};
+use actix_batch::{JobEvent, JobId, JobState, prelude::*};
 use futures_util::future::join_all;
 use support::{Broken, Clerk, Desk, Tenfold, ms, paused, quiet};
 

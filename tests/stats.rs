@@ -2,7 +2,7 @@
 #![cfg(feature = "test-util")]
 
 use actix_batch::{
-    Trigger,
+    Stats, Trigger,
     prelude::*,
     test_util::{Ledger, Script},
 };

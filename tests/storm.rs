@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_batch::{Strategy, prelude::*};
+use actix_batch::{DeadLetter, Strategy, prelude::*};
 use futures_util::future::join_all;
 use tokio::runtime;
 

@@ -7,6 +7,7 @@ use std::sync::{
 };
 
 use actix_batch::{
+    NoWorkers,
     prelude::*,
     test_util::{Ledger, Script, Scripted},
 };

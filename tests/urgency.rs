@@ -2,7 +2,7 @@
 #![cfg(feature = "test-util")]
 
 use actix_batch::{
-    Trigger,
+    JobState, Trigger,
     flush::{Idle, SizeOrInterval},
     prelude::*,
     test_util::{Ledger, Script},

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_batch::{Trigger, prelude::*};
+use actix_batch::{Resume, Trigger, prelude::*};
 use hdrhistogram::Histogram;
 use tokio::sync::Semaphore;
 

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use actix_batch::prelude::*;
 use actix_batch::{Closed, StartError};
+use actix_batch::{Stats, prelude::*};
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};

@@ -40,7 +40,7 @@ pub struct GetJobState(pub JobId);
 /// [`Stats::lost_events`]. It never slows the collector down. A subscriber that has ended is removed.
 ///
 /// ```
-/// use actix_batch::prelude::*;
+/// use actix_batch::{JobEvent, prelude::*};
 /// # struct Double(u64);
 /// # impl Job for Double { type Output = u64; type Error = String; }
 /// # struct Doubles;

@@ -36,7 +36,7 @@ pub struct DeadLetter<J: Job> {
 /// ```
 /// use std::sync::mpsc;
 ///
-/// use actix_batch::prelude::*;
+/// use actix_batch::{DeadLetter, prelude::*};
 /// # struct Insert(u64);
 /// # impl Job for Insert { type Output = (); type Error = String; }
 /// # struct Inserts;

@@ -7,7 +7,7 @@
 use std::{cell::RefCell, collections::BTreeMap, panic, rc::Rc, sync::Once};
 
 use actix_batch::{
-    ShutdownReport, Trigger,
+    NoWorkers, ShutdownReport, Stats, Trigger,
     prelude::*,
     test_util::{Ledger, Recorded},
 };

@@ -222,7 +222,7 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// ```
     /// use std::time::Duration;
     ///
-    /// use actix_batch::prelude::*;
+    /// use actix_batch::{Cache, prelude::*};
     /// # struct Double(u64);
     /// # impl Job for Double { type Output = u64; type Error = String; }
     /// # struct Doubles;

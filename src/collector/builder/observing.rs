@@ -18,7 +18,7 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// Default: jobs are not tracked.
     ///
     /// ```
-    /// use actix_batch::prelude::*;
+    /// use actix_batch::{JobState, prelude::*};
     /// # struct Double(u64);
     /// # impl Job for Double { type Output = u64; type Error = String; }
     /// # struct Doubles;
