@@ -1,0 +1,102 @@
+//! What a run has settled, and where that is kept.
+//!
+//! A checkpoint never passes a record that has not settled, and its cursor always stands after the last record of a chunk.
+
+use std::{fmt, future::Future, pin::Pin};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::source::Identity;
+
+mod error;
+mod interval;
+mod memory;
+mod settled;
+
+pub use error::{CheckpointError, CheckpointErrorKind};
+pub use interval::{Interval, Intervals};
+pub use memory::MemoryStore;
+pub use settled::Settled;
+
+/// The name of a pipeline, and the number of this run's attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RunId {
+    /// The pipeline's name: checkpoints belong to it.
+    pub pipeline: String,
+}
+
+/// Everything that a run needs to go on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The fingerprint of the plan: source, stages by name and version, sink, key.
+    pub plan: String,
+    /// What makes the cursors valid.
+    pub identity: Identity,
+    /// The version of the source's cursors.
+    pub cursor_version: u32,
+    /// The ranges of the source, in its order.
+    pub ranges: Vec<RangeCheckpoint>,
+}
+
+/// What has settled of one range.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RangeCheckpoint {
+    /// Its number, from 0.
+    pub range: u32,
+    /// Where it begins: after this cursor.
+    pub from: Option<Value>,
+    /// Where it ends: with this cursor.
+    pub to: Option<Value>,
+    /// How many source records of it have settled, from its beginning and without a gap.
+    pub record: u64,
+    /// Where to go on: after those records.
+    pub cursor: Option<Value>,
+    /// Whether it has been read to its end and everything has settled.
+    pub done: bool,
+    /// What has been written beyond the prefix, because batches overtook each other.
+    pub beyond: Intervals,
+}
+
+/// A future of a [`Store`].
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CheckpointError>> + 'a>>;
+
+/// Where checkpoints are kept: a file, memory, or beside the data of a transactional sink.
+///
+/// Saving is atomic: after a crash the store holds the checkpoint before or the one after, never a mixture, and never nothing.
+pub trait Store: fmt::Debug {
+    /// Takes the lease: two runs of one pipeline must not write together. It ends with the store, also when the process is killed.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointErrorKind::Leased`] if another run holds it.
+    fn lease(&mut self) -> StoreFuture<'_, ()>;
+
+    /// The last checkpoint; `None` if there never was one.
+    ///
+    /// # Errors
+    ///
+    /// If what is stored cannot be used: it is never taken for a first run.
+    fn load(&mut self) -> StoreFuture<'_, Option<Checkpoint>>;
+
+    /// Replaces the checkpoint. Everything that it calls settled is durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be stored. The one before is still there.
+    fn save<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> StoreFuture<'a, ()>;
+
+    /// Forgets the checkpoint, for a run that starts again.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be removed.
+    fn clear(&mut self) -> StoreFuture<'_, ()>;
+}
+
+impl RangeCheckpoint {
+    /// A range of which nothing has been read.
+    pub fn new(range: u32, from: Option<Value>, to: Option<Value>) -> Self {
+        Self { range, cursor: from.clone(), from, to, record: 0, done: false, beyond: Intervals::default() }
+    }
+}

@@ -1,0 +1,62 @@
+//! How far each range of a run has settled, shared by the run and the sink's workers.
+
+use parking_lot::Mutex;
+
+use super::{Checkpoint, Interval, RangeCheckpoint};
+
+/// How far each range has settled: the run moves it forward, and a transactional sink stores it with its rows.
+///
+/// It only ever says what is durable once the rows of the batch at hand are: records that were rejected are in the dead letters before
+/// the prefix passes them.
+#[derive(Debug)]
+pub struct Settled(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    checkpoint: Checkpoint,
+    /// Counts the changes, so that a worker stores the prefix only when it has moved.
+    version: u64,
+}
+
+impl Settled {
+    /// What the run begins with.
+    pub fn new(checkpoint: Checkpoint) -> Self {
+        Self(Mutex::new(State { checkpoint, version: 0 }))
+    }
+
+    /// The checkpoint as of now.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.0.lock().checkpoint.clone()
+    }
+
+    /// The state of the ranges, if it has moved since `seen`, which is brought up to date. Begin with [`u64::MAX`].
+    pub fn moved_since(&self, seen: &mut u64) -> Option<Checkpoint> {
+        let state = self.0.lock();
+        if state.version == *seen {
+            return None;
+        }
+        *seen = state.version;
+        Some(state.checkpoint.clone())
+    }
+
+    /// Moves one range forward.
+    pub(crate) fn update(&self, range: u32, change: impl FnOnce(&mut RangeCheckpoint)) {
+        let mut state = self.0.lock();
+        if let Some(found) = state.checkpoint.ranges.iter_mut().find(|known| known.range == range) {
+            change(found);
+            let record = found.record;
+            found.beyond.forget_before(record);
+            state.version += 1;
+        }
+    }
+
+    /// Adds what a sink that keeps its progress in memory has written.
+    pub fn add_beyond(&self, range: u32, interval: Interval) {
+        let mut state = self.0.lock();
+        if let Some(found) = state.checkpoint.ranges.iter_mut().find(|known| known.range == range) {
+            if interval.last.0 >= found.record {
+                found.beyond.insert(interval);
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Moves data sets from a source to a sink, batch by batch, and goes on where it stopped.
+
+pub mod checkpoint;
+mod cursor;
+mod file_name;
+mod record;
+pub mod sink;
+pub mod source;
+
+pub use cursor::{Cursor, Range};
+pub use file_name::FileName;
+pub use record::{Origin, Position, Record};

@@ -1,0 +1,140 @@
+//! What travels through a pipeline: a value, where it stands in its source, and where a person finds it.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
+
+use actix_batch::Job;
+use serde::{Deserialize, Serialize};
+
+use crate::{file_name::FileName, sink::SinkError};
+
+/// One value on its way from a source to a sink.
+///
+/// It derefs to its value, and knows its [`Position`] and its [`Origin`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record<T> {
+    value: T,
+    position: Position,
+    origin: Origin,
+    /// Whether only filtered records lie between this record and the one that was sent before it.
+    follows: bool,
+}
+
+/// Where a record comes from, for the bookkeeping: which source record of its range it is, or which part of one.
+///
+/// Positions are those of the *source*, so a filter that decides differently in a later run moves none of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Position {
+    /// The number of the source record within its range, from 0.
+    pub record: u64,
+    /// Which of the records that a stage made of it, from 0.
+    pub part: u32,
+    /// The range that it belongs to.
+    pub range: u32,
+}
+
+/// Where a person finds a record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The source cannot say more than the record's number.
+    #[default]
+    Unknown,
+    /// A place in a file.
+    File {
+        /// The file.
+        file: FileName,
+        /// The line on which the record begins, from 1.
+        line: u64,
+        /// The byte at which it begins, from 0. In a compressed file: of the decompressed text.
+        byte: u64,
+    },
+    /// A row, a document or a message, by its key.
+    Key(Arc<str>),
+}
+
+impl<T> Record<T> {
+    /// A record at this position. Sources use [`Chunk::push`](crate::source::Chunk::push), which numbers its records itself.
+    pub fn new(value: T, position: Position, origin: Origin) -> Self {
+        Self { value, position, origin, follows: false }
+    }
+
+    /// Where it stands in its source.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Where a person finds it.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The value alone.
+    pub fn into_value(self) -> T {
+        self.value
+    }
+
+    /// Another value in its place.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Record<U> {
+        Record { value: f(self.value), position: self.position, origin: self.origin, follows: self.follows }
+    }
+
+    /// The value, and the record without it.
+    pub fn take(self) -> (T, Record<()>) {
+        (self.value, Record { value: (), position: self.position, origin: self.origin, follows: self.follows })
+    }
+
+    /// Whether nothing but filtered records lies between the record that was sent before this one and this one, so that the two
+    /// may stand in one [`Interval`](crate::checkpoint::Interval).
+    pub fn follows(&self) -> bool {
+        self.follows
+    }
+
+    pub(crate) fn set_follows(&mut self, follows: bool) {
+        self.follows = follows;
+    }
+
+    pub(crate) fn set_part(&mut self, part: u32) {
+        self.position.part = part;
+    }
+}
+
+impl<T> Deref for Record<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> DerefMut for Record<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
+/// A record is a job of the sink's collector: retries, splitting and dead letters are exact to the record.
+impl<T: Send + Sync + 'static> Job for Record<T> {
+    type Output = ();
+    type Error = SinkError;
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("(unknown)"),
+            Self::File { file, line, byte } => write!(f, "{file}, line {line}, byte {byte}"),
+            Self::Key(key) => write!(f, "key {key}"),
+        }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "record {} of range {}", self.record, self.range)?;
+        if self.part > 0 { write!(f, ", part {}", self.part) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,62 @@
+//! A sink as the batch processor of a collector.
+
+use std::{fmt, sync::Arc};
+
+use actix_batch::{Batch, BatchProcessor, Outcomes};
+use parking_lot::Mutex;
+
+use super::{Sink, SinkError, SinkErrorKind, Written};
+use crate::record::Record;
+
+/// Runs a [`Sink`] as the [`BatchProcessor`] of the pipeline's collector.
+pub struct SinkProcessor<T, K> {
+    sink: K,
+    /// The first error of a `close`, for the run's end.
+    close_error: Arc<Mutex<Option<SinkError>>>,
+    records: std::marker::PhantomData<fn(T)>,
+}
+
+impl<T, K> SinkProcessor<T, K> {
+    pub(crate) fn new(sink: K, close_error: Arc<Mutex<Option<SinkError>>>) -> Self {
+        Self { sink, close_error, records: std::marker::PhantomData }
+    }
+}
+
+impl<T: Send + Sync + 'static, K: Sink<T>> BatchProcessor for SinkProcessor<T, K> {
+    type Job = Record<T>;
+
+    async fn prepare(&mut self) -> Result<(), SinkError> {
+        self.sink.prepare().await
+    }
+
+    fn is_fatal(error: &SinkError) -> bool {
+        error.kind() == SinkErrorKind::Fatal
+    }
+
+    async fn process(&mut self, batch: &Batch<Record<T>>) -> Result<Outcomes<Record<T>>, SinkError> {
+        let written = self.sink.write(batch).await?;
+        Ok(if written.refused().is_empty() { Outcomes::all(()) } else { each(written, batch.len()) })
+    }
+
+    async fn close(&mut self) {
+        if let Err(error) = self.sink.close().await {
+            self.close_error.lock().get_or_insert(error);
+        }
+    }
+}
+
+fn each<T: Send + Sync + 'static>(written: Written, records: usize) -> Outcomes<Record<T>> {
+    let mut results: Vec<Result<(), SinkError>> = (0..records).map(|_| Ok(())).collect();
+    for (position, error) in written.into_refused() {
+        if let Some(result) = results.get_mut(position) {
+            *result = Err(error);
+        }
+    }
+    Outcomes::each(results)
+}
+
+impl<T, K> fmt::Debug for SinkProcessor<T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SinkProcessor").finish_non_exhaustive()
+    }
+}
