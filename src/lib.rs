@@ -65,7 +65,7 @@ pub use dead_letters::{DeadLetter, DeadLetters};
 pub use dead_letters::{DeadLetterFile, DeadRecord, DeadRecords};
 pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
 pub use error::{
-    Closed, ConfigError, Failures, JobError, RecipientError, RejectReason, Rejected, Rejections, StartError,
+    Blame, Closed, ConfigError, Failures, JobError, RecipientError, RejectReason, Rejected, Rejections, StartError,
 };
 pub use flush::Strategy;
 pub use job::{Job, JobEvent, JobId, JobIds, JobResult, JobState, Priority};

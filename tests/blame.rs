@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use actix_batch::{BreakerState, prelude::*};
+use actix_batch::{Blame, BreakerState, prelude::*};
 use futures_util::future::join_all;
 
 use self::support::{Broken, Tenfold, ms, paused, tenfold};
@@ -81,6 +81,49 @@ fn a_downstream_that_fails_every_part_of_a_split_batch_opens_the_breaker() {
             calls.load(Ordering::Relaxed)
         );
     });
+}
+
+/// A downstream that knows whose fault its errors are, and refuses every batch in this way.
+struct Knowing {
+    error: &'static str,
+    calls: Arc<AtomicUsize>,
+}
+
+impl BatchProcessor for Knowing {
+    type Job = Tenfold;
+
+    async fn process(&mut self, _: &Batch<Tenfold>) -> Answer {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        Err(Broken(self.error))
+    }
+
+    fn blame(error: &Broken) -> Blame {
+        if error.0 == "down" { Blame::Downstream } else { Blame::Job }
+    }
+}
+
+async fn calls_of_eight_jobs(error: &'static str) -> usize {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&calls);
+    let jobs = Collector::builder(move || Knowing { error, calls: Arc::clone(&calls) })
+        .max_size(8)
+        .split_poison(true)
+        .retry(Retry::fixed(ms(10)).attempts(3))
+        .start()
+        .unwrap();
+    let replies = join_all((0..8).map(|number| jobs.submit(Tenfold(number)))).await;
+    assert!(replies.iter().all(Result::is_err));
+    seen.load(Ordering::Relaxed)
+}
+
+#[test]
+fn an_error_of_the_downstream_is_retried_and_never_splits_a_batch() {
+    paused(async || assert_eq!(calls_of_eight_jobs("down").await, 3));
+}
+
+#[test]
+fn an_error_of_a_job_is_never_retried_and_is_isolated_by_splitting() {
+    paused(async || assert_eq!(calls_of_eight_jobs("bad row").await, 15));
 }
 
 #[test]

@@ -9,10 +9,12 @@ use super::{
     breaker::{Circuit, Probe},
     family::Family,
     gate::Gate,
-    judge::may_be_poison,
 };
 
-use crate::{error::JobError, job::Job};
+use crate::{
+    error::{Blame, JobError},
+    job::Job,
+};
 
 /// A call that has ended, as the breaker counts it.
 #[derive(Clone, Copy)]
@@ -60,9 +62,9 @@ impl<J: Job> Dispatch<J> {
     ) {
         let Some(circuit) = &mut self.circuit else { return };
         let before = circuit.state();
-        let failure = failure.filter(|error| circuit.blames(error));
-        let is_suspect =
-            self.rules.split_poison && failure.is_some_and(may_be_poison) && (jobs > 1 || family.is_some());
+        let rules = &self.rules;
+        let failure = failure.filter(|error| circuit.blames(error) && rules.blame(error) != Blame::Job);
+        let is_suspect = failure.is_some_and(|error| rules.splits(error)) && (jobs > 1 || family.is_some());
         let failures = if is_suspect {
             family.get_or_insert_with(|| Family::new(jobs)).failed()
         } else {

@@ -38,7 +38,7 @@ impl<J: Job> Dispatch<J> {
 
     /// The batch failed whole.
     pub(super) fn failed(&mut self, mut sent: ReadyBatch<J>, error: JobError<J::Error>, now: Instant) {
-        let retry = self.rules.retry.as_ref().filter(|retry| retry.is_worth(&error));
+        let retry = self.rules.retry.as_ref().filter(|_| self.rules.is_worth_retrying(&error));
         let next =
             |retry: &Retry<_>| retry.next(sent.batch.attempt(), sent.opened_at, now, retry.asked_delay([&error]));
         if let Some(at) = retry.and_then(next) {
@@ -46,7 +46,7 @@ impl<J: Job> Dispatch<J> {
             return self.back_off(sent, at);
         }
         let is_open = self.circuit.as_ref().is_some_and(|circuit| circuit.state() == BreakerState::Open);
-        if self.rules.split_poison && sent.batch.len() > 1 && may_be_poison(&error) && !is_open {
+        if sent.batch.len() > 1 && self.rules.splits(&error) && !is_open {
             let attempt = sent.batch.attempt() + 1;
             return self.halve(sent, attempt);
         }
@@ -99,12 +99,12 @@ impl<J: Job> Dispatch<J> {
     pub(super) fn retry_some(&mut self, sent: ReadyBatch<J>, results: JobResults<J>, now: Instant) {
         let Some(retry) = &self.rules.retry else { return self.settle(sent, results) };
         let results: Vec<_> = results.collect();
-        let worth = |result: &JobResult<J>| matches!(result, Err(error) if retry.is_worth(error));
+        let worth = |result: &JobResult<J>| matches!(result, Err(error) if self.rules.is_worth_retrying(error));
         let again: Vec<_> = results.iter().map(worth).collect();
         if !again.contains(&true) {
             return self.settle(sent, JobResults::of(results));
         }
-        let errors = results.iter().filter_map(|result| result.as_ref().err()).filter(|error| retry.is_worth(error));
+        let errors = results.iter().filter_map(|result| result.as_ref().err()).filter(|error| self.rules.is_worth_retrying(error));
         let asked = retry.asked_delay(errors);
         let Some(at) = retry.next(sent.batch.attempt(), sent.opened_at, now, asked) else {
             return self.settle(sent, JobResults::of(results));
@@ -138,9 +138,4 @@ impl<J: Job> Dispatch<J> {
         let history = History { batch: batch.id(), attempts, accepted_at };
         self.orders.push_back(Order::Settle { replies, results, jobs: batch.into_jobs(), history });
     }
-}
-
-/// Whether one job may have made the whole batch fail.
-pub(super) fn may_be_poison<E>(error: &JobError<E>) -> bool {
-    matches!(error, JobError::Failed(_) | JobError::Panicked | JobError::TimedOut | JobError::Mismatch { .. })
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{Breaker, RateLimit, Retry};
-use crate::error::ConfigError;
+use crate::{
+    error::{Blame, ConfigError, JobError},
+    panics::catch,
+};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -22,6 +25,8 @@ pub(crate) struct Rules<E> {
     pub(crate) ageing: Duration,
     /// Whether jobs whose callers have gone are skipped.
     pub(crate) skip_abandoned: bool,
+    /// Whose fault an error of the processor is.
+    pub(crate) blame: fn(&E) -> Blame,
     /// Whether other callers may follow a job, so that it is wanted when its caller has gone.
     pub(crate) followed: bool,
 }
@@ -38,6 +43,7 @@ impl<E> Default for Rules<E> {
             keeps_failed: false,
             ageing: Duration::from_secs(1),
             skip_abandoned: true,
+            blame: |_| Blame::Unknown,
             followed: false,
         }
     }
@@ -57,6 +63,22 @@ impl<E> Rules<E> {
         self.retry.as_ref().map_or(Ok(()), Retry::validate)?;
         self.breaker.as_ref().map_or(Ok(()), Breaker::validate)?;
         self.rate_limit.as_ref().map_or(Ok(()), RateLimit::validate)
+    }
+
+    pub(super) fn blame(&self, error: &JobError<E>) -> Blame {
+        error.processor_error().and_then(|error| catch(|| (self.blame)(error))).unwrap_or_default()
+    }
+
+    /// Whether an error is worth another attempt.
+    pub(super) fn is_worth_retrying(&self, error: &JobError<E>) -> bool {
+        self.retry.as_ref().is_some_and(|retry| retry.is_worth(error)) && self.blame(error) != Blame::Job
+    }
+
+    /// Whether a batch that failed with this error is split: one job may have made the whole batch fail.
+    pub(super) fn splits(&self, error: &JobError<E>) -> bool {
+        let may_be_poison =
+            matches!(error, JobError::Failed(_) | JobError::Panicked | JobError::TimedOut | JobError::Mismatch { .. });
+        self.split_poison && may_be_poison && self.blame(error) != Blame::Downstream
     }
 
     /// Whether the jobs of a batch that timed out are needed back.

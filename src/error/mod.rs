@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use thiserror::Error;
 
+mod blame;
 mod counts;
 mod rejected;
 mod start;
 
+pub use blame::Blame;
 pub use counts::{Failures, Rejections};
 pub use rejected::{RejectReason, Rejected};
 pub use start::{ConfigError, StartError};

@@ -4,6 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use crate::{
     batch::{Batch, Outcomes},
+    error::Blame,
     job::Job,
 };
 
@@ -74,6 +75,45 @@ pub trait BatchProcessor: Sized + 'static {
     /// [`JobError::PrepareFailed`](crate::JobError::PrepareFailed). Default: no error is fatal.
     fn is_fatal(_error: &<Self::Job as Job>::Error) -> bool {
         false
+    }
+
+    /// Whose fault an error of [`process`](Self::process) is. It decides, with the collector's own settings, whether the error is
+    /// tried again, splits the batch, or counts for the breaker: see [`Blame`]. Default: [`Blame::Unknown`]. If it panics, that is the
+    /// answer, too.
+    ///
+    /// ```
+    /// use actix_batch::{Blame, prelude::*};
+    ///
+    /// #[derive(Debug, thiserror::Error)]
+    /// enum StoreError {
+    ///     #[error("the row breaks a rule of the table")]
+    ///     Constraint,
+    ///     #[error("the connection is lost")]
+    ///     Connection,
+    /// }
+    ///
+    /// struct Insert(u64);
+    /// impl Job for Insert {
+    ///     type Output = ();
+    ///     type Error = StoreError;
+    /// }
+    ///
+    /// struct Inserts;
+    /// impl BatchProcessor for Inserts {
+    ///     type Job = Insert;
+    ///     async fn process(&mut self, batch: &Batch<Insert>) -> Result<Outcomes<Insert>, StoreError> {
+    ///         Ok(Outcomes::each(batch.iter().map(|row| if row.0 == 0 { Err(StoreError::Constraint) } else { Ok(()) })))
+    ///     }
+    ///     fn blame(error: &StoreError) -> Blame {
+    ///         match error {
+    ///             StoreError::Constraint => Blame::Job,
+    ///             StoreError::Connection => Blame::Downstream,
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn blame(_error: &<Self::Job as Job>::Error) -> Blame {
+        Blame::Unknown
     }
 
     /// Says goodbye: writes what is buffered, closes the connection. Called once when the worker leaves for good – at the end of a

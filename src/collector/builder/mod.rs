@@ -49,7 +49,7 @@ type OutputOf<P> = <<P as BatchProcessor>::Job as Job>::Output;
 impl<P: BatchProcessor> CollectorBuilder<P> {
     pub(super) fn new(factory: impl Fn(usize) -> P + Send + Sync + 'static) -> Self {
         let flushing = Flushing { policy: None, weigher: None, ageing: Duration::ZERO };
-        let rules = Rules::default();
+        let rules = Rules { blame: P::blame, ..Rules::default() };
         Self {
             config: CollectorConfig::default(),
             factory: Arc::new(factory),
