@@ -104,7 +104,10 @@ impl<J: Job> Dispatch<J> {
         if !again.contains(&true) {
             return self.settle(sent, JobResults::of(results));
         }
-        let errors = results.iter().filter_map(|result| result.as_ref().err()).filter(|error| self.rules.is_worth_retrying(error));
+        let errors = results
+            .iter()
+            .filter_map(|result| result.as_ref().err())
+            .filter(|error| self.rules.is_worth_retrying(error));
         let asked = retry.asked_delay(errors);
         let Some(at) = retry.next(sent.batch.attempt(), sent.opened_at, now, asked) else {
             return self.settle(sent, JobResults::of(results));

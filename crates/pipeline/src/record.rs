@@ -19,8 +19,8 @@ pub struct Record<T> {
     value: T,
     position: Position,
     origin: Origin,
-    /// Whether only filtered records lie between this record and the one that was sent before it.
-    follows: bool,
+    /// Counts the records that are sent to a sink, with a gap where one was rejected: see [`sequence`](Self::sequence).
+    sequence: u64,
 }
 
 /// Where a record comes from, for the bookkeeping: which source record of its range it is, or which part of one.
@@ -59,7 +59,7 @@ pub enum Origin {
 impl<T> Record<T> {
     /// A record at this position. Sources use [`Chunk::push`](crate::source::Chunk::push), which numbers its records itself.
     pub fn new(value: T, position: Position, origin: Origin) -> Self {
-        Self { value, position, origin, follows: false }
+        Self { value, position, origin, sequence: 0 }
     }
 
     /// Where it stands in its source.
@@ -79,22 +79,28 @@ impl<T> Record<T> {
 
     /// Another value in its place.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Record<U> {
-        Record { value: f(self.value), position: self.position, origin: self.origin, follows: self.follows }
+        Record { value: f(self.value), position: self.position, origin: self.origin, sequence: self.sequence }
     }
 
     /// The value, and the record without it.
     pub fn take(self) -> (T, Record<()>) {
-        (self.value, Record { value: (), position: self.position, origin: self.origin, follows: self.follows })
+        (self.value, Record { value: (), position: self.position, origin: self.origin, sequence: self.sequence })
     }
 
-    /// Whether nothing but filtered records lies between the record that was sent before this one and this one, so that the two
-    /// may stand in one [`Interval`](crate::checkpoint::Interval).
-    pub fn follows(&self) -> bool {
-        self.follows
+    /// Its place among the records of its range that were sent to this sink. If this is one more than another record's, nothing but
+    /// filtered records lies between the two, so they may stand in one [`Interval`](crate::checkpoint::Interval).
+    pub fn sequence(&self) -> u64 {
+        self.sequence
     }
 
-    pub(crate) fn set_follows(&mut self, follows: bool) {
-        self.follows = follows;
+    /// As if it had been sent with this sequence number, for tests of sinks.
+    pub fn with_sequence(mut self, sequence: u64) -> Self {
+        self.sequence = sequence;
+        self
+    }
+
+    pub(crate) fn set_sequence(&mut self, sequence: u64) {
+        self.sequence = sequence;
     }
 
     pub(crate) fn set_part(&mut self, part: u32) {

@@ -22,20 +22,22 @@ pub struct Intervals(Vec<Interval>);
 impl Interval {
     /// The intervals of a batch, each with its range, in the order of the batch: neighbours become one.
     pub fn of_batch<T>(batch: &Batch<Record<T>>) -> Vec<(u32, Self)> {
-        Self::of(batch.iter().map(|record| (record.position(), record.follows())))
+        Self::of(batch.iter().map(|record| (record.position(), record.sequence())))
     }
 
-    /// The intervals of some records of a batch: of those that were written.
-    pub fn of(records: impl IntoIterator<Item = (Position, bool)>) -> Vec<(u32, Self)> {
+    /// The intervals of some records of a batch, by position and sequence number: of those that were written.
+    pub fn of(records: impl IntoIterator<Item = (Position, u64)>) -> Vec<(u32, Self)> {
         let mut intervals: Vec<(u32, Self)> = Vec::new();
-        for (position, follows) in records {
+        let mut before = None;
+        for (position, sequence) in records {
             let place = (position.record, position.part);
             match intervals.last_mut() {
-                Some((range, interval)) if follows && *range == position.range && interval.last < place => {
+                Some((range, interval)) if *range == position.range && before == sequence.checked_sub(1) => {
                     interval.last = place;
                 }
                 _ => intervals.push((position.range, Self { first: place, last: place })),
             }
+            before = Some(sequence);
         }
         intervals
     }

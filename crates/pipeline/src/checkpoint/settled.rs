@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 
-use super::{Checkpoint, Interval, RangeCheckpoint};
+use super::{Checkpoint, RangeCheckpoint};
 
 /// How far each range has settled: the run moves it forward, and a transactional sink stores it with its rows.
 ///
@@ -47,16 +47,6 @@ impl Settled {
             let record = found.record;
             found.beyond.forget_before(record);
             state.version += 1;
-        }
-    }
-
-    /// Adds what a sink that keeps its progress in memory has written.
-    pub fn add_beyond(&self, range: u32, interval: Interval) {
-        let mut state = self.0.lock();
-        if let Some(found) = state.checkpoint.ranges.iter_mut().find(|known| known.range == range) {
-            if interval.last.0 >= found.record {
-                found.beyond.insert(interval);
-            }
         }
     }
 }

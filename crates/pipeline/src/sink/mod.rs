@@ -74,6 +74,11 @@ pub trait Sink<T>: 'static {
     /// [`Written`], and only records that are stored may be missing there.
     fn write(&mut self, batch: &Batch<Record<T>>) -> impl Future<Output = Result<Written, SinkError>>;
 
+    /// A record as text, for the dead letters: JSON, as a rule. By default it is not shown.
+    fn show(_record: &T) -> Option<String> {
+        None
+    }
+
     /// Called when the worker leaves for good; never after a panic or a time-out.
     ///
     /// # Errors

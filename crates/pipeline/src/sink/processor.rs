@@ -1,24 +1,26 @@
 //! A sink as the batch processor of a collector.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, atomic::Ordering},
+};
 
-use actix_batch::{Batch, BatchProcessor, Outcomes};
-use parking_lot::Mutex;
+use actix_batch::{Batch, BatchProcessor, Blame, Outcomes};
 
 use super::{Sink, SinkError, SinkErrorKind, Written};
-use crate::record::Record;
+use crate::{outlet::SinkMonitor, record::Record};
 
 /// Runs a [`Sink`] as the [`BatchProcessor`] of the pipeline's collector.
 pub struct SinkProcessor<T, K> {
     sink: K,
-    /// The first error of a `close`, for the run's end.
-    close_error: Arc<Mutex<Option<SinkError>>>,
-    records: std::marker::PhantomData<fn(T)>,
+    monitor: Arc<SinkMonitor>,
+    records: PhantomData<fn(T)>,
 }
 
 impl<T, K> SinkProcessor<T, K> {
-    pub(crate) fn new(sink: K, close_error: Arc<Mutex<Option<SinkError>>>) -> Self {
-        Self { sink, close_error, records: std::marker::PhantomData }
+    pub(crate) fn new(sink: K, monitor: Arc<SinkMonitor>) -> Self {
+        Self { sink, monitor, records: PhantomData }
     }
 }
 
@@ -33,14 +35,23 @@ impl<T: Send + Sync + 'static, K: Sink<T>> BatchProcessor for SinkProcessor<T, K
         error.kind() == SinkErrorKind::Fatal
     }
 
+    fn blame(error: &SinkError) -> Blame {
+        match error.kind() {
+            SinkErrorKind::Record => Blame::Job,
+            SinkErrorKind::Batch => Blame::Unknown,
+            SinkErrorKind::Temporary | SinkErrorKind::Fatal => Blame::Downstream,
+        }
+    }
+
     async fn process(&mut self, batch: &Batch<Record<T>>) -> Result<Outcomes<Record<T>>, SinkError> {
         let written = self.sink.write(batch).await?;
+        self.monitor.batches.fetch_add(1, Ordering::Relaxed);
         Ok(if written.refused().is_empty() { Outcomes::all(()) } else { each(written, batch.len()) })
     }
 
     async fn close(&mut self) {
         if let Err(error) = self.sink.close().await {
-            self.close_error.lock().get_or_insert(error);
+            self.monitor.close_error.lock().get_or_insert(error);
         }
     }
 }

@@ -1,0 +1,91 @@
+//! Why a pipeline did not run, or did not come to its end.
+
+use std::{io, path::PathBuf};
+
+use actix_batch::StartError;
+use thiserror::Error;
+
+use crate::{checkpoint::CheckpointError, sink::SinkError, source::SourceError};
+
+/// Why a run failed. What had settled before is in the checkpoint, so the next run goes on there.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A setting of the pipeline is refused.
+    #[error("`{key}` must be {allowed} (got {value})")]
+    Config {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// The pipeline could write records twice, and this was not accepted.
+    #[error(
+        "{pair}: after a failure, records may be written twice. Use a sink with a key or with transactions, or accept it with \
+         `.accept_duplicates(true)`"
+    )]
+    Duplicates {
+        /// Source and sink.
+        pair: String,
+    },
+    /// The source cannot be read.
+    #[error("{0}")]
+    Source(#[from] SourceError),
+    /// The checkpoint cannot be used or stored.
+    #[error("{0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// The sink failed, and no record was to blame.
+    #[error("the sink failed: {0}")]
+    Sink(String),
+    /// The sink's collector could not be started.
+    #[error("the sink's collector cannot start: {0}")]
+    Start(#[from] StartError),
+    /// More records were rejected than the pipeline allows.
+    #[error(
+        "{rejected} records were rejected, and `max_rejected` is {limit}: the first of them are in the log{}",
+        shown(path)
+    )]
+    TooManyRejected {
+        /// How many so far.
+        rejected: u64,
+        /// The limit.
+        limit: u64,
+        /// The dead letters, if they are in a file.
+        path: Option<PathBuf>,
+    },
+    /// The dead letters cannot be written.
+    #[error("the dead letters in {path} cannot be written: {error}")]
+    DeadLetters {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A stage lost or invented records.
+    #[error(
+        "the records of stage `{stage}` do not add up: {came_in} came in, {accounted_for} were emitted, filtered or rejected"
+    )]
+    BrokenSum {
+        /// The stage.
+        stage: String,
+        /// Records that it was given.
+        came_in: u64,
+        /// Records that it accounts for.
+        accounted_for: u64,
+    },
+    /// The thread of a reader ended.
+    #[error("the thread of a reader ended before the reader did")]
+    ReaderLost,
+}
+
+fn shown(path: &Option<PathBuf>) -> String {
+    path.as_ref().map(|path| format!(", all of them in {}", path.display())).unwrap_or_default()
+}
+
+impl From<SinkError> for RunError {
+    fn from(error: SinkError) -> Self {
+        Self::Sink(error.to_string())
+    }
+}

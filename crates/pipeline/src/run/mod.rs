@@ -1,0 +1,332 @@
+//! One run of a pipeline: finds out where to go on, copies the ranges, saves checkpoints, and ends in order.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+};
+
+use actix_batch::{Collector, Shutdown};
+use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+use tokio::{sync::oneshot, time::interval};
+
+use crate::{
+    checkpoint::{RunId, Settled},
+    dead_letters::Letters,
+    error::RunError,
+    guarantee::Guarantee,
+    outlet::{Outlet, OutletContext, SinkMonitor},
+    progress::{Counters, Ended, Report},
+    record::Record,
+    source::Source,
+    stage::Chain,
+};
+
+mod budget;
+mod control;
+mod dry;
+mod lanes;
+mod prefix;
+mod range;
+mod replies;
+mod resume;
+mod settings;
+
+use budget::Budget;
+use control::Command;
+pub(crate) use control::Control;
+use lanes::Lanes;
+use range::RangeCopy;
+use resume::{Resume, Stores};
+pub(crate) use settings::Settings;
+
+/// What is to be run.
+pub(crate) struct Plan<S: Source, T: Send + Sync + 'static> {
+    pub(crate) source: Arc<S>,
+    pub(crate) stages: Arc<dyn Chain<S::Record, T>>,
+    pub(crate) outlet: Arc<dyn Outlet<T>>,
+    pub(crate) settings: Settings,
+}
+
+/// What the readers of a run share.
+#[derive(Debug)]
+struct Shared {
+    source: String,
+    chunk: usize,
+    look_ahead: usize,
+    cursor_version: u32,
+    max_rejected: Option<u64>,
+    max_batches: Option<u64>,
+    counters: Arc<Counters>,
+    settled: Arc<Settled>,
+    letters: Arc<Letters>,
+    monitor: Arc<SinkMonitor>,
+    budget: Budget,
+    control: Control,
+}
+
+impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
+    /// Runs to the end, or until `control` stops it.
+    pub(crate) async fn run(&self, control: &Control, counters: &Arc<Counters>) -> Result<Report, RunError> {
+        self.validate()?;
+        let mut stores = self.stores();
+        stores.lease().await?;
+        if self.settings.fresh || self.settings.start_at.is_some() {
+            stores.clear().await?;
+        }
+        let resume = self.resume(&mut stores).await?;
+        let shared = Arc::new(self.shared(&resume, control, counters)?);
+        *counters.size.lock() = self.source.size().await;
+        // From here on a run that is killed goes on, also before its first batch.
+        stores.save(&resume.checkpoint).await?;
+        let collectors = self.outlet.start(&self.context(&shared))?;
+        let copied = self.copy(&shared, &resume, &collectors, &mut stores).await;
+        self.end(copied, &shared, &resume, &collectors, &mut stores).await
+    }
+
+    /// How often a record takes effect.
+    pub(crate) fn guarantee(&self) -> Guarantee {
+        Guarantee::of(self.source.is_resumable(), &self.outlet.promises())
+    }
+
+    /// The plan in words: its checkpoints belong to it.
+    pub(crate) fn fingerprint(&self) -> String {
+        let stages = self.stages.names().into_iter();
+        let words = std::iter::once(self.source.describe()).chain(stages).chain(self.outlet.describe());
+        words.collect::<Vec<_>>().join(" → ")
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), RunError> {
+        self.settings.validate()?;
+        if self.guarantee() == Guarantee::AtLeastOnce && !self.settings.accept_duplicates {
+            return Err(RunError::Duplicates { pair: self.fingerprint() });
+        }
+        Ok(())
+    }
+
+    fn run_id(&self) -> RunId {
+        RunId { pipeline: self.settings.name.clone() }
+    }
+
+    fn stores(&self) -> Stores {
+        let sinks = self.outlet.stores(&self.run_id());
+        let own = self.settings.checkpoint.as_ref().filter(|_| sinks.iter().any(Option::is_none));
+        let own =
+            own.map(|path| Box::new(crate::checkpoint::MemoryStore::default()) as Box<dyn crate::checkpoint::Store>);
+        Stores { sinks, own }
+    }
+
+    async fn resume(&self, stores: &mut Stores) -> Result<Resume, RunError> {
+        let (plan, readers) = (self.fingerprint(), self.settings.readers);
+        if stores.is_empty() || self.settings.start_at.is_some() || !self.source.is_resumable() {
+            let cursor = self.settings.start_at.clone();
+            return Resume::start_at(&*self.source, &plan, readers, cursor, stores.sinks.len()).await;
+        }
+        Resume::find(&*self.source, &plan, readers, stores).await
+    }
+
+    fn shared(&self, resume: &Resume, control: &Control, counters: &Arc<Counters>) -> Result<Shared, RunError> {
+        let settings = &self.settings;
+        let letters = match &settings.dead_letters {
+            Some(path) => Letters::open(&settings.name, path, resume.goes_on)
+                .map_err(|error| RunError::DeadLetters { path: path.clone(), error })?,
+            None => Letters::none(&settings.name),
+        };
+        Ok(Shared {
+            source: self.source.describe(),
+            chunk: settings.chunk,
+            look_ahead: settings.look_ahead,
+            cursor_version: resume.checkpoint.cursor_version,
+            max_rejected: settings.max_rejected,
+            max_batches: settings.max_batches,
+            counters: Arc::clone(counters),
+            settled: Arc::new(Settled::new(resume.checkpoint.clone())),
+            letters: Arc::new(letters),
+            monitor: Arc::default(),
+            budget: Budget::new(settings.max_records),
+            control: control.clone(),
+        })
+    }
+
+    fn context(&self, shared: &Shared) -> OutletContext {
+        // Each reader may send a few chunks beyond its look-ahead; a `flat_map` makes more of them, which then wait.
+        let ahead = self.settings.look_ahead + 4 * self.settings.chunk;
+        OutletContext {
+            run: self.run_id(),
+            settled: Arc::clone(&shared.settled),
+            letters: Arc::clone(&shared.letters),
+            max_pending: ahead.saturating_mul(self.settings.readers),
+            monitor: Arc::clone(&shared.monitor),
+        }
+    }
+
+    /// Copies all ranges and saves checkpoints meanwhile. Returns whether all came to their ends.
+    async fn copy(
+        &self,
+        shared: &Arc<Shared>,
+        resume: &Resume,
+        collectors: &[Collector<Record<T>>],
+        stores: &mut Stores,
+    ) -> Result<bool, RunError> {
+        let mut copies = self.start_copies(shared, resume, collectors);
+        let mut ticks = interval(self.settings.checkpoint_every);
+        ticks.tick().await;
+        let mut commands = shared.control.commands();
+        tell(collectors, commands.now(), Command::default()).await;
+        let mut told = commands.now();
+        let mut complete = true;
+        loop {
+            tokio::select! {
+                biased;
+                command = commands.changed() => {
+                    tell(collectors, command, told).await;
+                    told = command;
+                }
+                copied = copies.next() => match copied {
+                    Some(copied) => complete &= copied?,
+                    None => return Ok(complete),
+                },
+                _ = ticks.tick() => shared.save(stores).await?,
+            }
+        }
+    }
+
+    fn start_copies(
+        &self,
+        shared: &Arc<Shared>,
+        resume: &Resume,
+        collectors: &[Collector<Record<T>>],
+    ) -> FuturesUnordered<LocalBoxFuture<'static, Result<bool, RunError>>> {
+        let open = resume.checkpoint.ranges.iter().filter(|range| !range.done || range.to.is_none());
+        let open: Vec<_> = open.cloned().collect();
+        let alone = open.len() <= 1;
+        let copies = open.into_iter().map(|start| {
+            let lanes = Lanes::new(Arc::clone(&self.outlet), collectors, resume.written_of(start.range));
+            let copy = RangeCopy {
+                source: Arc::clone(&self.source),
+                stages: Arc::clone(&self.stages),
+                lanes,
+                start: crate::checkpoint::RangeCheckpoint { done: false, ..start },
+                shared: Arc::clone(shared),
+                commands: shared.control.commands(),
+            };
+            if alone { Box::pin(copy.run()) as LocalBoxFuture<'static, _> } else { Box::pin(on_thread(copy)) }
+        });
+        copies.collect()
+    }
+
+    /// Ends the run in order: the sinks write what they have and close, the data gets its final name, and the checkpoint says so.
+    async fn end(
+        &self,
+        copied: Result<bool, RunError>,
+        shared: &Shared,
+        resume: &Resume,
+        collectors: &[Collector<Record<T>>],
+        stores: &mut Stores,
+    ) -> Result<Report, RunError> {
+        if copied.is_err() {
+            shared.control.update(|command| command.failed = true);
+        }
+        for collector in collectors {
+            // A paused collector sends nothing, also at its end.
+            let _ = collector.resume().await;
+            let how = if copied.is_ok() { Shutdown::drain() } else { Shutdown::now() };
+            drop(collector.shutdown(how).await);
+        }
+        let closed = shared.monitor.close_error.lock().take();
+        let ended = match (copied, closed) {
+            (Ok(complete), None) => Ok(complete),
+            (Ok(_), Some(error)) => Err(error.into()),
+            (Err(error), _) => Err(error),
+        };
+        if let Ok(true) = ended {
+            self.outlet.publish().await?;
+        }
+        // What has settled is kept, also when the run has failed; but the first error is the one to report.
+        let saved = shared.save(stores).await;
+        let complete = ended?;
+        saved?;
+        Ok(self.report(complete, shared, resume))
+    }
+
+    fn report(&self, complete: bool, shared: &Shared, resume: &Resume) -> Report {
+        let progress = shared.counters.progress(false);
+        Report {
+            pipeline: self.settings.name.clone(),
+            ended: if complete { Ended::Complete } else { Ended::Stopped },
+            read: progress.read,
+            produced: progress.produced,
+            written: progress.written,
+            filtered: progress.filtered,
+            rejected: progress.rejected,
+            skipped: progress.skipped,
+            batches: shared.monitor.batches.load(Ordering::Relaxed),
+            resumed_after: resume.checkpoint.ranges.iter().map(|range| range.record).sum(),
+            ranges: resume.checkpoint.ranges.len(),
+            guarantee: self.guarantee(),
+            elapsed: progress.elapsed,
+        }
+    }
+}
+
+impl Shared {
+    fn count_rejected(&self, records: u64) -> Result<(), RunError> {
+        if records == 0 {
+            return Ok(());
+        }
+        let rejected = self.counters.rejected.fetch_add(records, Ordering::Relaxed) + records;
+        match self.max_rejected {
+            Some(limit) if rejected > limit => {
+                Err(RunError::TooManyRejected { rejected, limit, path: self.letters.path() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn stop_after_max_batches(&self) {
+        let written = self.monitor.batches.load(Ordering::Relaxed);
+        if self.max_batches.is_some_and(|most| written >= most) {
+            self.control.update(|command| command.stopping = true);
+        }
+    }
+
+    fn sync_letters(&self) -> Result<(), RunError> {
+        let path = || self.letters.path().unwrap_or_default();
+        self.letters.sync().map_err(|error: io::Error| RunError::DeadLetters { path: path(), error })
+    }
+
+    /// Saves what has settled, once the dead letters of it are durable.
+    async fn save(&self, stores: &mut Stores) -> Result<(), RunError> {
+        self.sync_letters()?;
+        if !stores.is_empty() {
+            stores.save(&self.settled.checkpoint()).await?;
+        }
+        *self.counters.saved.lock() = Some(std::time::Instant::now());
+        Ok(())
+    }
+}
+
+/// Tells the sinks' collectors what has changed.
+async fn tell<T: Send + Sync + 'static>(collectors: &[Collector<Record<T>>], now: Command, before: Command) {
+    let is_paused = |command: Command| command.paused || command.in_flight == Some(0);
+    for collector in collectors {
+        // One that has ended has nothing to be told.
+        if is_paused(now) != is_paused(before) {
+            let _ = if is_paused(now) { collector.pause().await } else { collector.resume().await };
+        }
+        if let Some(batches) = now.in_flight.filter(|batches| now.in_flight != before.in_flight && *batches > 0) {
+            let _ = collector.set_max_in_flight(batches).await;
+        }
+    }
+}
+
+/// Copies a range on a thread of its own.
+async fn on_thread<S: Source, T: Send + Sync + 'static>(copy: RangeCopy<S, T>) -> Result<bool, RunError> {
+    let arbiter = actix_rt::Arbiter::new();
+    let (send, receive) = oneshot::channel();
+    arbiter.spawn_fn(move || {
+        actix_rt::spawn(async move { drop(send.send(copy.run().await)) });
+    });
+    let copied = receive.await.unwrap_or(Err(RunError::ReaderLost));
+    arbiter.stop();
+    copied
+}

@@ -1,0 +1,312 @@
+//! Copies one range: reads chunks, sends them through the stages to the sinks, and follows what settles.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+};
+
+use futures_util::{
+    StreamExt,
+    future::{Fuse, FusedFuture, FutureExt},
+    stream::FuturesOrdered,
+};
+use tokio::task::yield_now;
+
+use super::{
+    Shared,
+    control::{Command, Commands},
+    lanes::Lanes,
+    prefix::{Mark, Prefix},
+    replies::{Endings, Replies},
+};
+use crate::{
+    checkpoint::RangeCheckpoint,
+    cursor::{Cursor, Range},
+    error::RunError,
+    source::{Chunk, More, Reader, Source, SourceError},
+    stage::{Chain, Ledger, Rejection},
+};
+
+/// Chunks that pass the stages at the same time, so that a lookup never waits for the next chunk.
+const CHUNKS_AT_ONCE: usize = 2;
+
+/// A chunk that has passed the stages.
+struct Staged<T, C> {
+    records: Vec<crate::record::Record<T>>,
+    ledger: Ledger,
+    end: Mark<C>,
+    /// Source records of the chunk.
+    read: usize,
+}
+
+type Reading<S> =
+    (<S as Source>::Reader, Chunk<<S as Source>::Record, <S as Source>::Cursor>, Result<More, SourceError>);
+
+type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// One range on its way.
+pub(super) struct RangeCopy<S: Source, T: Send + Sync + 'static> {
+    pub(super) source: Arc<S>,
+    pub(super) stages: Arc<dyn Chain<S::Record, T>>,
+    pub(super) lanes: Lanes<T>,
+    pub(super) start: RangeCheckpoint,
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: Commands,
+}
+
+/// What one range has in flight.
+struct Flight<'a, S: Source, T: Send + Sync + 'static> {
+    stages: &'a dyn Chain<S::Record, T>,
+    shared: &'a Shared,
+    lanes: Lanes<T>,
+    staging: FuturesOrdered<Local<'a, Staged<T, S::Cursor>>>,
+    replies: Replies<T>,
+    prefix: Prefix<S::Cursor>,
+    publisher: Publisher<S::Cursor>,
+    /// Source records that pass the stages now.
+    in_stages: usize,
+    next_record: u64,
+    range: u32,
+    /// Records that the chunk at hand may have at most.
+    limit: usize,
+    /// Nothing more is to be read.
+    at_end: bool,
+    /// The end is that of `max_records`, not that of the range.
+    is_cut: bool,
+}
+
+impl<S: Source, T: Send + Sync + 'static> RangeCopy<S, T> {
+    /// Copies the range to its end, or until the run is stopped. Returns whether it came to its end.
+    pub(super) async fn run(self) -> Result<bool, RunError> {
+        let Self { source, stages, lanes, start, shared, mut commands } = self;
+        let range = typed::<S::Cursor>(&start, shared.cursor_version)?;
+        let mut idle = Some(source.open(&range).await?);
+        let mut reading: Fuse<Local<'_, Reading<S>>> = Fuse::terminated();
+        let mut flight = Flight::<S, T> {
+            stages: &*stages,
+            shared: &shared,
+            lanes,
+            staging: FuturesOrdered::new(),
+            replies: Replies::new(),
+            prefix: Prefix::new(),
+            publisher: Publisher::new(start.range),
+            in_stages: 0,
+            next_record: start.record,
+            range: start.range,
+            limit: 0,
+            at_end: start.done,
+            is_cut: false,
+        };
+        loop {
+            let command = commands.now();
+            if command.failed {
+                return Ok(false);
+            }
+            if let Some(mut reader) = idle.take_if(|_| flight.may_read(command)) {
+                flight.publisher.acknowledge(&mut reader).await?;
+                match shared.budget.take(shared.chunk) {
+                    Some(limit) => reading = flight.read(reader, limit).fuse(),
+                    None => {
+                        idle = Some(reader);
+                        flight.end_early();
+                    }
+                }
+            }
+            if reading.is_terminated() && flight.is_finished(command) {
+                break;
+            }
+            tokio::select! {
+                biased;
+                _ = commands.changed() => {}
+                Some(staged) = flight.staging.next(), if !flight.staging.is_empty() && !command.paused => {
+                    flight.send(staged)?;
+                    yield_now().await;
+                }
+                endings = flight.replies.settle(), if !flight.replies.is_empty() => flight.settle(endings)?,
+                (reader, chunk, more) = &mut reading, if !reading.is_terminated() => {
+                    idle = Some(reader);
+                    flight.stage(chunk, more?);
+                }
+            }
+        }
+        flight.finish(idle, &shared).await
+    }
+}
+
+impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
+    fn may_read(&self, command: Command) -> bool {
+        let at_once = if self.stages.is_stateful() { 1 } else { CHUNKS_AT_ONCE };
+        !self.at_end
+            && !command.paused
+            && !command.stopping
+            && self.staging.len() < at_once
+            && self.replies.len() + self.in_stages < self.shared.look_ahead
+    }
+
+    fn is_finished(&self, command: Command) -> bool {
+        (self.at_end || command.stopping) && self.staging.is_empty() && self.replies.is_empty()
+    }
+
+    /// The run may read no more records.
+    fn end_early(&mut self) {
+        self.at_end = true;
+        self.is_cut = true;
+        self.lanes.flush();
+    }
+
+    fn read(&mut self, mut reader: S::Reader, limit: usize) -> Local<'a, Reading<S>> {
+        self.limit = limit;
+        let mut chunk = Chunk::new(self.range, self.next_record);
+        Box::pin(async move {
+            let more = reader.read(&mut chunk, limit).await;
+            (reader, chunk, more)
+        })
+    }
+
+    /// A chunk has been read: it passes the stages.
+    fn stage(&mut self, chunk: Chunk<S::Record, S::Cursor>, more: More) {
+        let counters = &self.shared.counters;
+        let read = chunk.len();
+        self.at_end = more == More::No;
+        self.next_record = chunk.next_record();
+        self.in_stages += read;
+        counters.read.fetch_add(read as u64, Ordering::Relaxed);
+        counters.passed.fetch_add(chunk.progress, Ordering::Relaxed);
+        self.shared.budget.give_back(self.limit, read);
+        let end = Mark { record: self.next_record, cursor: chunk.after };
+        let (stages, source) = (self.stages, &self.shared.source);
+        let mut ledger = Ledger::default();
+        ledger.rejected.extend(chunk.unreadable.into_iter().map(|record| unreadable(source, record)));
+        self.staging.push_back(Box::pin(async move {
+            let records = stages.run(chunk.records, &mut ledger).await;
+            Staged { records, ledger, end, read }
+        }));
+    }
+
+    /// A chunk has passed the stages: its records go to the sinks.
+    fn send(&mut self, staged: Staged<T, S::Cursor>) -> Result<(), RunError> {
+        let Staged { records, ledger, end, read } = staged;
+        self.in_stages -= read;
+        if let Some(broken) = ledger.broken {
+            let crate::stage::BrokenSum { stage, came_in, accounted_for } = broken;
+            return Err(RunError::BrokenSum { stage, came_in, accounted_for });
+        }
+        let counters = &self.shared.counters;
+        counters.produced.fetch_add(ledger.produced, Ordering::Relaxed);
+        self.reject(&ledger.rejected)?;
+        let mut rejected = ledger.rejected.iter().map(|rejection| rejection.position.record).peekable();
+        let before = self.replies.len();
+        let mut unwanted = 0;
+        for record in records {
+            // Between this record and the one before lies a rejected one: they must not stand in one interval.
+            while rejected.next_if(|rejected| *rejected <= record.position().record).is_some() {
+                self.lanes.mark_gap();
+            }
+            if !self.lanes.send(record, &mut self.replies) {
+                unwanted += 1;
+            }
+        }
+        rejected.for_each(|_| self.lanes.mark_gap());
+        counters.filtered.fetch_add(ledger.filtered + unwanted, Ordering::Relaxed);
+        self.prefix.sent(end, self.replies.len() - before);
+        if self.at_end && self.staging.is_empty() {
+            self.lanes.flush();
+        }
+        self.publish()
+    }
+
+    fn reject(&self, rejected: &[Rejection]) -> Result<(), RunError> {
+        rejected.iter().for_each(|rejection| self.shared.letters.push(rejection));
+        self.shared.count_rejected(rejected.len() as u64)
+    }
+
+    /// Replies have come.
+    fn settle(&mut self, endings: Endings) -> Result<(), RunError> {
+        let counters = &self.shared.counters;
+        (0..endings.settled()).for_each(|_| self.prefix.settle_first());
+        counters.written.fetch_add(endings.written, Ordering::Relaxed);
+        counters.skipped.fetch_add(endings.skipped, Ordering::Relaxed);
+        self.shared.count_rejected(endings.rejected)?;
+        if let Some(failure) = endings.failure {
+            return Err(failure);
+        }
+        self.shared.stop_after_max_batches();
+        self.publish()
+    }
+
+    /// Tells the checkpoint how far the range has settled, as far as the dead letters are durable.
+    fn publish(&mut self) -> Result<(), RunError> {
+        if let Some(mark) = self.prefix.advance() {
+            self.publisher.moved(mark, self.shared.letters.written());
+        }
+        self.publisher.publish(self.shared)
+    }
+
+    async fn finish(mut self, idle: Option<S::Reader>, shared: &Shared) -> Result<bool, RunError> {
+        shared.sync_letters()?;
+        self.publish()?;
+        let complete = self.at_end && self.prefix.is_settled() && !self.is_cut;
+        shared.settled.update(self.range, |range| range.done = complete);
+        if let Some(mut reader) = idle {
+            self.publisher.acknowledge(&mut reader).await?;
+            reader.close().await?;
+        }
+        Ok(complete)
+    }
+}
+
+fn unreadable(source: &str, record: crate::record::Record<crate::source::Unreadable>) -> Rejection {
+    let (position, origin) = (record.position(), record.origin().clone());
+    let crate::source::Unreadable { reason, text } = record.into_value();
+    Rejection { position, origin, by: source.to_owned(), error: reason, attempts: 0, record: text }
+}
+
+/// The range that is still to be read.
+fn typed<C: Cursor>(start: &RangeCheckpoint, version: u32) -> Result<Range<C>, SourceError> {
+    let load = |stored: &Option<serde_json::Value>| stored.clone().map(|stored| C::load(version, stored)).transpose();
+    Ok(Range { from: load(&start.cursor)?, to: load(&start.to)? })
+}
+
+/// Moves the shared prefix of a range forward, once the letters of the records before it are durable.
+struct Publisher<C> {
+    range: u32,
+    /// This far as soon as this many letters are durable.
+    next: Option<(Mark<C>, u64)>,
+    /// What came after `next` was chosen.
+    latest: Option<(Mark<C>, u64)>,
+    /// What the source has not been told yet.
+    unacknowledged: Option<C>,
+}
+
+impl<C: Cursor> Publisher<C> {
+    fn new(range: u32) -> Self {
+        Self { range, next: None, latest: None, unacknowledged: None }
+    }
+
+    fn moved(&mut self, mark: Mark<C>, letters: u64) {
+        let place = if self.next.is_none() { &mut self.next } else { &mut self.latest };
+        *place = Some((mark, letters));
+    }
+
+    fn publish(&mut self, shared: &Shared) -> Result<(), RunError> {
+        while let Some((mark, _)) = self.next.take_if(|(_, letters)| *letters <= shared.letters.synced()) {
+            self.next = self.latest.take();
+            let cursor = mark.cursor.as_ref().map(serde_json::to_value).transpose();
+            let cursor = cursor.map_err(|error| SourceError::config(format!("the cursor is no JSON: {error}")))?;
+            self.unacknowledged = mark.cursor.or(self.unacknowledged.take());
+            shared.settled.update(self.range, |range| {
+                range.record = mark.record;
+                range.cursor = cursor.or(range.cursor.take());
+            });
+        }
+        Ok(())
+    }
+
+    async fn acknowledge<R: Reader<Cursor = C>>(&mut self, reader: &mut R) -> Result<(), SourceError> {
+        match self.unacknowledged.take() {
+            Some(cursor) => reader.settled(&cursor).await,
+            None => Ok(()),
+        }
+    }
+}

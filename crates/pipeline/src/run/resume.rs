@@ -1,0 +1,182 @@
+//! Where a run goes on: what the stores hold, checked against the plan and the source.
+
+use serde_json::Value;
+use tracing::info;
+
+use crate::{
+    checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RangeCheckpoint, Store},
+    cursor::Cursor,
+    error::RunError,
+    source::{Identity, Source, SourceError},
+};
+
+/// The stores of a run: those of the sinks, and one for the sinks that have none.
+#[derive(Debug)]
+pub(crate) struct Stores {
+    /// For each sink, its own.
+    pub(crate) sinks: Vec<Option<Box<dyn Store>>>,
+    pub(crate) own: Option<Box<dyn Store>>,
+}
+
+/// Where a run goes on.
+#[derive(Debug)]
+pub(crate) struct Resume {
+    /// Where the readers begin: what every sink has settled.
+    pub(crate) checkpoint: Checkpoint,
+    /// What each sink holds beyond that.
+    pub(crate) written: Vec<Option<Checkpoint>>,
+    /// Whether there was a checkpoint.
+    pub(crate) goes_on: bool,
+}
+
+impl Stores {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.own.is_none() && self.sinks.iter().all(Option::is_none)
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Box<dyn Store>> {
+        self.sinks.iter_mut().flatten().chain(&mut self.own)
+    }
+
+    pub(crate) async fn lease(&mut self) -> Result<(), CheckpointError> {
+        for store in self.all() {
+            store.lease().await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn clear(&mut self) -> Result<(), CheckpointError> {
+        for store in self.all() {
+            store.clear().await?;
+        }
+        Ok(())
+    }
+
+    /// Stores the checkpoint everywhere: first beside the data, so that the other place never runs ahead of it.
+    pub(crate) async fn save(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        for store in self.all() {
+            store.save(checkpoint).await?;
+        }
+        Ok(())
+    }
+
+    /// What each sink has settled: its own store outranks the other place.
+    async fn load(&mut self) -> Result<Vec<Option<Checkpoint>>, CheckpointError> {
+        let own = match &mut self.own {
+            Some(store) => store.load().await?,
+            None => None,
+        };
+        let mut loaded = Vec::new();
+        for sink in &mut self.sinks {
+            loaded.push(match sink {
+                Some(store) => store.load().await?,
+                None => own.clone(),
+            });
+        }
+        Ok(loaded)
+    }
+}
+
+impl Resume {
+    /// Finds out where to go on.
+    pub(crate) async fn find<S: Source>(
+        source: &S,
+        plan: &str,
+        readers: usize,
+        stores: &mut Stores,
+    ) -> Result<Self, RunError> {
+        let identity = source.identity().await?;
+        let written = stores.load().await?;
+        for checkpoint in written.iter().flatten() {
+            check(source, plan, checkpoint).await?;
+        }
+        let behind = written.iter().flatten().next().cloned();
+        let Some(mut checkpoint) = behind else {
+            let checkpoint = first(source, plan, identity, None, readers).await?;
+            return Ok(Self { checkpoint, written, goes_on: false });
+        };
+        for other in &written {
+            keep_behind(&mut checkpoint, other.as_ref());
+        }
+        checkpoint.identity = identity;
+        info!(
+            records = checkpoint.ranges.iter().map(|range| range.record).sum::<u64>(),
+            "going on from the checkpoint"
+        );
+        Ok(Self { checkpoint, written, goes_on: true })
+    }
+
+    /// Begins at a cursor, whatever the stores hold.
+    pub(crate) async fn start_at<S: Source>(
+        source: &S,
+        plan: &str,
+        readers: usize,
+        cursor: Option<Value>,
+        sinks: usize,
+    ) -> Result<Self, RunError> {
+        let identity = source.identity().await?;
+        let checkpoint = first(source, plan, identity, cursor, readers).await?;
+        Ok(Self { checkpoint, written: vec![None; sinks], goes_on: false })
+    }
+
+    /// What each sink holds of this range.
+    pub(crate) fn written_of(&self, range: u32) -> Vec<Option<RangeCheckpoint>> {
+        let find = |checkpoint: &Checkpoint| checkpoint.ranges.iter().find(|known| known.range == range).cloned();
+        self.written.iter().map(|checkpoint| checkpoint.as_ref().and_then(find)).collect()
+    }
+}
+
+async fn first<S: Source>(
+    source: &S,
+    plan: &str,
+    identity: Identity,
+    from: Option<Value>,
+    readers: usize,
+) -> Result<Checkpoint, RunError> {
+    let from = from.map(|stored| S::Cursor::load(S::Cursor::VERSION, stored)).transpose()?;
+    let ranges = source.split(from, readers).await?;
+    let to_json =
+        |cursor: Option<S::Cursor>| {
+            cursor.as_ref().map(serde_json::to_value).transpose().map_err(|error| {
+                SourceError::config(format!("the cursor of {} is no JSON: {error}", source.describe()))
+            })
+        };
+    let ranges = (0..)
+        .zip(ranges)
+        .map(|(number, range)| Ok(RangeCheckpoint::new(number, to_json(range.from)?, to_json(range.to)?)));
+    Ok(Checkpoint {
+        plan: plan.to_owned(),
+        identity,
+        cursor_version: S::Cursor::VERSION,
+        ranges: ranges.collect::<Result<_, SourceError>>()?,
+    })
+}
+
+/// Whether a checkpoint belongs to this plan and this source.
+async fn check<S: Source>(source: &S, plan: &str, checkpoint: &Checkpoint) -> Result<(), RunError> {
+    if checkpoint.plan != plan {
+        let message = format!(
+            "the checkpoint belongs to another plan: it was made for [{}], and this is [{plan}]. Run with `fresh` to start again, or \
+             give the pipeline another name",
+            checkpoint.plan
+        );
+        return Err(CheckpointError::new(CheckpointErrorKind::OtherPlan, message).into());
+    }
+    source.verify(&checkpoint.identity).await?;
+    Ok(())
+}
+
+/// Of two checkpoints, for each range the one that has settled less; nothing at all if one is missing.
+fn keep_behind(checkpoint: &mut Checkpoint, other: Option<&Checkpoint>) {
+    for range in &mut checkpoint.ranges {
+        let found = other.and_then(|other| other.ranges.iter().find(|known| known.range == range.range));
+        match found {
+            Some(found) if found.record < range.record || !found.done => {
+                let least = if found.record < range.record { found.clone() } else { range.clone() };
+                *range = RangeCheckpoint { done: false, ..least };
+            }
+            Some(_) => {}
+            None => *range = RangeCheckpoint::new(range.range, range.from.clone(), range.to.clone()),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What the user asked for.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::error::RunError;
+
+/// The settings of a pipeline.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) chunk: usize,
+    pub(crate) look_ahead: usize,
+    pub(crate) readers: usize,
+    pub(crate) checkpoint: Option<PathBuf>,
+    pub(crate) checkpoint_every: Duration,
+    pub(crate) dead_letters: Option<PathBuf>,
+    pub(crate) max_rejected: Option<u64>,
+    pub(crate) max_records: Option<u64>,
+    pub(crate) max_batches: Option<u64>,
+    pub(crate) accept_duplicates: bool,
+    pub(crate) fresh: bool,
+    pub(crate) start_at: Option<serde_json::Value>,
+}
+
+impl Settings {
+    pub(crate) fn new(name: String) -> Self {
+        Self {
+            name,
+            chunk: 500,
+            look_ahead: 8_000,
+            readers: 1,
+            checkpoint: None,
+            checkpoint_every: Duration::from_secs(1),
+            dead_letters: None,
+            max_rejected: None,
+            max_records: None,
+            max_batches: None,
+            accept_duplicates: false,
+            fresh: false,
+            start_at: None,
+        }
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), RunError> {
+        let refuse = |key, value: &dyn std::fmt::Display, allowed: &str| {
+            Err(RunError::Config { key, value: value.to_string(), allowed: allowed.to_owned() })
+        };
+        if self.name.is_empty() {
+            return refuse("name", &"\"\"", "a name that is not empty: checkpoints belong to it");
+        }
+        if !(1..=1_000_000).contains(&self.chunk) {
+            return refuse("chunk", &self.chunk, "from 1 to 1,000,000 records");
+        }
+        if !(1..=10_000_000).contains(&self.look_ahead) {
+            return refuse("look_ahead", &self.look_ahead, "from 1 to 10,000,000 records");
+        }
+        if !(1..=1024).contains(&self.readers) {
+            return refuse("readers", &self.readers, "from 1 to 1024");
+        }
+        if self.checkpoint_every.is_zero() {
+            return refuse("checkpoint_every", &"0 s", "more than 0");
+        }
+        if self.max_records == Some(0) {
+            return refuse("max_records", &0, "at least 1");
+        }
+        if self.max_batches == Some(0) {
+            return refuse("max_batches", &0, "at least 1");
+        }
+        Ok(())
+    }
+}

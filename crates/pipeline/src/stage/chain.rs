@@ -1,0 +1,91 @@
+//! The stages of a pipeline, one after the other.
+
+use std::sync::Arc;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::{Output, Rejection, Stage};
+use crate::record::Record;
+
+/// What the stages did with one chunk, besides the records that came out.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) filtered: u64,
+    pub(crate) produced: u64,
+    pub(crate) rejected: Vec<Rejection>,
+    /// The first stage whose records do not add up.
+    pub(crate) broken: Option<BrokenSum>,
+}
+
+/// A stage whose records do not add up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BrokenSum {
+    pub(crate) stage: String,
+    pub(crate) came_in: u64,
+    pub(crate) accounted_for: u64,
+}
+
+/// From the records of a source to those for the sink: one boxed call for each chunk and stage.
+pub(crate) trait Chain<S, T>: Send + Sync + 'static {
+    fn run<'a>(&'a self, records: Vec<Record<S>>, ledger: &'a mut Ledger) -> LocalBoxFuture<'a, Vec<Record<T>>>;
+
+    /// The stages' names, in order.
+    fn names(&self) -> Vec<String>;
+
+    /// Whether chunks must pass one by one.
+    fn is_stateful(&self) -> bool;
+}
+
+/// No stage yet.
+pub(crate) struct Start;
+
+/// One stage after others.
+pub(crate) struct Then<S, I, G> {
+    pub(crate) before: Arc<dyn Chain<S, I>>,
+    pub(crate) stage: G,
+    pub(crate) name: String,
+}
+
+impl<S: 'static> Chain<S, S> for Start {
+    fn run<'a>(&'a self, records: Vec<Record<S>>, _ledger: &'a mut Ledger) -> LocalBoxFuture<'a, Vec<Record<S>>> {
+        Box::pin(std::future::ready(records))
+    }
+
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn is_stateful(&self) -> bool {
+        false
+    }
+}
+
+impl<S: 'static, I: 'static, G: Stage<I>> Chain<S, G::Out> for Then<S, I, G> {
+    fn run<'a>(&'a self, records: Vec<Record<S>>, ledger: &'a mut Ledger) -> LocalBoxFuture<'a, Vec<Record<G::Out>>> {
+        Box::pin(async move {
+            let records = self.before.run(records, ledger).await;
+            let came_in = records.len() as u64;
+            let mut out = Output::new(self.name.clone(), records.len());
+            self.stage.process(records, &mut out).await;
+            let accounted_for = out.accounted_for();
+            if accounted_for != came_in {
+                let broken = BrokenSum { stage: self.name.clone(), came_in, accounted_for };
+                ledger.broken.get_or_insert(broken);
+            }
+            ledger.filtered += out.filtered;
+            ledger.produced += out.produced;
+            ledger.rejected.append(&mut out.rejected);
+            out.records
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names = self.before.names();
+        names.push(self.name.clone());
+        names
+    }
+
+    fn is_stateful(&self) -> bool {
+        self.before.is_stateful() || self.stage.is_stateful()
+    }
+}
