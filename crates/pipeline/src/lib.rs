@@ -6,6 +6,8 @@ mod file_name;
 mod record;
 pub mod sink;
 pub mod source;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 pub use cursor::{Cursor, Range};
 pub use file_name::FileName;

@@ -93,7 +93,8 @@ impl<T> Record<T> {
         self.follows
     }
 
-    pub(crate) fn set_follows(&mut self, follows: bool) {
+    /// Says so. The run calls it when it sends the record; the test of a sink may too.
+    pub fn set_follows(&mut self, follows: bool) {
         self.follows = follows;
     }
 

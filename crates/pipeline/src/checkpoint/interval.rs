@@ -22,7 +22,22 @@ pub struct Intervals(Vec<Interval>);
 impl Interval {
     /// The intervals of a batch, each with its range, in the order of the batch: neighbours become one.
     pub fn of_batch<T>(batch: &Batch<Record<T>>) -> Vec<(u32, Self)> {
-        Self::of(batch.iter().map(|record| (record.position(), record.follows())))
+        Self::of_written(batch, |_| true)
+    }
+
+    /// The intervals of those records of a batch that were written, asked by their position in the batch. A record that was not written
+    /// ends an interval.
+    pub fn of_written<T>(batch: &Batch<Record<T>>, is_written: impl Fn(usize) -> bool) -> Vec<(u32, Self)> {
+        // A record follows the one that was *sent* before it. In a retry, or when batches are formed by key, that one may stand in another
+        // batch: then their jobs' numbers are no neighbours.
+        let ids = batch.ids();
+        let mut before = None;
+        let records = batch.iter().zip(ids.iter()).enumerate().filter(|(at, _)| is_written(*at));
+        Self::of(records.map(|(_, (record, id))| {
+            let follows = record.follows() && before.is_some_and(|before: u64| before + 1 == id.get());
+            before = Some(id.get());
+            (record.position(), follows)
+        }))
     }
 
     /// The intervals of some records of a batch: of those that were written.
