@@ -41,6 +41,8 @@ mod record;
 mod run;
 pub mod sink;
 pub mod source;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod stage;
 
 pub use actor::{PipelineActor, PipelineHandle};

@@ -93,13 +93,8 @@ impl<T> Record<T> {
         self.sequence
     }
 
-    /// As if it had been sent with this sequence number, for tests of sinks.
-    pub fn with_sequence(mut self, sequence: u64) -> Self {
-        self.sequence = sequence;
-        self
-    }
-
-    pub(crate) fn set_sequence(&mut self, sequence: u64) {
+    /// Gives it this sequence number. The run does so when it sends the record; the test of a sink may too.
+    pub fn set_sequence(&mut self, sequence: u64) {
         self.sequence = sequence;
     }
 

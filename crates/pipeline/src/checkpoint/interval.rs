@@ -22,7 +22,14 @@ pub struct Intervals(Vec<Interval>);
 impl Interval {
     /// The intervals of a batch, each with its range, in the order of the batch: neighbours become one.
     pub fn of_batch<T>(batch: &Batch<Record<T>>) -> Vec<(u32, Self)> {
-        Self::of(batch.iter().map(|record| (record.position(), record.sequence())))
+        Self::of_written(batch, |_| true)
+    }
+
+    /// The intervals of those records of a batch that were written, asked by their position in the batch. A record that was not written
+    /// ends an interval.
+    pub fn of_written<T>(batch: &Batch<Record<T>>, is_written: impl Fn(usize) -> bool) -> Vec<(u32, Self)> {
+        let written = batch.iter().enumerate().filter(|(at, _)| is_written(*at));
+        Self::of(written.map(|(_, record)| (record.position(), record.sequence())))
     }
 
     /// The intervals of some records of a batch, by position and sequence number: of those that were written.

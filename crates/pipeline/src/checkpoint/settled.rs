@@ -39,8 +39,8 @@ impl Settled {
         Some(state.checkpoint.clone())
     }
 
-    /// Moves one range forward.
-    pub(crate) fn update(&self, range: u32, change: impl FnOnce(&mut RangeCheckpoint)) {
+    /// Moves one range forward. The run calls it; the test of a transactional sink may too.
+    pub fn update(&self, range: u32, change: impl FnOnce(&mut RangeCheckpoint)) {
         let mut state = self.0.lock();
         if let Some(found) = state.checkpoint.ranges.iter_mut().find(|known| known.range == range) {
             change(found);

@@ -12,10 +12,14 @@ use crate::{
 mod error;
 mod for_each;
 mod processor;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 pub use error::{SinkError, SinkErrorKind};
 pub use for_each::{ForEach, for_each};
 pub use processor::SinkProcessor;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{Sqlite, SqliteSink, SqliteStore};
 
 /// The specification of a sink: it names no record type, and becomes a [`Sink`] for the records that arrive.
 ///

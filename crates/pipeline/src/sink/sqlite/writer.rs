@@ -1,0 +1,288 @@
+//! Writes a batch: its rows and its progress in one transaction.
+
+use std::{fmt, marker::PhantomData, sync::Arc};
+
+use actix_batch::Batch;
+use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::{
+    Sqlite, fault,
+    prepare::{Prepared, prepare},
+    progress::{Held, Progress},
+    value::BindError,
+};
+use crate::{
+    checkpoint::{Checkpoint, Interval, RunId, Settled},
+    record::Record,
+    sink::{Sink, SinkError, SinkErrorKind, Written},
+};
+
+/// Writes records to a SQLite table; made by [`Sqlite`].
+pub struct SqliteSink<T> {
+    sink: Sqlite,
+    run: RunId,
+    settled: Arc<Settled>,
+    /// The connection, while it is known to be good.
+    link: Option<Link>,
+    records: PhantomData<fn(T)>,
+}
+
+struct Link {
+    prepared: Prepared,
+    /// What of `settled` this connection has stored.
+    stored: Option<Checkpoint>,
+    /// The version of it.
+    seen: u64,
+}
+
+impl<T> SqliteSink<T> {
+    pub(super) fn new(sink: Sqlite, run: RunId, settled: Arc<Settled>) -> Self {
+        Self { sink, run, settled, link: None, records: PhantomData }
+    }
+
+    fn connect(&mut self) -> Result<&mut Link, SinkError> {
+        match &mut self.link {
+            Some(link) => Ok(link),
+            none => Ok(none.insert(Link { prepared: prepare(&self.sink)?, stored: None, seen: u64::MAX })),
+        }
+    }
+
+    /// After an error of the database the next attempt begins with a new connection, which checks everything anew.
+    fn disconnect_after<O>(&mut self, result: Result<O, SinkError>) -> Result<O, SinkError> {
+        if result.as_ref().is_err_and(|error| error.kind() != SinkErrorKind::Batch) {
+            self.link = None;
+        }
+        result
+    }
+}
+
+impl<T: Serialize + Send + Sync + 'static> Sink<T> for SqliteSink<T> {
+    async fn prepare(&mut self) -> Result<(), SinkError> {
+        self.connect().map(|_| ())
+    }
+
+    async fn write(&mut self, batch: &Batch<Record<T>>) -> Result<Written, SinkError> {
+        let written = self.write_batch(batch);
+        self.disconnect_after(written)
+    }
+
+    /// Stores what has settled since the last batch.
+    async fn close(&mut self) -> Result<(), SinkError> {
+        let Some(mut link) = self.link.take() else { return Ok(()) };
+        let saved = link.save_settled(&self.run, &self.settled);
+        saved.map_err(|error| fault::of_batch(error, doing(&self.sink, "storing the last progress failed")))
+    }
+}
+
+impl<T: Serialize> SqliteSink<T> {
+    fn write_batch(&mut self, batch: &Batch<Record<T>>) -> Result<Written, SinkError> {
+        self.connect()?;
+        let Some(link) = &mut self.link else { return Ok(Written::all()) };
+        let sink = &self.sink;
+        let begun = link.prepared.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = begun.map_err(|error| fault::of_batch(error, doing(sink, "a transaction cannot begin")))?;
+        let progress = Progress::new(&transaction, &self.run.pipeline);
+        let failed = |error| fault::of_batch(error, doing(sink, "storing the progress failed"));
+
+        // The prefix comes first: a worker that was given up and writes late finds its records below it.
+        let mut seen = link.seen;
+        let moved = self.settled.moved_since(&mut seen);
+        save_prefix(progress, moved.as_ref(), link.stored.as_ref()).map_err(failed)?;
+
+        let batch_intervals = Interval::of_batch(batch);
+        let held = progress.held(&batch_intervals).map_err(failed)?;
+        let fields = &mut link.prepared.fields;
+        let savepoints = link.prepared.needs_savepoints;
+        let mut rows = Rows { connection: &transaction, fields, savepoints, refused: Vec::new() };
+        rows.write(batch, &held)?;
+        let refused = rows.refused;
+
+        if refused.is_empty() && held.is_empty() {
+            progress.add(&batch_intervals, &held).map_err(failed)?;
+        } else {
+            let is_refused = |at| refused.binary_search_by_key(&at, |(position, _)| *position).is_ok();
+            let is_written = |at: usize| !is_refused(at) && !held.contains(batch[at].position());
+            progress.add(&Interval::of_written(batch, is_written), &held).map_err(failed)?;
+        }
+        transaction.commit().map_err(|error| fault::of_batch(error, doing(sink, "committing a batch failed")))?;
+        link.seen = seen;
+        link.stored = moved.or(link.stored.take());
+        let mut written = Written::all();
+        refused.into_iter().for_each(|(at, error)| written.refuse(at, error));
+        Ok(written)
+    }
+}
+
+impl Link {
+    fn save_settled(&mut self, run: &RunId, settled: &Settled) -> rusqlite::Result<()> {
+        let Some(moved) = settled.moved_since(&mut self.seen) else { return Ok(()) };
+        let transaction = Transaction::new(&mut self.prepared.connection, TransactionBehavior::Immediate)?;
+        save_prefix(Progress::new(&transaction, &run.pipeline), Some(&moved), self.stored.as_ref())?;
+        transaction.commit()
+    }
+}
+
+fn doing(sink: &Sqlite, what: &str) -> String {
+    format!("table `{}` in {}: {what}", sink.table, sink.path().display())
+}
+
+fn save_prefix(
+    progress: Progress<'_>,
+    moved: Option<&Checkpoint>,
+    stored: Option<&Checkpoint>,
+) -> rusqlite::Result<()> {
+    match (moved, stored) {
+        (None, _) => Ok(()),
+        (Some(moved), None) => progress.save(moved),
+        (Some(moved), Some(stored)) => progress.save_moved(moved, stored),
+    }
+}
+
+/// The rows of one batch, inside its transaction.
+struct Rows<'a> {
+    connection: &'a Connection,
+    fields: &'a mut super::fields::Fields,
+    savepoints: bool,
+    /// In the order of the batch.
+    refused: Vec<(usize, SinkError)>,
+}
+
+impl Rows<'_> {
+    /// Writes one row after the other, in the order of the batch: so the last record of a key wins, and nothing is gained by sorting,
+    /// because SQLite has one writer.
+    fn write<T: Serialize>(&mut self, batch: &[Record<T>], held: &Held) -> Result<(), SinkError> {
+        let mut at = 0;
+        while at < batch.len() {
+            if !self.fields.sql().is_empty() {
+                let prepared = self.connection.prepare_cached(self.fields.sql());
+                let mut statement = prepared.map_err(|error| fault::of_batch(error, self.doing("preparing its statement")))?;
+                at = self.write_known(&mut statement, batch, at, held)?;
+            }
+            let Some(record) = batch.get(at) else { return Ok(()) };
+            if let Err(error) = self.fields.learn(&**record) {
+                self.refuse_unless_fatal(at, error)?;
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes records until one has a field that the statement does not have, and returns the position of that one.
+    fn write_known<T: Serialize>(
+        &mut self,
+        statement: &mut CachedStatement<'_>,
+        batch: &[Record<T>],
+        from: usize,
+        held: &Held,
+    ) -> Result<usize, SinkError> {
+        for (at, record) in batch.iter().enumerate().skip(from) {
+            if !held.is_empty() && held.contains(record.position()) {
+                continue;
+            }
+            match self.fields.bind(&**record, statement) {
+                Ok(true) => {}
+                Ok(false) => return Ok(at),
+                Err(error) => {
+                    let error = self.unbound(&**record, error);
+                    self.refuse_unless_fatal(at, error)?;
+                    continue;
+                }
+            }
+            if let Err(error) = self.execute(statement, &**record) {
+                self.refuse_unless_fatal(at, error)?;
+                self.check_transaction()?;
+            }
+        }
+        Ok(batch.len())
+    }
+
+    fn refuse_unless_fatal(&mut self, at: usize, error: SinkError) -> Result<(), SinkError> {
+        if error.kind() != SinkErrorKind::Record {
+            return Err(error);
+        }
+        self.refused.push((at, error));
+        Ok(())
+    }
+
+    fn execute<T: Serialize>(&self, statement: &mut CachedStatement<'_>, record: &T) -> Result<(), SinkError> {
+        let executed = if self.savepoints { self.execute_in_savepoint(statement) } else { statement.raw_execute() };
+        match executed {
+            Ok(0) if !self.fields.may_change_nothing() => Err(SinkError::record(format!(
+                "{} was ignored: a trigger or a constraint of the table drops it silently",
+                self.row(record)
+            ))),
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.unexecuted(record, error)),
+        }
+    }
+
+    fn execute_in_savepoint(&self, statement: &mut CachedStatement<'_>) -> rusqlite::Result<usize> {
+        self.connection.prepare_cached("SAVEPOINT pipeline_row")?.execute([])?;
+        let executed = statement.raw_execute();
+        if executed.is_err() && !self.connection.is_autocommit() {
+            self.connection.prepare_cached("ROLLBACK TO pipeline_row")?.execute([])?;
+        }
+        if !self.connection.is_autocommit() {
+            self.connection.prepare_cached("RELEASE pipeline_row")?.execute([])?;
+        }
+        executed
+    }
+
+    #[cold]
+    fn unbound<T: Serialize>(&self, record: &T, error: BindError) -> SinkError {
+        match error {
+            BindError::Sqlite(error) => self.unexecuted(record, *error),
+            error => SinkError::record(format!("{} cannot be stored", self.row(record))).caused_by(error),
+        }
+    }
+
+    #[cold]
+    fn unexecuted<T: Serialize>(&self, record: &T, error: rusqlite::Error) -> SinkError {
+        let kind = match fault::kind(&error) {
+            // A function in a constraint or a trigger can fail by the row's values. If the statement is still good, it was the row.
+            SinkErrorKind::Fatal if is_of_the_statement(&error) && self.is_still_good() => SinkErrorKind::Record,
+            kind => kind,
+        };
+        SinkError::new(kind, format!("{} was refused", self.row(record))).caused_by(error)
+    }
+
+    fn is_still_good(&self) -> bool {
+        self.connection.prepare(self.fields.sql()).is_ok()
+    }
+
+    /// A table can say that a conflict undoes the whole transaction. Then the records have to come one by one.
+    fn check_transaction(&self) -> Result<(), SinkError> {
+        if !self.connection.is_autocommit() {
+            return Ok(());
+        }
+        let what = "a refused row undid the whole batch, because a constraint or a trigger says ROLLBACK";
+        Err(SinkError::batch(self.doing(what)))
+    }
+
+    /// The row, for people: its table and its key.
+    fn row<T: Serialize>(&self, record: &T) -> String {
+        let table = &self.fields.table().name;
+        let Ok(Json::Object(values)) = serde_json::to_value(record) else { return format!("a row of table `{table}`") };
+        let is_key = |name: &String| self.fields.key().iter().any(|part| part.eq_ignore_ascii_case(name));
+        let key = values.iter().filter(|(name, _)| is_key(name)).map(|(name, value)| format!("`{name}` = {value}"));
+        let key = key.collect::<Vec<_>>().join(", ");
+        if key.is_empty() { format!("a row of table `{table}`") } else { format!("the row of table `{table}` with {key}") }
+    }
+
+    fn doing(&self, what: &str) -> String {
+        format!("table `{}`: {what}", self.fields.table().name)
+    }
+}
+
+/// Whether it is SQLite's general error, which has no code of its own.
+fn is_of_the_statement(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_ERROR)
+}
+
+impl<T> fmt::Debug for SqliteSink<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteSink").field("sink", &self.sink).field("run", &self.run).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,46 @@
+//! What the SQLite source and the SQLite sink share: opening a database, asking what a table is, and quoting names.
+
+use std::{path::Path, time::Duration};
+
+use rusqlite::{Connection, OpenFlags};
+
+mod schema;
+
+pub(crate) use schema::{Column, Table, UniqueIndex, list, listed, quoted};
+
+/// How long a connection waits for another one's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Reading a database that exists.
+    Read,
+    /// Reading and writing a database that exists.
+    Write,
+    /// The same, and the database is created if it is missing.
+    Create,
+}
+
+/// Opens a database. A writing connection uses the write-ahead log and syncs each commit.
+pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+    let flags = match access {
+        Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+    };
+    // Without URI names, so a path is always a file.
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    if access != Access::Read {
+        // A file system that cannot share memory keeps the rollback journal: slower, and as safe.
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+        connection.pragma_update(None, "synchronous", "full")?;
+    }
+    Ok(connection)
+}
+
+/// Whether the path names no file: the data would end with the connection.
+pub(crate) fn is_in_memory(path: &Path) -> bool {
+    path.as_os_str().is_empty() || path.as_os_str() == ":memory:"
+}
