@@ -6,6 +6,7 @@ use actix_batch::CollectorBuilder;
 use serde::Serialize;
 
 use crate::{
+    checkpoint::{FileStore, Store},
     error::RunError,
     guarantee::Guarantee,
     outlet::{One, Outlet},
@@ -49,8 +50,14 @@ impl<S: Source, T: Send + Sync + 'static, O: Outlet<T>> PipelineBuilder<S, T, O>
 
     /// Where the checkpoint is kept, for sinks that do not keep it beside their data. Default: nowhere, so that each run begins at the
     /// beginning.
-    pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
-        self.settings.checkpoint = Some(path.into());
+    pub fn checkpoint(self, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        self.checkpoint_store(move || Box::new(FileStore::at(&path)))
+    }
+
+    /// As [`checkpoint`](Self::checkpoint), in a store of your own. Each run makes one, and takes its lease.
+    pub fn checkpoint_store(mut self, make: impl Fn() -> Box<dyn Store> + Send + Sync + 'static) -> Self {
+        self.settings.store = Some(Arc::new(make));
         self
     }
 
@@ -183,7 +190,6 @@ impl<S: Source, T: Send + Sync + 'static, O: Outlet<T>> fmt::Debug for PipelineB
             .field("source", &self.source.describe())
             .field("stages", &self.stages.names())
             .field("sinks", &self.outlet.describe())
-            .field("settings", &self.settings)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -10,11 +10,13 @@ use serde_json::Value;
 use crate::source::Identity;
 
 mod error;
+mod file;
 mod interval;
 mod memory;
 mod settled;
 
 pub use error::{CheckpointError, CheckpointErrorKind};
+pub use file::FileStore;
 pub use interval::{Interval, Intervals};
 pub use memory::MemoryStore;
 pub use settled::Settled;

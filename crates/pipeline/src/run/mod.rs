@@ -109,9 +109,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
 
     fn stores(&self) -> Stores {
         let sinks = self.outlet.stores(&self.run_id());
-        let own = self.settings.checkpoint.as_ref().filter(|_| sinks.iter().any(Option::is_none));
-        let own =
-            own.map(|path| Box::new(crate::checkpoint::MemoryStore::default()) as Box<dyn crate::checkpoint::Store>);
+        let own = self.settings.store.as_ref().filter(|_| sinks.iter().any(Option::is_none)).map(|make| make());
         Stores { sinks, own }
     }
 

@@ -1,17 +1,20 @@
 //! What the user asked for.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use crate::error::RunError;
+use crate::{checkpoint::Store, error::RunError};
+
+/// Makes the store of one run.
+pub(crate) type MakeStore = Arc<dyn Fn() -> Box<dyn Store> + Send + Sync>;
 
 /// The settings of a pipeline.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) chunk: usize,
     pub(crate) look_ahead: usize,
     pub(crate) readers: usize,
-    pub(crate) checkpoint: Option<PathBuf>,
+    pub(crate) store: Option<MakeStore>,
     pub(crate) checkpoint_every: Duration,
     pub(crate) dead_letters: Option<PathBuf>,
     pub(crate) max_rejected: Option<u64>,
@@ -29,7 +32,7 @@ impl Settings {
             chunk: 500,
             look_ahead: 8_000,
             readers: 1,
-            checkpoint: None,
+            store: None,
             checkpoint_every: Duration::from_secs(1),
             dead_letters: None,
             max_rejected: None,

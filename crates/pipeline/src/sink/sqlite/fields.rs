@@ -66,12 +66,15 @@ impl Fields {
     pub(super) fn learn<T: Serialize>(&mut self, record: &T) -> Result<(), SinkError> {
         let is_first = self.fields.is_empty();
         record.serialize(Row::new(&self.fields, &mut Nowhere, &mut self.scratch)).map_err(|error| match error {
-            BindError::NoFields if is_first => SinkError::fatal(self.describe("cannot hold these records")).caused_by(error),
+            BindError::NoFields if is_first => {
+                SinkError::fatal(self.describe("cannot hold these records")).caused_by(error)
+            }
             error => SinkError::record(self.describe("a record was refused")).caused_by(error),
         })?;
         let names = std::mem::take(&mut self.scratch.unknown);
         let is_map = self.scratch.is_map;
-        let refuse = |everyone: bool, message| if everyone { SinkError::fatal(message) } else { SinkError::record(message) };
+        let refuse =
+            |everyone: bool, message| if everyone { SinkError::fatal(message) } else { SinkError::record(message) };
         self.check_columns(&names).map_err(|message| refuse(is_first, message))?;
         self.check_key(&names).map_err(|message| refuse(!is_map, message))?;
         self.add(names);

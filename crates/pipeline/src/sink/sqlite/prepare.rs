@@ -35,7 +35,8 @@ pub(super) fn open_database(sink: &Sqlite) -> rusqlite::Result<Connection> {
 }
 
 /// What is wrong with a database that ends with its connection.
-pub(super) const IN_MEMORY: &str = "a pipeline needs a database in a file: in memory, the rows would end with the sink's connection";
+pub(super) const IN_MEMORY: &str =
+    "a pipeline needs a database in a file: in memory, the rows would end with the sink's connection";
 
 fn check_settings(sink: &Sqlite) -> Result<(), SinkError> {
     if is_in_memory(sink.path()) {

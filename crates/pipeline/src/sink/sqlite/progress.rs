@@ -136,7 +136,15 @@ impl<'a> Progress<'a> {
         let text = |json: &Option<Json>| json.as_ref().map(Json::to_string);
         let (from, to, cursor) = (text(&range.from), text(&range.to), text(&range.cursor));
         let record = integer(range.record)?;
-        self.statement(SAVE_RANGE)?.execute(params![self.pipeline, range.range, from, to, record, cursor, range.done])?;
+        self.statement(SAVE_RANGE)?.execute(params![
+            self.pipeline,
+            range.range,
+            from,
+            to,
+            record,
+            cursor,
+            range.done
+        ])?;
         Ok(())
     }
 
@@ -173,7 +181,8 @@ impl<'a> Progress<'a> {
     }
 
     fn prefix(self, range: u32) -> Result<u64> {
-        let record = self.statement(LOAD_PREFIX)?.query_row(params![self.pipeline, range], |row| number(row, 0)).optional()?;
+        let record =
+            self.statement(LOAD_PREFIX)?.query_row(params![self.pipeline, range], |row| number(row, 0)).optional()?;
         Ok(record.unwrap_or(0))
     }
 

@@ -116,7 +116,10 @@ impl SqliteStore {
         ))
     }
 
-    fn change(&mut self, change: impl FnOnce(&Transaction<'_>, &str) -> rusqlite::Result<()>) -> Result<(), CheckpointError> {
+    fn change(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>, &str) -> rusqlite::Result<()>,
+    ) -> Result<(), CheckpointError> {
         self.check_place()?;
         let changed = self.changed(change);
         changed.map_err(|error| {
@@ -147,8 +150,11 @@ impl SqliteStore {
             (_, None) => CheckpointErrorKind::Corrupt,
         };
         let place = self.sink.path().display();
-        CheckpointError::new(kind, format!("the checkpoint of pipeline `{}` in {place} cannot be {what}", self.pipeline))
-            .caused_by(error)
+        CheckpointError::new(
+            kind,
+            format!("the checkpoint of pipeline `{}` in {place} cannot be {what}", self.pipeline),
+        )
+        .caused_by(error)
     }
 }
 

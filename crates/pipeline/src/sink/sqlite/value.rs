@@ -128,7 +128,9 @@ impl<P: Parameters> Value<'_, P> {
 
 #[cold]
 fn too_large(value: impl Display) -> BindError {
-    ser::Error::custom(format_args!("{value} is beyond SQLite's integers, which have 64 bits and a sign: store it as text"))
+    ser::Error::custom(format_args!(
+        "{value} is beyond SQLite's integers, which have 64 bits and a sign: store it as text"
+    ))
 }
 
 impl<P: Parameters> Serializer for Value<'_, P> {

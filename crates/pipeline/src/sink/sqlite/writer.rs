@@ -157,7 +157,8 @@ impl Rows<'_> {
         while at < batch.len() {
             if !self.fields.sql().is_empty() {
                 let prepared = self.connection.prepare_cached(self.fields.sql());
-                let mut statement = prepared.map_err(|error| fault::of_batch(error, self.doing("preparing its statement")))?;
+                let mut statement =
+                    prepared.map_err(|error| fault::of_batch(error, self.doing("preparing its statement")))?;
                 at = self.write_known(&mut statement, batch, at, held)?;
             }
             let Some(record) = batch.get(at) else { return Ok(()) };
@@ -268,7 +269,11 @@ impl Rows<'_> {
         let is_key = |name: &String| self.fields.key().iter().any(|part| part.eq_ignore_ascii_case(name));
         let key = values.iter().filter(|(name, _)| is_key(name)).map(|(name, value)| format!("`{name}` = {value}"));
         let key = key.collect::<Vec<_>>().join(", ");
-        if key.is_empty() { format!("a row of table `{table}`") } else { format!("the row of table `{table}` with {key}") }
+        if key.is_empty() {
+            format!("a row of table `{table}`")
+        } else {
+            format!("the row of table `{table}` with {key}")
+        }
     }
 
     fn doing(&self, what: &str) -> String {
