@@ -44,6 +44,8 @@ pub mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod stage;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 
 pub use actor::{PipelineActor, PipelineHandle};
 pub use builder::PipelineBuilder;

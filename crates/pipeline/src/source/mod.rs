@@ -8,12 +8,20 @@ use serde_json::Value;
 use crate::cursor::{Cursor, Range};
 
 mod chunk;
+#[cfg(feature = "csv")]
+mod csv;
 mod error;
+mod files;
 mod iterator;
+mod json_lines;
 
 pub use chunk::{Chunk, More, Unreadable};
+#[cfg(feature = "csv")]
+pub use csv::{Csv, CsvReader};
 pub use error::{SourceError, SourceErrorKind};
+pub use files::TextCursor;
 pub use iterator::{FromIter, from_iter};
+pub use json_lines::{JsonLines, JsonLinesReader};
 
 /// The description of a data set that can be read: a file, a table, a topic.
 ///

@@ -1,0 +1,317 @@
+//! CSV files as a source.
+
+use std::{fmt, marker::PhantomData, path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    Identity, Size, Source, SourceError,
+    files::{Fill, Paths, Text, TextCursor},
+};
+use crate::cursor::Range;
+
+mod number;
+mod reader;
+mod row;
+mod scan;
+mod skip;
+
+use number::Numbers;
+pub use reader::CsvReader;
+use reader::{Shape, column_names};
+use row::{Format, check_columns};
+use scan::Dialect;
+use skip::Skip;
+
+/// CSV files, as records of a type that serde can read.
+///
+/// The fields of a struct are bound to columns **by the header's names**: columns may come in any order and there may be more of them,
+/// but a missing or doubled one is refused. The text of a field must be a value as a whole. A record that is ragged, has a quote in
+/// the wrong place, is no UTF-8 or does not fit its type is rejected, with file, line and byte, and the others go on.
+///
+/// Lines end with LF, CRLF or CR. Empty lines are passed. Files in UTF-16 are recognized by their byte order mark, and files that are
+/// compressed with gzip or zstd by their first bytes (feature `compression`). A last record without a line end counts, unless the
+/// file is followed.
+///
+/// ```
+/// use actix_batch_pipeline::{prelude::*, source::Csv};
+/// use serde::Deserialize;
+///
+/// #[derive(Debug, Deserialize)]
+/// struct City {
+///     name: String,
+///     people: Option<u32>,
+/// }
+///
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("cities.csv");
+/// std::fs::write(&path, "people,name\n8336817,New York\n,Atlantis\nmany,Rome\n").unwrap();
+///
+/// # actix_rt::System::new().block_on(async {
+/// let report = Pipeline::named("cities")
+///     .read(Csv::<City>::file(&path).null_words(["", "NA"]))
+///     .write(for_each(|city: &City| println!("{city:?}")))
+///     .accept_duplicates(true)
+///     .run()
+///     .await?;
+/// assert_eq!((report.written, report.rejected), (2, 1));
+/// # Ok::<(), RunError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Csv<T> {
+    paths: Paths,
+    #[serde(default = "comma")]
+    delimiter: u8,
+    #[serde(default = "quote")]
+    quote: Option<u8>,
+    #[serde(default)]
+    comment: Option<u8>,
+    /// Without a header.
+    #[serde(default)]
+    columns: Option<Vec<String>>,
+    #[serde(default)]
+    missing_columns: bool,
+    #[serde(default = "empty_word")]
+    null_words: Vec<String>,
+    #[serde(default)]
+    decimal_comma: bool,
+    #[serde(default)]
+    thousands: Option<char>,
+    #[serde(default = "mebibyte")]
+    max_record_bytes: usize,
+    #[serde(default)]
+    follow: bool,
+    #[serde(skip)]
+    records: PhantomData<fn() -> T>,
+}
+
+fn comma() -> u8 {
+    b','
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "serde asks for the field's own type")]
+fn quote() -> Option<u8> {
+    Some(b'"')
+}
+
+fn empty_word() -> Vec<String> {
+    vec![String::new()]
+}
+
+fn mebibyte() -> usize {
+    1 << 20
+}
+
+impl<T> Csv<T> {
+    /// One file.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self::of(Paths::File(path.into()))
+    }
+
+    /// These files, in this order.
+    pub fn files<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Self {
+        Self::of(Paths::Files(paths.into_iter().map(Into::into).collect()))
+    }
+
+    /// The files that match a pattern like `data/*.csv`, sorted by path.
+    pub fn glob(pattern: impl Into<String>) -> Self {
+        Self::of(Paths::Glob(pattern.into()))
+    }
+
+    fn of(paths: Paths) -> Self {
+        Self {
+            paths,
+            delimiter: comma(),
+            quote: quote(),
+            comment: None,
+            columns: None,
+            missing_columns: false,
+            null_words: empty_word(),
+            decimal_comma: false,
+            thousands: None,
+            max_record_bytes: mebibyte(),
+            follow: false,
+            records: PhantomData,
+        }
+    }
+
+    /// What stands between two fields. Default: a comma.
+    pub fn delimiter(mut self, delimiter: u8) -> Self {
+        self.delimiter = delimiter;
+        self
+    }
+
+    /// What encloses a field that holds delimiters or line ends; doubled it stands for itself. `None`: nothing does. Default: `"`.
+    pub fn quote(mut self, quote: Option<u8>) -> Self {
+        self.quote = quote;
+        self
+    }
+
+    /// Lines that begin with this byte are passed. Default: none.
+    pub fn comment(mut self, comment: u8) -> Self {
+        self.comment = Some(comment);
+        self
+    }
+
+    /// The files have no header, and these are their columns. Default: the first line of each file is its header.
+    pub fn columns<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.columns = Some(columns.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Whether columns may be missing; serde's defaults take their place, or `None`. Default: `false`.
+    pub fn missing_columns(mut self, allowed: bool) -> Self {
+        self.missing_columns = allowed;
+        self
+    }
+
+    /// The texts that stand for `None` where a field is an `Option`, unless they stand in quotes. Default: the empty text.
+    pub fn null_words<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.null_words = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Whether a comma is the decimal mark, as in `1,5`. Default: `false`.
+    pub fn decimal_comma(mut self, comma: bool) -> Self {
+        self.decimal_comma = comma;
+        self
+    }
+
+    /// What stands between groups of three digits. Default: nothing.
+    pub fn thousands(mut self, separator: char) -> Self {
+        self.thousands = Some(separator);
+        self
+    }
+
+    /// The largest record in bytes, at least 1; a larger one is passed in bounded memory and rejected. Default: 1 MiB.
+    pub fn max_record_bytes(mut self, bytes: usize) -> Self {
+        self.max_record_bytes = bytes.max(1);
+        self
+    }
+
+    /// Whether to wait for more at the end of the last file. A last line without an end is then not read before it has one. Default:
+    /// `false`.
+    pub fn follow(mut self, follow: bool) -> Self {
+        self.follow = follow;
+        self
+    }
+
+    fn shape(&self) -> Arc<Shape> {
+        let dialect = Dialect { delimiter: self.delimiter, quote: self.quote, comment: self.comment };
+        let numbers = Numbers { decimal_comma: self.decimal_comma, thousands: self.thousands };
+        Arc::new(Shape {
+            format: Format { dialect, null_words: self.null_words.clone(), numbers },
+            has_header: self.columns.is_none(),
+            columns: self.columns.clone().unwrap_or_default(),
+            may_be_missing: self.missing_columns,
+            max_record_bytes: self.max_record_bytes,
+            follow: self.follow,
+        })
+    }
+}
+
+impl<T: DeserializeOwned + Send + Sync + 'static> Csv<T> {
+    /// Refuses columns that do not fit the type before anything is read.
+    fn check_header(&self) -> Result<(), SourceError> {
+        for path in self.paths.list()? {
+            let names = column_names::<T>(&self.shape(), path.clone())?;
+            if !names.is_empty() {
+                check_columns::<T>(&names, self.missing_columns)
+                    .map_err(|message| SourceError::config(format!("{}: {message}", path.display())))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T: DeserializeOwned + Send + Sync + 'static> Source for Csv<T> {
+    type Record = T;
+    type Cursor = TextCursor;
+    type Reader = CsvReader<T>;
+
+    fn describe(&self) -> String {
+        format!("csv:{}", self.paths.describe())
+    }
+
+    async fn identity(&self) -> Result<Identity, SourceError> {
+        self.check_header()?;
+        self.paths.identity()
+    }
+
+    async fn verify(&self, checkpoint: &Identity) -> Result<(), SourceError> {
+        self.paths.verify(checkpoint)
+    }
+
+    async fn split(&self, from: Option<TextCursor>, at_most: usize) -> Result<Vec<Range<TextCursor>>, SourceError> {
+        let files = self.paths.list()?;
+        if at_most <= 1 || self.follow || files.len() > 1 {
+            return Ok(vec![Range { from, to: None }]);
+        }
+        let text = match &from {
+            Some(cursor) => Text::open_at(&files[0], cursor)?,
+            None => Text::open(&files[0], 0)?,
+        };
+        let ends = if text.is_plain() { self.cut(text, at_most)? } else { Vec::new() };
+        let begins = std::iter::once(from).chain(ends.iter().cloned().map(Some));
+        let ends = ends.iter().cloned().map(Some).chain([None]);
+        Ok(begins.zip(ends).map(|(from, to)| Range { from, to }).collect())
+    }
+
+    async fn open(&self, range: &Range<TextCursor>) -> Result<CsvReader<T>, SourceError> {
+        CsvReader::open(self.shape(), self.paths.list()?, range)
+    }
+
+    async fn size(&self) -> Option<Size> {
+        self.paths.size()
+    }
+}
+
+impl<T> Csv<T> {
+    /// Where to cut the rest of a file so that its pieces are about equal. A line end inside quotes is no place to cut.
+    fn cut(&self, mut text: Text, pieces: usize) -> Result<Vec<TextCursor>, SourceError> {
+        let length = text.path().metadata().map_or(0, |file| file.len());
+        let begin = text.byte();
+        let piece = (length.saturating_sub(begin) / pieces as u64).max(1);
+        let dialect = Dialect { delimiter: self.delimiter, quote: self.quote, comment: self.comment };
+        let (mut cuts, mut skip, mut is_header) =
+            (Vec::new(), Skip::new(dialect), self.columns.is_none() && begin == 0);
+        loop {
+            let (bytes, lines, is_end) = skip.pass(text.unread());
+            text.pass(bytes, lines);
+            if is_end {
+                skip = Skip::new(dialect);
+                let next = begin + piece * (cuts.len() as u64 + 1);
+                if text.byte() >= next && cuts.len() + 1 < pieces && !is_header {
+                    cuts.push(text.cursor());
+                }
+                is_header = false;
+            } else if text.fill()? == Fill::End {
+                return Ok(cuts);
+            }
+            if cuts.len() + 1 == pieces {
+                return Ok(cuts);
+            }
+        }
+    }
+}
+
+impl<T> Clone for Csv<T> {
+    fn clone(&self) -> Self {
+        let Self { paths, columns, null_words, .. } = self;
+        Self {
+            paths: paths.clone(),
+            columns: columns.clone(),
+            null_words: null_words.clone(),
+            records: PhantomData,
+            ..*self
+        }
+    }
+}
+
+impl<T> fmt::Debug for Csv<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Csv").field("paths", &self.paths).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,313 @@
+//! Reads CSV records, file after file.
+
+use std::{marker::PhantomData, path::PathBuf, str, sync::Arc, time::Duration};
+
+use serde::de::DeserializeOwned;
+use tokio::time::sleep;
+
+use super::{
+    row::{Columns, Format, Row, RowError},
+    scan::{Fault, Scanned, Scanner},
+};
+use crate::{
+    cursor::Range,
+    record::Origin,
+    source::{
+        Chunk, More, Reader, SourceError, Unreadable,
+        files::{Fill, Text, TextCursor},
+    },
+};
+
+/// How long a reader that follows a file waits for more.
+const FOLLOW: Duration = Duration::from_millis(200);
+/// As much of an unreadable record as is shown.
+const SHOWN: usize = 4096;
+
+/// What all readers of one source are told.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) format: Format,
+    pub(super) has_header: bool,
+    /// The columns of files without a header; empty if they have one.
+    pub(super) columns: Vec<String>,
+    pub(super) may_be_missing: bool,
+    pub(super) max_record_bytes: usize,
+    pub(super) follow: bool,
+}
+
+/// Reads CSV records.
+pub struct CsvReader<T> {
+    shape: Arc<Shape>,
+    files: Vec<PathBuf>,
+    text: Option<Text>,
+    scanner: Scanner,
+    columns: Columns,
+    to: Option<TextCursor>,
+    /// The next file.
+    next: usize,
+    /// After the last record.
+    cursor: Option<TextCursor>,
+    records: PhantomData<fn() -> T>,
+}
+
+/// What came of looking for the next record.
+enum Step {
+    /// One record was pushed or refused, or a line was passed that holds none.
+    Passed,
+    /// The file has no more, for now.
+    End,
+}
+
+impl<T: DeserializeOwned> CsvReader<T> {
+    pub(super) fn open(shape: Arc<Shape>, files: Vec<PathBuf>, range: &Range<TextCursor>) -> Result<Self, SourceError> {
+        let scanner = Scanner::new(shape.format.dialect);
+        let mut reader = Self {
+            shape,
+            files,
+            text: None,
+            scanner,
+            columns: Columns::default(),
+            to: range.to.clone(),
+            next: 0,
+            cursor: range.from.clone(),
+            records: PhantomData,
+        };
+        match &range.from {
+            Some(cursor) => reader.resume(cursor)?,
+            None => drop(reader.open_next()?),
+        }
+        Ok(reader)
+    }
+
+    /// Opens the file of a cursor. The columns come from its header, wherever reading goes on.
+    fn resume(&mut self, cursor: &TextCursor) -> Result<(), SourceError> {
+        self.next = cursor.file as usize;
+        if !self.open_next()? {
+            return Err(SourceError::changed(
+                "the file of the checkpoint is not there: run with `fresh` to start again",
+            ));
+        }
+        if let Some(text) = self.text.as_ref().filter(|text| text.byte() < cursor.byte) {
+            self.text = Some(Text::open_at(text.path(), cursor)?);
+        }
+        Ok(())
+    }
+
+    /// Opens the next file and reads its header. Returns whether there was one.
+    fn open_next(&mut self) -> Result<bool, SourceError> {
+        let Some(path) = self.files.get(self.next) else {
+            return Ok(false);
+        };
+        let number = u32::try_from(self.next).map_err(|_| SourceError::config("more than 2^32 files"))?;
+        let mut text = Text::open(path, number)?;
+        self.next += 1;
+        let names = if self.shape.has_header { self.header(&mut text)? } else { self.shape.columns.clone() };
+        self.columns = Columns { names, by_field: None, may_be_missing: self.shape.may_be_missing };
+        self.text = Some(text);
+        Ok(true)
+    }
+
+    /// The column names. A file without a line has none, and no records either.
+    fn header(&mut self, text: &mut Text) -> Result<Vec<String>, SourceError> {
+        let mut is_all = false;
+        loop {
+            match self.scanner.scan(text.unread(), is_all) {
+                Scanned::Record { bytes, lines, fault: None } => {
+                    let names = self.names(text.unread())?;
+                    text.pass(bytes, lines);
+                    return Ok(names);
+                }
+                Scanned::Record { .. } => return Err(wrong_header(text, "has a quote in the wrong place")),
+                Scanned::Nothing { bytes, lines } => text.pass(bytes, lines),
+                Scanned::Incomplete if is_all => return Ok(Vec::new()),
+                Scanned::Incomplete if text.unread().len() > self.shape.max_record_bytes => {
+                    return Err(wrong_header(text, "is longer than `max_record_bytes`"));
+                }
+                Scanned::Incomplete => is_all = text.fill()? == Fill::End,
+            }
+        }
+    }
+
+    fn names(&self, bytes: &[u8]) -> Result<Vec<String>, SourceError> {
+        let name = |field: &super::scan::Field| str::from_utf8(&bytes[field.start..field.end]).map(str::to_owned);
+        self.scanner
+            .fields()
+            .iter()
+            .map(name)
+            .collect::<Result<_, _>>()
+            .map_err(|error| SourceError::config("the header is not UTF-8").caused_by(error))
+    }
+
+    /// Passes one record or one empty line.
+    fn step(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<Step, SourceError> {
+        let Some(text) = &mut self.text else { return Ok(Step::End) };
+        if self.to.as_ref().is_some_and(|to| (text.file(), text.byte()) >= (to.file, to.byte)) {
+            return Ok(Step::End);
+        }
+        let mut is_all = false;
+        loop {
+            match self.scanner.scan(text.unread(), is_all && !self.shape.follow) {
+                Scanned::Record { bytes, lines, fault } => {
+                    let origin = text.origin();
+                    let record = &text.unread()[..bytes];
+                    if bytes > self.shape.max_record_bytes {
+                        chunk.refuse(too_large(self.shape.max_record_bytes), origin);
+                    } else {
+                        let read = read_record(record, fault, &self.scanner, &mut self.columns, &self.shape.format);
+                        put(chunk, read, record, origin, text)?;
+                    }
+                    chunk.add_progress(bytes as u64);
+                    text.pass(bytes, lines);
+                    return Ok(Step::Passed);
+                }
+                Scanned::Nothing { bytes, lines } => {
+                    text.pass(bytes, lines);
+                    return Ok(Step::Passed);
+                }
+                Scanned::Incomplete if is_all => return Ok(Step::End),
+                Scanned::Incomplete if text.unread().len() > self.shape.max_record_bytes => {
+                    return self.skip_large(chunk);
+                }
+                Scanned::Incomplete => is_all = text.fill()? == Fill::End,
+            }
+        }
+    }
+
+    /// Passes a record that is too large, in bounded memory.
+    fn skip_large(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<Step, SourceError> {
+        let Some(text) = &mut self.text else { return Ok(Step::End) };
+        let origin = text.origin();
+        let mut skip = super::skip::Skip::new(self.shape.format.dialect);
+        loop {
+            let (bytes, lines, is_end) = skip.pass(text.unread());
+            chunk.add_progress(bytes as u64);
+            text.pass(bytes, lines);
+            if is_end || text.fill()? == Fill::End {
+                break;
+            }
+        }
+        chunk.refuse(too_large(self.shape.max_record_bytes), origin);
+        Ok(Step::Passed)
+    }
+
+    fn is_past_range(&self) -> bool {
+        let at = self.text.as_ref().map(|text| (text.file(), text.byte()));
+        matches!((&self.to, at), (Some(to), Some(at)) if at >= (to.file, to.byte))
+    }
+}
+
+impl<T: DeserializeOwned + 'static> Reader for CsvReader<T> {
+    type Record = T;
+    type Cursor = TextCursor;
+
+    async fn read(&mut self, chunk: &mut Chunk<T, TextCursor>, limit: usize) -> Result<More, SourceError> {
+        let mut more = More::Yes;
+        while chunk.len() < limit {
+            if let Step::Passed = self.step(chunk)? {
+                continue;
+            }
+            if self.is_past_range() {
+                more = More::No;
+                break;
+            }
+            let is_last = self.next >= self.files.len();
+            if !is_last {
+                self.open_next()?;
+                continue;
+            }
+            if !self.shape.follow {
+                more = More::No;
+                break;
+            }
+            if self.text.as_ref().is_some_and(Text::was_truncated) {
+                return Err(SourceError::changed(
+                    "a file that is followed has become shorter: run with `fresh` to start again",
+                ));
+            }
+            if !chunk.is_empty() {
+                break;
+            }
+            sleep(FOLLOW).await;
+            if let Some(text) = &mut self.text
+                && text.fill()? == Fill::End
+            {
+                break;
+            }
+        }
+        if let Some(text) = &self.text {
+            self.cursor = Some(text.cursor());
+        }
+        if let Some(cursor) = &self.cursor {
+            chunk.set_after(cursor.clone());
+        }
+        Ok(more)
+    }
+}
+
+fn read_record<T: DeserializeOwned>(
+    record: &[u8],
+    fault: Option<Fault>,
+    scanner: &Scanner,
+    columns: &mut Columns,
+    format: &Format,
+) -> Result<T, RowError> {
+    let wrong = |message: String| Err(RowError::Record(message));
+    match fault {
+        None => {}
+        Some(Fault::StrayQuote) => return wrong("a quote inside a field that does not begin with one".to_owned()),
+        Some(Fault::AfterQuote) => return wrong("text between a closing quote and the delimiter".to_owned()),
+        Some(Fault::Unclosed) => return wrong("a quote is opened and never closed".to_owned()),
+    }
+    let fields = scanner.fields();
+    if columns.names.is_empty() {
+        columns.names = (1..=fields.len()).map(|number| number.to_string()).collect();
+    }
+    if fields.len() != columns.names.len() {
+        return wrong(format!("{} fields instead of {}", fields.len(), columns.names.len()));
+    }
+    match str::from_utf8(record) {
+        Ok(text) => T::deserialize(Row { text, fields, columns, format }),
+        Err(error) => wrong(format!("not UTF-8 at byte {} of the record", error.valid_up_to())),
+    }
+}
+
+fn put<T>(
+    chunk: &mut Chunk<T, TextCursor>,
+    read: Result<T, RowError>,
+    record: &[u8],
+    origin: Origin,
+    text: &Text,
+) -> Result<(), SourceError> {
+    match read {
+        Ok(value) => chunk.push(value, origin),
+        Err(RowError::Record(reason)) => {
+            let shown = String::from_utf8_lossy(&record[..record.len().min(SHOWN)]);
+            let text = Some(shown.trim_end_matches(['\n', '\r']).to_owned());
+            chunk.refuse(Unreadable { reason, text }, origin);
+        }
+        Err(RowError::Columns(message)) => {
+            return Err(SourceError::config(format!("{}: {message}", text.path().display())));
+        }
+    }
+    Ok(())
+}
+
+fn too_large(limit: usize) -> Unreadable {
+    Unreadable { reason: format!("the record is larger than `max_record_bytes`, which is {limit}"), text: None }
+}
+
+fn wrong_header(text: &Text, what: &str) -> SourceError {
+    SourceError::config(format!("the header of {} {what}", text.path().display()))
+}
+
+/// The column names of a file, for a check before anything is read.
+pub(super) fn column_names<T: DeserializeOwned>(shape: &Arc<Shape>, path: PathBuf) -> Result<Vec<String>, SourceError> {
+    let reader = CsvReader::<T>::open(Arc::clone(shape), vec![path], &Range::all())?;
+    Ok(reader.columns.names)
+}
+
+impl<T> std::fmt::Debug for CsvReader<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CsvReader").field("cursor", &self.cursor).finish_non_exhaustive()
+    }
+}

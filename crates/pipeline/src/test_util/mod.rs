@@ -1,0 +1,5 @@
+//! The kit that this project's own sources and sinks are tested with (feature `test-util`).
+
+mod source;
+
+pub use source::{check_source, read_range};
