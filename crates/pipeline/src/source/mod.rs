@@ -10,10 +10,14 @@ use crate::cursor::{Cursor, Range};
 mod chunk;
 mod error;
 mod iterator;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 pub use chunk::{Chunk, More, Unreadable};
 pub use error::{SourceError, SourceErrorKind};
 pub use iterator::{FromIter, from_iter};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteKey, SqliteReader, SqliteTable};
 
 /// The description of a data set that can be read: a file, a table, a topic.
 ///
