@@ -99,7 +99,9 @@ fn columns_are_bound_by_their_names_in_any_order() {
 
 #[test]
 fn a_missing_or_doubled_column_is_refused_by_name_before_anything_is_read() {
-    for (text, name) in [("name,persons\nRome,5\n", "`people` is missing"), ("name,people,name\n", "`name` is there twice")] {
+    for (text, name) in
+        [("name,persons\nRome,5\n", "`people` is missing"), ("name,people,name\n", "`name` is there twice")]
+    {
         let file = file(text);
         let error = run(async { Csv::<City>::file(&file.path).identity().await }).unwrap_err();
         assert_eq!(error.kind(), SourceErrorKind::Config);
@@ -165,10 +167,8 @@ fn null_words_are_those_that_were_declared_and_never_in_quotes() {
         note: Option<String>,
     }
     let file = file("id,note\n1,NA\n2,\n3,\"NA\"\n4,\"\"\n");
-    let notes: Vec<_> = read(Csv::<Note>::file(&file.path).null_words(["NA", ""]))
-        .into_iter()
-        .map(|note| note.unwrap().note)
-        .collect();
+    let notes: Vec<_> =
+        read(Csv::<Note>::file(&file.path).null_words(["NA", ""])).into_iter().map(|note| note.unwrap().note).collect();
     assert_eq!(notes, [None, None, Some("NA".to_owned()), Some(String::new())]);
 }
 

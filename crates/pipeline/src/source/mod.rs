@@ -14,6 +14,8 @@ mod error;
 mod files;
 mod iterator;
 mod json_lines;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 pub use chunk::{Chunk, More, Unreadable};
 #[cfg(feature = "csv")]
@@ -22,6 +24,8 @@ pub use error::{SourceError, SourceErrorKind};
 pub use files::TextCursor;
 pub use iterator::{FromIter, from_iter};
 pub use json_lines::{JsonLines, JsonLinesReader};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteKey, SqliteReader, SqliteTable};
 
 /// The description of a data set that can be read: a file, a table, a topic.
 ///

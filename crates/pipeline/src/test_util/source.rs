@@ -46,10 +46,8 @@ pub async fn read_range<S: Source>(
 
 fn in_order<T, C>(chunk: Chunk<T, C>) -> Vec<Read<T>> {
     let readable = chunk.records.into_iter().map(|record| (record.position().record, Ok(record.into_value())));
-    let unreadable = chunk
-        .unreadable
-        .into_iter()
-        .map(|record| (record.position().record, Err(record.into_value().reason)));
+    let unreadable =
+        chunk.unreadable.into_iter().map(|record| (record.position().record, Err(record.into_value().reason)));
     let mut all: Vec<_> = readable.chain(unreadable).collect();
     all.sort_by_key(|(number, _)| *number);
     all.into_iter().map(|(_, read)| read).collect()
