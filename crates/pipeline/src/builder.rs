@@ -128,6 +128,18 @@ impl<S: Source, T: Send + Sync + 'static, O: Outlet<T>> PipelineBuilder<S, T, O>
         self
     }
 
+    /// Shows the progress on standard error: a bar on a terminal (feature `progress-bar`), a line every 5 s otherwise. Default: `false`.
+    pub fn show_progress(mut self, show: bool) -> Self {
+        self.settings.show_progress = show;
+        self
+    }
+
+    /// Stops cleanly on Ctrl-C, so that the next run goes on; a second Ctrl-C ends the process at once. Default: `false`.
+    pub fn stop_on_ctrl_c(mut self, stop: bool) -> Self {
+        self.settings.stop_on_ctrl_c = stop;
+        self
+    }
+
     /// Checks the settings, and says how often a record takes effect.
     ///
     /// # Errors

@@ -10,8 +10,10 @@ use serde::Serialize;
 
 use crate::source::Size;
 
+mod display;
 mod report;
 
+pub(crate) use display::Display;
 pub use report::{Ended, Report};
 
 /// What a run has done so far.
@@ -44,6 +46,15 @@ pub struct Progress {
     pub checkpoint_age: Option<Duration>,
     /// Whether the run is paused.
     pub paused: bool,
+}
+
+impl Progress {
+    /// How much of the source this run has passed, from 0 to 1, if the source knows its size.
+    #[expect(clippy::cast_precision_loss, reason = "a share is shown, not counted with")]
+    pub fn share(&self) -> Option<f64> {
+        let (Size::Bytes(all) | Size::Records(all)) = self.size?;
+        (all > 0).then(|| (self.passed as f64 / all as f64).min(1.0))
+    }
 }
 
 /// Counts what a run does; shared by its readers.

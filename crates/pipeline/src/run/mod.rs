@@ -15,7 +15,7 @@ use crate::{
     error::RunError,
     guarantee::Guarantee,
     outlet::{Outlet, OutletContext, SinkMonitor},
-    progress::{Counters, Ended, Report},
+    progress::{Counters, Display, Ended, Report},
     record::Record,
     source::Source,
     stage::Chain,
@@ -24,6 +24,7 @@ use crate::{
 mod budget;
 mod control;
 mod dry;
+mod interrupt;
 mod lanes;
 mod prefix;
 mod range;
@@ -34,6 +35,7 @@ mod settings;
 use budget::Budget;
 use control::Command;
 pub(crate) use control::Control;
+use interrupt::Interrupt;
 use lanes::Lanes;
 use range::RangeCopy;
 use resume::{Resume, Stores};
@@ -79,7 +81,10 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         // From here on a run that is killed goes on, also before its first batch.
         stores.save(&resume.checkpoint).await?;
         let collectors = self.outlet.start(&self.context(&shared))?;
+        let _interrupt = self.settings.stop_on_ctrl_c.then(|| Interrupt::listen(control.clone()));
+        let display = self.settings.show_progress.then(|| Display::start(Arc::clone(counters), resume.goes_on));
         let copied = self.copy(&shared, &resume, &collectors, &mut stores).await;
+        drop(display);
         self.end(copied, &shared, &resume, &collectors, &mut stores).await
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) accept_duplicates: bool,
     pub(crate) fresh: bool,
     pub(crate) start_at: Option<serde_json::Value>,
+    pub(crate) show_progress: bool,
+    pub(crate) stop_on_ctrl_c: bool,
 }
 
 impl Settings {
@@ -41,6 +43,8 @@ impl Settings {
             accept_duplicates: false,
             fresh: false,
             start_at: None,
+            show_progress: false,
+            stop_on_ctrl_c: false,
         }
     }
 

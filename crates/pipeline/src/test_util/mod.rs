@@ -2,4 +2,4 @@
 
 mod source;
 
-pub use source::{check_source, read_range};
+pub use source::{Read, check_source, read_range};
