@@ -103,7 +103,8 @@ impl<S: Source, T: Send + Sync + 'static, O: Outlet<T>> PipelineBuilder<S, T, O>
         self
     }
 
-    /// Stops once this many batches have been written, cleanly: the next run goes on. Default: never.
+    /// Stops once this many batches have been written, cleanly: the next run goes on. What is in flight by then, a chunk at most, is
+    /// finished. Default: never.
     pub fn max_batches(mut self, batches: u64) -> Self {
         self.settings.max_batches = Some(batches);
         self

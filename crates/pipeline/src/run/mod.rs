@@ -272,6 +272,11 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
 }
 
 impl Shared {
+    /// How many records a reader may have on their way. Close to `max_batches` there is no point in more than a chunk.
+    fn look_ahead(&self) -> usize {
+        if self.max_batches.is_some() { self.chunk.min(self.look_ahead) } else { self.look_ahead }
+    }
+
     fn count_rejected(&self, records: u64) -> Result<(), RunError> {
         if records == 0 {
             return Ok(());

@@ -141,7 +141,7 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
             && !command.paused
             && !command.stopping
             && self.staging.len() < at_once
-            && self.replies.len() + self.in_stages < self.shared.look_ahead
+            && self.replies.len() + self.in_stages < self.shared.look_ahead()
     }
 
     fn is_finished(&self, command: Command) -> bool {

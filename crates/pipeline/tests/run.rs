@@ -1,0 +1,448 @@
+//! Runs: every record ends by one name, failures are a record's own or the run's, and a run goes on where it stopped.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_batch::{Batch, BatchProcessor, Collector, Job, Outcomes, Retry};
+use actix_batch_pipeline::{
+    Output, Stage,
+    checkpoint::{CheckpointErrorKind, MemoryStore, Store},
+    messages::{GetProgress, ProgressChanged, Subscribe},
+    outlet::One,
+    prelude::*,
+    sink::SinkError,
+};
+
+use support::{Shelf, paused};
+
+mod support;
+
+fn numbers(
+    count: u64,
+) -> actix_batch_pipeline::source::FromIter<impl Fn() -> std::ops::Range<u64> + Send + Sync, std::ops::Range<u64>> {
+    from_iter("numbers", move || 0..count)
+}
+
+#[test]
+fn every_record_ends_by_one_name_and_the_sums_hold() {
+    paused(async || {
+        let shelf = Shelf::new();
+        let report = Pipeline::named("sums")
+            .read(numbers(1_000))
+            .filter(|number| number % 2 == 0)
+            .try_map(|number| if number % 10 == 0 { Err("ends with 0") } else { Ok(number) })
+            .flat_map(|number| vec![number; usize::try_from(number % 3).unwrap()])
+            .write(shelf.clone())
+            .run()
+            .await
+            .unwrap();
+        assert!(report.adds_up(), "{report:?}");
+        assert_eq!((report.read, report.rejected, report.skipped), (1_000, 100, 0));
+        let stored = shelf.stored().len() as u64;
+        assert_eq!((report.written, report.produced, report.ended), (stored, 134, Ended::Complete));
+    });
+}
+
+#[test]
+fn one_worker_writes_records_in_the_order_of_the_source() {
+    paused(async || {
+        let shelf = Shelf::new();
+        Pipeline::named("order").read(numbers(5_000)).write(shelf.clone()).run().await.unwrap();
+        assert_eq!(shelf.stored(), (0..5_000).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_stage_that_panics_rejects_that_record_alone() {
+    paused(async || {
+        let shelf = Shelf::new();
+        let report = Pipeline::named("panics")
+            .read(numbers(10))
+            .map(|number| if number == 3 { panic!("three") } else { number })
+            .map_async(2, async |number| {
+                assert!(number != 5, "five");
+                Ok::<_, String>(number)
+            })
+            .inspect(|number| assert!(**number != 7, "seven"))
+            .write(shelf.clone())
+            .run()
+            .await
+            .unwrap();
+        assert_eq!(shelf.stored(), [0, 1, 2, 4, 6, 8, 9]);
+        assert_eq!(report.rejected, 3);
+    });
+}
+
+/// Drops every tenth record without a word.
+struct Careless;
+
+impl Stage<u64> for Careless {
+    type Out = u64;
+
+    fn name(&self) -> String {
+        "careless".to_owned()
+    }
+
+    async fn process(&self, records: Vec<Record<u64>>, out: &mut Output<u64>) {
+        records.into_iter().filter(|number| **number % 10 != 0).for_each(|record| out.emit(record));
+    }
+}
+
+#[test]
+fn a_stage_that_loses_records_fails_the_run_by_its_name() {
+    paused(async || {
+        let flow = Pipeline::named("lossy").read(numbers(100)).map(|number| number).stage(Careless);
+        match flow.write(Shelf::new()).run().await {
+            Err(RunError::BrokenSum { stage, came_in, accounted_for }) => {
+                assert_eq!((stage.as_str(), came_in, accounted_for), ("careless", 100, 90));
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_record_that_the_sink_refuses_is_rejected_and_the_others_are_written() {
+    paused(async || {
+        let refuse = |number: &u64| (number % 100 == 7).then(|| SinkError::record("a seven"));
+        let shelf = Shelf::failing(refuse);
+        let report = Pipeline::named("refused").read(numbers(1_000)).write(shelf.clone()).run().await.unwrap();
+        assert_eq!((report.written, report.rejected, shelf.stored().len()), (990, 10, 990));
+    });
+}
+
+#[test]
+fn a_batch_that_fails_for_one_of_its_records_is_split_until_it_stands_alone() {
+    paused(async || {
+        let shelf = Shelf::failing(|number| (*number == 77).then(|| SinkError::batch("one of them is bad")));
+        let report = Pipeline::named("split").read(numbers(1_000)).write(shelf.clone()).run().await.unwrap();
+        assert_eq!((report.written, report.rejected), (999, 1));
+    });
+}
+
+#[test]
+fn a_problem_that_passes_is_tried_again_and_rejects_nothing() {
+    paused(async || {
+        let calls = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&calls);
+        let flaky = move |number: &u64| {
+            (*number == 0 && seen.fetch_add(1, Ordering::Relaxed) < 3).then(|| SinkError::temporary("busy"))
+        };
+        let report = Pipeline::named("flaky").read(numbers(100)).write(Shelf::failing(flaky)).run().await.unwrap();
+        assert_eq!((report.written, report.rejected, calls.load(Ordering::Relaxed)), (100, 0, 4));
+    });
+}
+
+#[test]
+fn a_downstream_that_stays_down_fails_the_run_and_rejects_nothing() {
+    paused(async || {
+        let store = MemoryStore::default();
+        let down = Shelf::failing(|number| (*number == 2_600).then(|| SinkError::temporary("connection refused")));
+        let run = |shelf: Shelf<u64>| {
+            let store = store.clone();
+            Pipeline::named("down")
+                .read(numbers(5_000))
+                .write(shelf)
+                .collector(|sink| sink.retry(Retry::fixed(Duration::from_millis(10)).attempts(2)))
+                .checkpoint_store(move || Box::new(store.clone()))
+                .run()
+        };
+        let error = run(down.clone()).await.unwrap_err();
+        assert!(error.to_string().contains("connection refused"), "{error}");
+        let settled = store.checkpoint().unwrap().ranges[0].record;
+        assert!(settled <= 2_600, "{settled}");
+
+        let shelf = Shelf::new();
+        let report = run(shelf.clone()).await.unwrap();
+        assert_eq!((report.resumed_after, report.read), (settled, 5_000 - settled));
+        let mut all = down.stored();
+        all.extend(shelf.stored());
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 5_000);
+    });
+}
+
+#[test]
+fn more_rejected_records_than_allowed_fail_the_run() {
+    paused(async || {
+        let flow = Pipeline::named("strict").read(numbers(100)).try_map(|number| Err::<u64, _>(format!("no {number}")));
+        let error = flow.write(Shelf::new()).max_rejected(5).run().await.unwrap_err();
+        assert!(matches!(error, RunError::TooManyRejected { limit: 5, .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_sink_that_can_write_twice_has_to_be_accepted() {
+    paused(async || {
+        let pipeline = || Pipeline::named("twice").read(numbers(1)).write(for_each(|_: &u64| {}));
+        assert!(matches!(pipeline().check(), Err(RunError::Duplicates { .. })));
+        assert_eq!(pipeline().accept_duplicates(true).check().unwrap(), Guarantee::AtLeastOnce);
+    });
+}
+
+#[test]
+fn a_checkpoint_of_another_plan_is_refused_by_name_and_fresh_starts_again() {
+    paused(async || {
+        let store = MemoryStore::default();
+        let place = |store: &MemoryStore| {
+            let store = store.clone();
+            move || Box::new(store.clone()) as Box<dyn Store>
+        };
+        let first = Pipeline::named("plan").read(numbers(10)).write(Shelf::new());
+        first.checkpoint_store(place(&store)).run().await.unwrap();
+        let changed = || Pipeline::named("plan").read(numbers(10)).map(|number| number).write(Shelf::new());
+        match changed().checkpoint_store(place(&store)).run().await {
+            Err(RunError::Checkpoint(error)) => assert_eq!(error.kind(), CheckpointErrorKind::OtherPlan),
+            other => panic!("{other:?}"),
+        }
+        let report = changed().checkpoint_store(place(&store)).fresh(true).run().await.unwrap();
+        assert_eq!((report.resumed_after, report.written), (0, 10));
+    });
+}
+
+#[test]
+fn two_runs_of_one_pipeline_never_write_at_once() {
+    paused(async || {
+        let store = MemoryStore::default();
+        let mut other = store.clone();
+        other.lease().await.unwrap();
+        let place = store.clone();
+        let pipeline = Pipeline::named("leased").read(numbers(10)).write(Shelf::new());
+        match pipeline.checkpoint_store(move || Box::new(place.clone())).run().await {
+            Err(RunError::Checkpoint(error)) => assert_eq!(error.kind(), CheckpointErrorKind::Leased),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_run_with_a_limit_stops_cleanly_and_the_next_one_goes_on() {
+    paused(async || {
+        let (store, shelf) = (MemoryStore::default(), Shelf::new());
+        let mut ends = Vec::new();
+        for _ in 0..4 {
+            let place = store.clone();
+            let pipeline = Pipeline::named("limit").read(numbers(1_000)).write(shelf.clone()).max_records(300);
+            let report = pipeline.checkpoint_store(move || Box::new(place.clone())).run().await.unwrap();
+            ends.push((report.read, report.ended));
+        }
+        let stopped = (300, Ended::Stopped);
+        assert_eq!(ends, [stopped, stopped, stopped, (100, Ended::Complete)]);
+        assert_eq!(shelf.stored(), (0..1_000).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn dry_runs_and_previews_write_and_save_nothing() {
+    paused(async || {
+        let (store, shelf) = (MemoryStore::default(), Shelf::new());
+        let pipeline = || {
+            let place = store.clone();
+            Pipeline::named("dry")
+                .read(numbers(1_000))
+                .filter(|number| number % 2 == 1)
+                .write(shelf.clone())
+                .checkpoint_store(move || Box::new(place.clone()))
+        };
+        let report = pipeline().dry_run(100).await.unwrap();
+        assert_eq!((report.read, report.written, report.ended), (100, 50, Ended::DryRun));
+        let seen = pipeline().preview(3).await.unwrap();
+        assert_eq!(seen.into_iter().map(Record::into_value).collect::<Vec<_>>(), [1, 3, 5]);
+        assert_eq!((shelf.stored().len(), store.checkpoint()), (0, None));
+    });
+}
+
+struct Square(u64);
+impl Job for Square {
+    type Output = u64;
+    type Error = String;
+}
+
+struct Squares(Arc<AtomicU64>);
+impl BatchProcessor for Squares {
+    type Job = Square;
+    async fn process(&mut self, batch: &Batch<Square>) -> Result<Outcomes<Square>, String> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let square = |job: &Square| if job.0 == 13 { Err("unlucky".to_owned()) } else { Ok(job.0 * job.0) };
+        Ok(Outcomes::each(batch.iter().map(square)))
+    }
+}
+
+#[test]
+fn a_lookup_enriches_records_in_batches_and_rejects_those_without_an_answer() {
+    paused(async || {
+        let batches = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&batches);
+        let squares = Collector::builder(move || Squares(Arc::clone(&batches))).max_size(500).start().unwrap();
+        let shelf = Shelf::new();
+        let report = Pipeline::named("lookup")
+            .read(numbers(2_000))
+            .map(|number| (number, 0, 0))
+            .through(squares.clone(), |row: &(u64, u64, u64)| Square(row.0), |row, square| row.1 = square)
+            .through_within(
+                Duration::from_secs(5),
+                (squares.clone(), squares),
+                |row| (Square(row.0), Square(row.0 + 1)),
+                |row, (one, other)| row.2 = one + other,
+            )
+            .write(shelf.clone())
+            .run()
+            .await
+            .unwrap();
+        assert_eq!((report.written, report.rejected), (1_998, 2));
+        assert!(shelf.stored().iter().all(|row| row.1 == row.0 * row.0 && row.2 == row.1 + (row.0 + 1) * (row.0 + 1)));
+        // One batch for each chunk, and a few more for the pairs.
+        assert!(seen.load(Ordering::Relaxed) <= 16, "{} batches", seen.load(Ordering::Relaxed));
+    });
+}
+
+#[test]
+fn a_key_passes_once_within_its_window() {
+    paused(async || {
+        let shelf = Shelf::new();
+        let flow = Pipeline::named("dedupe").read(numbers(100)).dedupe(|number| number % 10, 10);
+        let report = flow.write(shelf.clone()).run().await.unwrap();
+        assert_eq!((shelf.stored(), report.filtered), ((0..10).collect(), 90));
+    });
+}
+
+#[test]
+fn a_throttle_lets_so_many_records_pass_in_a_second() {
+    paused(async || {
+        let began = tokio::time::Instant::now();
+        let flow = Pipeline::named("throttle").read(numbers(1_000)).throttle(100.0);
+        flow.write(Shelf::new()).chunk(10).run().await.unwrap();
+        let took = began.elapsed().as_secs_f64();
+        assert!((9.8..10.5).contains(&took), "{took} s");
+    });
+}
+
+#[test]
+fn a_tee_writes_every_record_to_both_sinks_and_settles_it_when_both_have() {
+    paused(async || {
+        let refuse = |number: &u64| (*number == 5).then(|| SinkError::record("five"));
+        let (left, right) = (Shelf::new(), Shelf::failing(refuse));
+        let flow = Pipeline::named("tee").read(numbers(100));
+        let report = flow.tee(One::new(left.clone()), One::new(right.clone())).run().await.unwrap();
+        assert_eq!((left.stored().len(), right.stored().len()), (100, 99));
+        assert_eq!((report.written, report.rejected), (99, 1));
+    });
+}
+
+#[test]
+fn a_branch_and_a_route_send_each_record_to_one_sink() {
+    paused(async || {
+        let (even, odd) = (Shelf::new(), Shelf::new());
+        let flow = Pipeline::named("branch").read(numbers(100));
+        let branch = flow.branch(|number| number % 2 == 0, One::new(even.clone()), One::new(odd.clone()));
+        assert_eq!(branch.run().await.unwrap().written, 100);
+        assert!(even.stored().iter().all(|number| number % 2 == 0) && odd.stored().len() == 50);
+
+        let shelves = [Shelf::new(), Shelf::new()];
+        let sinks = shelves.iter().enumerate().map(|(key, shelf)| (key as u64, One::new(shelf.clone())));
+        let route = Pipeline::named("route").read(numbers(99)).route(|number| number % 3, sinks);
+        let report = route.run().await.unwrap();
+        assert_eq!((report.written, report.filtered), (66, 33), "a key without a sink is filtered");
+        assert!(shelves[1].stored().iter().all(|number| number % 3 == 1));
+    });
+}
+
+#[test]
+fn a_paused_run_reads_and_writes_nothing_and_goes_on_where_it_was() {
+    paused(async || {
+        let shelf = Shelf::new();
+        let flow = Pipeline::named("pause").read(numbers(1_000)).throttle(100.0);
+        let handle = flow.write(shelf.clone()).chunk(10).start().unwrap();
+        tokio::time::sleep(Duration::from_millis(1_050)).await;
+        handle.pause().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = shelf.stored().len();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(shelf.stored().len(), before);
+        assert!(handle.addr().send(GetProgress).await.unwrap().paused);
+        handle.resume().await.unwrap();
+        assert_eq!(handle.report().await.unwrap().written, 1_000);
+        assert_eq!(shelf.stored(), (0..1_000).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn zero_batches_in_flight_hold_the_sink_and_more_let_it_go() {
+    paused(async || {
+        let shelf = Shelf::new();
+        let handle = Pipeline::named("held").read(numbers(10_000)).throttle(1e6).write(shelf.clone()).start().unwrap();
+        handle.set_in_flight(0).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(shelf.stored().len() < 10_000);
+        handle.set_in_flight(2).await.unwrap();
+        assert_eq!(handle.report().await.unwrap().written, 10_000);
+    });
+}
+
+#[test]
+fn a_stopped_run_finishes_what_is_in_flight_and_the_next_one_goes_on() {
+    paused(async || {
+        let (store, shelf) = (MemoryStore::default(), Shelf::new());
+        let pipeline = |per_second: f64| {
+            let place = store.clone();
+            let flow = Pipeline::named("stop").read(numbers(1_000)).throttle(per_second);
+            flow.write(shelf.clone()).chunk(10).checkpoint_store(move || Box::new(place.clone()))
+        };
+        let handle = pipeline(100.0).start().unwrap();
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        handle.stop().await.unwrap();
+        let report = handle.report().await.unwrap();
+        assert_eq!(report.ended, Ended::Stopped);
+        assert_eq!(store.checkpoint().unwrap().ranges[0].record, report.read);
+        assert_eq!(shelf.stored().len() as u64, report.read);
+        pipeline(1e6).run().await.unwrap();
+        assert_eq!(shelf.stored(), (0..1_000).collect::<Vec<_>>());
+    });
+}
+
+struct Watcher(Arc<Mutex<Vec<u64>>>);
+impl actix::Actor for Watcher {
+    type Context = actix::Context<Self>;
+}
+impl actix::Handler<ProgressChanged> for Watcher {
+    type Result = ();
+    fn handle(&mut self, ProgressChanged(progress): ProgressChanged, _: &mut Self::Context) {
+        self.0.lock().unwrap().push(progress.written);
+    }
+}
+
+#[test]
+fn a_subscriber_hears_of_the_progress_every_second_and_at_the_end() {
+    paused(async || {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let watcher = actix::Actor::start(Watcher(Arc::clone(&heard)));
+        let flow = Pipeline::named("watched").read(numbers(500)).throttle(100.0);
+        let handle = flow.write(Shelf::new()).chunk(10).start().unwrap();
+        handle.addr().send(Subscribe(watcher.recipient())).await.unwrap();
+        handle.report().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let heard = heard.lock().unwrap().clone();
+        assert!(heard.len() >= 5 && heard.last() == Some(&500), "{heard:?}");
+    });
+}
+
+#[test]
+fn a_setting_that_cannot_be_is_refused_by_name() {
+    paused(async || {
+        let pipeline = || Pipeline::named("settings").read(numbers(1)).write(Shelf::<u64>::new());
+        let message = |error: RunError| error.to_string();
+        assert_eq!(
+            message(pipeline().chunk(0).check().unwrap_err()),
+            "`chunk` must be from 1 to 1,000,000 records (got 0)"
+        );
+        assert_eq!(message(pipeline().readers(0).check().unwrap_err()), "`readers` must be from 1 to 1024 (got 0)");
+        let error = pipeline().collector(|sink| sink.max_size(0)).run().await.unwrap_err();
+        assert!(error.to_string().contains("`max_size` must be at least 1 (got 0)"), "{error}");
+    });
+}

@@ -1,0 +1,77 @@
+//! What the tests of runs share.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::sync::{Arc, Mutex};
+
+use actix_batch::Batch;
+use actix_batch_pipeline::{
+    Record,
+    checkpoint::{RunId, Settled},
+    sink::{IntoSink, Promises, Sink, SinkError, Written},
+};
+
+/// Runs a test on paused time.
+pub(crate) fn paused<F: AsyncFnOnce() -> T, T>(test: F) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    actix_rt::System::with_tokio_rt(move || runtime).block_on(test())
+}
+
+/// A sink that keeps what it is given, and fails as it is told.
+pub(crate) struct Shelf<T> {
+    pub(crate) stored: Arc<Mutex<Vec<T>>>,
+    pub(crate) fail: Arc<dyn Fn(&T) -> Option<SinkError> + Send + Sync>,
+}
+
+impl<T> Clone for Shelf<T> {
+    fn clone(&self) -> Self {
+        Self { stored: Arc::clone(&self.stored), fail: Arc::clone(&self.fail) }
+    }
+}
+
+impl<T: Clone> Shelf<T> {
+    pub(crate) fn new() -> Self {
+        Self { stored: Arc::default(), fail: Arc::new(|_| None) }
+    }
+
+    /// Refuses a record, or fails the batch that it is in, with the error for it.
+    pub(crate) fn failing(fail: impl Fn(&T) -> Option<SinkError> + Send + Sync + 'static) -> Self {
+        Self { stored: Arc::default(), fail: Arc::new(fail) }
+    }
+
+    pub(crate) fn stored(&self) -> Vec<T> {
+        self.stored.lock().unwrap().clone()
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> IntoSink<T> for Shelf<T> {
+    type Sink = Self;
+
+    fn describe(&self) -> String {
+        "shelf".to_owned()
+    }
+
+    fn promises(&self) -> Promises {
+        Promises::Keyed
+    }
+
+    fn sink(&self, _worker: usize, _run: &RunId, _settled: &Arc<Settled>) -> Self {
+        self.clone()
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Sink<T> for Shelf<T> {
+    async fn write(&mut self, batch: &Batch<Record<T>>) -> Result<Written, SinkError> {
+        use actix_batch_pipeline::sink::SinkErrorKind;
+        let mut written = Written::all();
+        let mut good = Vec::new();
+        for (position, record) in batch.iter().enumerate() {
+            match (self.fail)(record) {
+                Some(error) if error.kind() == SinkErrorKind::Record => written.refuse(position, error),
+                Some(error) => return Err(error),
+                None => good.push((**record).clone()),
+            }
+        }
+        self.stored.lock().unwrap().extend(good);
+        Ok(written)
+    }
+}
