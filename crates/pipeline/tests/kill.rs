@@ -1,0 +1,265 @@
+//! Runs that are killed at random moments and run again: the table and the dead letters are those of an uninterrupted run.
+//!
+//! Each run is a process of its own, this test's own program, killed with SIGKILL. `KILLS=500` kills each pipeline so often; the usual
+//! number is 20. The seed is printed, and `KILL_SEED` sets it.
+#![cfg(all(feature = "csv", feature = "sqlite"))]
+
+use std::{
+    env, fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use actix_batch::Workers;
+use actix_batch_pipeline::{
+    checkpoint::{RunId, Settled, Store},
+    prelude::*,
+    read_dead_records,
+    sink::{Defaults, IntoSink, Promises, SqliteSink},
+    source::Csv,
+};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+const ROWS: u64 = 30_000;
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS parts (id INTEGER NOT NULL, part INTEGER NOT NULL, text TEXT)";
+const KEYED: &str = "CREATE TABLE IF NOT EXISTS parts (id INTEGER NOT NULL, part INTEGER NOT NULL, text TEXT, PRIMARY KEY (id, part))";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    id: u64,
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Part {
+    id: u64,
+    part: u64,
+    text: String,
+}
+
+/// Progress apart from the rows: what the whole scheme is there to avoid.
+struct Apart(Sqlite);
+
+impl IntoSink<Part> for Apart {
+    type Sink = SqliteSink<Part>;
+
+    fn describe(&self) -> String {
+        "apart".to_owned()
+    }
+
+    fn promises(&self) -> Promises {
+        Promises::Append
+    }
+
+    fn defaults(&self) -> Defaults {
+        IntoSink::<Part>::defaults(&self.0)
+    }
+
+    fn sink(&self, worker: usize, run: &RunId, settled: &Arc<Settled>) -> Self::Sink {
+        IntoSink::<Part>::sink(&self.0, worker, run, settled)
+    }
+
+    fn store(&self, _run: &RunId) -> Option<Box<dyn Store>> {
+        None
+    }
+}
+
+/// One run of a pipeline in this folder.
+async fn run(kind: &str, folder: &Path) -> Result<Report, RunError> {
+    let database = folder.join("parts.sqlite");
+    let append = Sqlite::append(&database, "parts").create_table(TABLE);
+    let upsert = Sqlite::upsert(&database, "parts").key(["id", "part"]).create_table(KEYED);
+    let flow = Pipeline::named("parts")
+        .read(Csv::<Row>::file(folder.join("rows.csv")))
+        .filter(|row| row.id % 7 != 0)
+        .try_map(|row| if row.id % 101 == 0 { Err("a multiple of 101") } else { Ok(row) })
+        .flat_map(|row| (0..row.id % 3).map(move |part| Part { id: row.id, part, text: row.text.clone() }));
+    let every = Duration::from_millis(3);
+    let letters = folder.join("rejected.jsonl");
+    match kind {
+        "keyed" => flow.write(upsert).dead_letters(letters).chunk(50).checkpoint_every(every).run().await,
+        "append" => flow.write(append).dead_letters(letters).chunk(50).checkpoint_every(every).run().await,
+        "overtaking" => {
+            flow.write(append)
+                .collector(|sink| sink.max_size(40).workers(Workers::threads(3)))
+                .dead_letters(letters)
+                .chunk(50)
+                .checkpoint_every(every)
+                .run()
+                .await
+        }
+        "two readers" => {
+            flow.write(append)
+                .collector(|sink| sink.max_size(60))
+                .dead_letters(letters)
+                .readers(2)
+                .chunk(50)
+                .checkpoint_every(every)
+                .run()
+                .await
+        }
+        "apart" => {
+            forget(&database);
+            flow.write(Apart(append))
+                .collector(|sink| sink.max_size(40))
+                .dead_letters(letters)
+                .chunk(50)
+                .checkpoint(folder.join("parts.checkpoint"))
+                .checkpoint_every(every)
+                .accept_duplicates(true)
+                .run()
+                .await
+        }
+        other => panic!("no pipeline {other}"),
+    }
+}
+
+/// The sink defends itself with what stands beside the rows, so that has to go, too.
+fn forget(database: &Path) {
+    let database = rusqlite::Connection::open(database).unwrap();
+    for table in ["_pipeline_settled", "_pipeline_beyond"] {
+        // Before the first run there are no such tables.
+        let _ = database.execute(&format!("DELETE FROM {table}"), []);
+    }
+}
+
+/// The process that is killed; it does nothing in a usual run of the tests.
+#[test]
+fn child() {
+    let (Ok(kind), Ok(folder)) = (env::var("KILL_KIND"), env::var("KILL_FOLDER")) else { return };
+    let report = actix_rt::System::new().block_on(run(&kind, Path::new(&folder))).unwrap();
+    assert!(report.adds_up());
+}
+
+fn start(kind: &str, folder: &Path) -> Child {
+    Command::new(env::current_exe().unwrap())
+        .args(["--exact", "child"])
+        .env("KILL_KIND", kind)
+        .env("KILL_FOLDER", folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let mut text = "id,text\n".to_owned();
+    for id in 0..ROWS {
+        // Every 500th record is broken, and some texts hold line ends.
+        text.push_str(&if id % 500 == 499 { format!("{id}\n") } else { format!("{id},\"line\n{id}\"\n") });
+    }
+    fs::write(folder.path().join("rows.csv"), text).unwrap();
+    folder
+}
+
+/// What a folder holds after a run.
+#[derive(Debug, Clone, PartialEq)]
+struct Outcome {
+    rows: i64,
+    checksum: i64,
+    /// The places of the dead letters.
+    letters: Vec<(u32, u64)>,
+}
+
+fn outcome(folder: &Path) -> Outcome {
+    let database = rusqlite::Connection::open(folder.join("parts.sqlite")).unwrap();
+    let sums = "SELECT count(*), sum(id * 31 + part * 7 + length(text)) FROM parts";
+    let (rows, checksum) = database.query_row(sums, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let letters = read_dead_records(&folder.join("rejected.jsonl")).unwrap();
+    let mut letters: Vec<_> = letters.iter().map(|letter| (letter.position.range, letter.position.record)).collect();
+    letters.sort_unstable();
+    Outcome { rows, checksum, letters }
+}
+
+fn finish(kind: &str, folder: &Path) {
+    assert!(start(kind, folder).wait().unwrap().success(), "the run itself fails");
+}
+
+/// Kills a pipeline until it was killed so often, running it again each time, and calls `check` with what each finished folder holds.
+fn kill(kind: &str, mut check: impl FnMut(Outcome)) {
+    let seed = env::var("KILL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("KILL_SEED={seed} ({kind})");
+    let kills: u32 = env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(20);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut folder = folder();
+    let began = Instant::now();
+    drop(uninterrupted(kind));
+    let longest = began.elapsed();
+    for _ in 0..kills {
+        let mut child = start(kind, folder.path());
+        thread::sleep(longest.mul_f64(random.f64()));
+        child.kill().unwrap();
+        if child.wait().unwrap().success() {
+            check(outcome(folder.path()));
+            folder = self::folder();
+        }
+    }
+    finish(kind, folder.path());
+    check(outcome(folder.path()));
+}
+
+fn uninterrupted(kind: &str) -> Outcome {
+    let folder = folder();
+    finish(kind, folder.path());
+    outcome(folder.path())
+}
+
+fn a_killed_run_equals_an_uninterrupted_one(kind: &str) {
+    let expected = uninterrupted(kind);
+    kill(kind, |outcome| assert_eq!(outcome, expected, "{kind}"));
+}
+
+#[test]
+fn a_keyed_sink_holds_each_record_once_after_kills() {
+    a_killed_run_equals_an_uninterrupted_one("keyed");
+}
+
+#[test]
+fn an_append_only_sink_holds_each_record_once_after_kills() {
+    a_killed_run_equals_an_uninterrupted_one("append");
+}
+
+#[test]
+fn batches_that_overtake_each_other_are_written_once_after_kills() {
+    a_killed_run_equals_an_uninterrupted_one("overtaking");
+}
+
+#[test]
+fn two_readers_write_each_record_once_after_kills() {
+    a_killed_run_equals_an_uninterrupted_one("two readers");
+}
+
+#[test]
+fn progress_apart_from_the_rows_would_write_records_twice() {
+    let (expected, mut most) = (uninterrupted("apart"), 0);
+    kill("apart", |outcome| most = most.max(outcome.rows));
+    assert!(most > expected.rows, "the control must fail: {most} rows, and an uninterrupted run has {}", expected.rows);
+}
+
+#[test]
+fn the_checkpoint_never_passes_a_record_that_was_not_written() {
+    let folder = folder();
+    let mut random = fastrand::Rng::new();
+    for _ in 0..20 {
+        let mut child = start("append", folder.path());
+        thread::sleep(Duration::from_micros(random.u64(4_000..40_000)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(unwritten_before_prefix(folder.path()), 0);
+    }
+}
+
+/// Records before the prefix that should be in the table and are not.
+fn unwritten_before_prefix(folder: &Path) -> u64 {
+    let Ok(database) = rusqlite::Connection::open(folder.join("parts.sqlite")) else { return 0 };
+    let one = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap_or(0).unsigned_abs();
+    let prefix = one("SELECT record FROM _pipeline_settled WHERE range = 0");
+    let is_good = |id: &u64| id % 500 != 499 && id % 7 != 0 && id % 101 != 0;
+    let expected: u64 = (0..prefix).filter(is_good).map(|id| id % 3).sum();
+    expected.saturating_sub(one(&format!("SELECT count(*) FROM parts WHERE id < {prefix}")))
+}
