@@ -45,7 +45,7 @@ pub enum RunError {
     /// More records were rejected than the pipeline allows.
     #[error(
         "{rejected} records were rejected, and `max_rejected` is {limit}: the first of them are in the log{}",
-        shown(path)
+        shown(path.as_ref())
     )]
     TooManyRejected {
         /// How many so far.
@@ -80,8 +80,8 @@ pub enum RunError {
     ReaderLost,
 }
 
-fn shown(path: &Option<PathBuf>) -> String {
-    path.as_ref().map(|path| format!(", all of them in {}", path.display())).unwrap_or_default()
+fn shown(path: Option<&PathBuf>) -> String {
+    path.map(|path| format!(", all of them in {}", path.display())).unwrap_or_default()
 }
 
 impl From<SinkError> for RunError {

@@ -18,7 +18,7 @@ use actix_batch_pipeline::{
     checkpoint::{RunId, Settled, Store},
     prelude::*,
     read_dead_records,
-    sink::{Defaults, IntoSink, Promises, SqliteSink},
+    sink::{Defaults, IntoSink, JsonLinesFile, Promises, SqliteSink},
     source::Csv,
 };
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,8 @@ use tempfile::TempDir;
 
 const ROWS: u64 = 30_000;
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS parts (id INTEGER NOT NULL, part INTEGER NOT NULL, text TEXT)";
-const KEYED: &str = "CREATE TABLE IF NOT EXISTS parts (id INTEGER NOT NULL, part INTEGER NOT NULL, text TEXT, PRIMARY KEY (id, part))";
+const KEYED: &str =
+    "CREATE TABLE IF NOT EXISTS parts (id INTEGER NOT NULL, part INTEGER NOT NULL, text TEXT, PRIMARY KEY (id, part))";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
@@ -34,7 +35,7 @@ struct Row {
     text: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Part {
     id: u64,
     part: u64,
@@ -87,6 +88,17 @@ async fn run(kind: &str, folder: &Path) -> Result<Report, RunError> {
             flow.write(append)
                 .collector(|sink| sink.max_size(40).workers(Workers::threads(3)))
                 .dead_letters(letters)
+                .chunk(50)
+                .checkpoint_every(every)
+                .run()
+                .await
+        }
+        "file" => {
+            let file = JsonLinesFile::create(folder.join("parts.jsonl"));
+            flow.write(file)
+                .collector(|sink| sink.max_size(40))
+                .dead_letters(letters)
+                .readers(2)
                 .chunk(50)
                 .checkpoint_every(every)
                 .run()
@@ -167,12 +179,17 @@ struct Outcome {
 }
 
 fn outcome(folder: &Path) -> Outcome {
-    let database = rusqlite::Connection::open(folder.join("parts.sqlite")).unwrap();
-    let sums = "SELECT count(*), sum(id * 31 + part * 7 + length(text)) FROM parts";
-    let (rows, checksum) = database.query_row(sums, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     let letters = read_dead_records(&folder.join("rejected.jsonl")).unwrap();
     let mut letters: Vec<_> = letters.iter().map(|letter| (letter.position.range, letter.position.record)).collect();
     letters.sort_unstable();
+    if let Ok(text) = fs::read_to_string(folder.join("parts.jsonl")) {
+        let parts = text.lines().map(|line| serde_json::from_str::<Part>(line).unwrap());
+        let checksums = parts.map(|part| (part.id * 31 + part.part * 7 + part.text.len() as u64).cast_signed());
+        return Outcome { rows: text.lines().count().try_into().unwrap(), checksum: checksums.sum(), letters };
+    }
+    let database = rusqlite::Connection::open(folder.join("parts.sqlite")).unwrap();
+    let sums = "SELECT count(*), sum(id * 31 + part * 7 + length(text)) FROM parts";
+    let (rows, checksum) = database.query_row(sums, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     Outcome { rows, checksum, letters }
 }
 
@@ -232,6 +249,11 @@ fn batches_that_overtake_each_other_are_written_once_after_kills() {
 #[test]
 fn two_readers_write_each_record_once_after_kills() {
     a_killed_run_equals_an_uninterrupted_one("two readers");
+}
+
+#[test]
+fn a_file_holds_each_record_once_after_kills() {
+    a_killed_run_equals_an_uninterrupted_one("file");
 }
 
 #[test]

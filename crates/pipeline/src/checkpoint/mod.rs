@@ -39,6 +39,9 @@ pub struct Checkpoint {
     pub cursor_version: u32,
     /// The ranges of the source, in its order.
     pub ranges: Vec<RangeCheckpoint>,
+    /// What a sink that keeps the checkpoint needs besides: the length of a file, for instance. `null` for the others.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub sink: Value,
 }
 
 /// What has settled of one range.

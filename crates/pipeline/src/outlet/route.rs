@@ -12,10 +12,13 @@ use crate::{
     sink::{Promises, SinkError},
 };
 
+/// The number of the outlet that gets a record.
+type Choose<T> = dyn Fn(&T) -> Option<usize> + Send + Sync;
+
 /// Sends each record to one of several outlets, or to none: then it is filtered.
 pub struct Route<T> {
     pub(crate) outlets: Vec<Box<dyn Outlet<T>>>,
-    pub(crate) choose: Box<dyn Fn(&T) -> Option<usize> + Send + Sync>,
+    pub(crate) choose: Box<Choose<T>>,
 }
 
 impl<T: Send + Sync + 'static> Route<T> {

@@ -184,8 +184,8 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
                     tell(collectors, command, told).await;
                     told = command;
                 }
-                copied = copies.next() => match copied {
-                    Some(copied) => complete &= copied?,
+                end = copies.next() => match end {
+                    Some(end) => complete &= end?,
                     None => return Ok(complete),
                 },
                 _ = ticks.tick() => shared.save(stores).await?,
@@ -241,13 +241,14 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             (Ok(_), Some(error)) => Err(error.into()),
             (Err(error), _) => Err(error),
         };
-        if let Ok(true) = ended {
-            self.outlet.publish().await?;
-        }
         // What has settled is kept, also when the run has failed; but the first error is the one to report.
         let saved = shared.save(stores).await;
         let complete = ended?;
         saved?;
+        if complete {
+            // If this fails, the next run finds nothing to read and publishes.
+            self.outlet.publish().await?;
+        }
         Ok(self.report(complete, shared, resume))
     }
 

@@ -47,8 +47,8 @@ impl<C> Prefix<C> {
     /// Where the prefix ends now, if it has moved.
     pub(crate) fn advance(&mut self) -> Option<Mark<C>> {
         let mut end = None;
-        while let Some(chunk) = self.chunks.pop_front_if(|chunk| chunk.open == 0) {
-            end = Some(chunk.end);
+        while self.chunks.front().is_some_and(|chunk| chunk.open == 0) {
+            end = self.chunks.pop_front().map(|chunk| chunk.end);
         }
         end
     }

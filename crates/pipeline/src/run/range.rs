@@ -105,12 +105,11 @@ impl<S: Source, T: Send + Sync + 'static> RangeCopy<S, T> {
             }
             if let Some(mut reader) = idle.take_if(|_| flight.may_read(command)) {
                 flight.publisher.acknowledge(&mut reader).await?;
-                match shared.budget.take(shared.chunk) {
-                    Some(limit) => reading = flight.read(reader, limit).fuse(),
-                    None => {
-                        idle = Some(reader);
-                        flight.end_early();
-                    }
+                if let Some(limit) = shared.budget.take(shared.chunk) {
+                    reading = flight.read(reader, limit).fuse();
+                } else {
+                    idle = Some(reader);
+                    flight.end_early();
                 }
             }
             if reading.is_terminated() && flight.is_finished(command) {

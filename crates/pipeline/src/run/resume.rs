@@ -149,6 +149,7 @@ async fn first<S: Source>(
         identity,
         cursor_version: S::Cursor::VERSION,
         ranges: ranges.collect::<Result<_, SourceError>>()?,
+        sink: Value::Null,
     })
 }
 

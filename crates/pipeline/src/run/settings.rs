@@ -9,6 +9,7 @@ pub(crate) type MakeStore = Arc<dyn Fn() -> Box<dyn Store> + Send + Sync>;
 
 /// The settings of a pipeline.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) chunk: usize,

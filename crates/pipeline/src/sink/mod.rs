@@ -10,12 +10,16 @@ use crate::{
 };
 
 mod error;
+mod file;
 mod for_each;
 mod processor;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 pub use error::{SinkError, SinkErrorKind};
+#[cfg(feature = "csv")]
+pub use file::{CsvFile, CsvSink};
+pub use file::{JsonLinesFile, JsonLinesSink, PartialFileStore};
 pub use for_each::{ForEach, for_each};
 pub use processor::SinkProcessor;
 #[cfg(feature = "sqlite")]

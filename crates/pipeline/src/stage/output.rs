@@ -69,7 +69,6 @@ impl<T> Output<T> {
 
     /// The record is not wanted.
     #[inline]
-    #[expect(clippy::needless_pass_by_value, reason = "the record ends here")]
     pub fn filter<R>(&mut self, _record: Record<R>) {
         self.filtered += 1;
     }

@@ -97,6 +97,7 @@ fn checkpoint(record: u64) -> Checkpoint {
         identity: json!({ "head": 7 }),
         cursor_version: 1,
         ranges: vec![range],
+        sink: serde_json::Value::Null,
     }
 }
 

@@ -91,7 +91,13 @@ impl SqliteStore {
         self.check_version(version)?;
         let checkpoint = transaction.query_row(LOAD_PLAN, [&self.pipeline], |row| {
             let identity = parse(&row.get::<_, String>(2)?, 2)?;
-            Ok(Checkpoint { plan: row.get(1)?, identity, cursor_version: row.get(3)?, ranges: Vec::new() })
+            Ok(Checkpoint {
+                plan: row.get(1)?,
+                identity,
+                cursor_version: row.get(3)?,
+                ranges: Vec::new(),
+                sink: serde_json::Value::Null,
+            })
         });
         let mut checkpoint = checkpoint.map_err(failed)?;
         let progress = Progress::new(transaction, &self.pipeline);

@@ -43,8 +43,7 @@ impl Skip {
                     Place::Quoted
                 }
                 (Place::Quoted, _) => Place::Quoted,
-                (Place::QuoteInQuoted, _) if is_quote => Place::Quoted,
-                (Place::FieldStart, _) if is_quote => Place::Quoted,
+                (Place::QuoteInQuoted | Place::FieldStart, _) if is_quote => Place::Quoted,
                 (_, b'\n') => {
                     self.place = Place::FieldStart;
                     return (at, lines + 1, true);

@@ -83,19 +83,19 @@ impl Paths {
     /// Whether the files are still those of a checkpoint. Files may have grown, and others may have come after them.
     pub(super) fn verify(&self, checkpoint: &Identity) -> Result<(), SourceError> {
         let known: Vec<Head> = serde_json::from_value(checkpoint.clone())
-            .map_err(|error| changed(format!("the checkpoint does not belong to text files ({error})")))?;
+            .map_err(|error| changed(&format!("the checkpoint does not belong to text files ({error})")))?;
         let files = self.list()?;
         if files.len() < known.len() {
-            return Err(changed(format!("there were {} files, and now there are {}", known.len(), files.len())));
+            return Err(changed(&format!("there were {} files, and now there are {}", known.len(), files.len())));
         }
         for (known, path) in known.iter().zip(&files) {
             if known.file != path.display().to_string() {
                 let (before, now) = (&known.file, path.display());
-                return Err(changed(format!("the checkpoint knows {before} where there is {now} now")));
+                return Err(changed(&format!("the checkpoint knows {before} where there is {now} now")));
             }
             let now = head(path, known.bytes)?;
             if now != *known {
-                return Err(changed(format!("{} does not begin as it did when the checkpoint was saved", known.file)));
+                return Err(changed(&format!("{} does not begin as it did when the checkpoint was saved", known.file)));
             }
         }
         Ok(())
@@ -136,6 +136,6 @@ fn failed(path: &Path, error: io::Error) -> SourceError {
     SourceError::io(format!("cannot read {}", path.display())).caused_by(error)
 }
 
-fn changed(what: String) -> SourceError {
-    SourceError::changed(format!("{what}: restore the files, or run with `fresh` to start again"))
+fn changed(what: &str) -> SourceError {
+    SourceError::changed(&format!("{what}: restore the files, or run with `fresh` to start again"))
 }

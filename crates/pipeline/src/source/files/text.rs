@@ -31,7 +31,7 @@ pub(in crate::source) struct Text {
     name: FileName,
     /// Its number in the list.
     file: u32,
-    text: Box<dyn Read + Send>,
+    rest: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     /// Where the unread part of the buffer begins.
     start: usize,
@@ -48,7 +48,7 @@ impl Text {
     pub(in crate::source) fn open(path: &Path, file: u32) -> Result<Self, SourceError> {
         let decoded = decode(path)?;
         let is_plain = decoded.plain.is_some();
-        let (text, mark) = match decoded.plain {
+        let (rest, mark) = match decoded.plain {
             Some((mut plain, mark)) => {
                 plain.seek(SeekFrom::Start(mark)).map_err(|error| failed(path, error))?;
                 (Box::new(plain) as Box<dyn Read + Send>, mark)
@@ -57,7 +57,7 @@ impl Text {
         };
         let name = FileName::new(&path.display().to_string());
         let (path, buffer) = (path.to_owned(), Vec::new());
-        Ok(Self { path, name, file, text, buffer, start: 0, byte: 0, line: 1, mark, is_plain })
+        Ok(Self { path, name, file, rest, buffer, start: 0, byte: 0, line: 1, mark, is_plain })
     }
 
     /// Opens a file behind a cursor, and checks that the text before it is the one that was read.
@@ -74,7 +74,7 @@ impl Text {
         let found = text.buffer[text.start..].get(..before);
         if found.map(crc32fast::hash) != Some(cursor.before) {
             let what = format!("{} is not what it was before byte {}", path.display(), cursor.byte);
-            return Err(changed(what));
+            return Err(changed(&what));
         }
         text.start += before;
         (text.byte, text.line) = (cursor.byte, cursor.line);
@@ -88,16 +88,16 @@ impl Text {
             if length >= self.mark + byte {
                 let mut file = File::open(&self.path).map_err(|error| failed(&self.path, error))?;
                 file.seek(SeekFrom::Start(self.mark + byte)).map_err(|error| failed(&self.path, error))?;
-                self.text = Box::new(file);
+                self.rest = Box::new(file);
                 byte
             } else {
                 length
             }
         } else {
-            io::copy(&mut self.text.by_ref().take(byte), &mut io::sink()).map_err(|error| corrupt(&self.path, error))?
+            io::copy(&mut self.rest.by_ref().take(byte), &mut io::sink()).map_err(|error| corrupt(&self.path, error))?
         };
         if skipped < byte {
-            return Err(changed(format!("{} is shorter than it was", self.path.display())));
+            return Err(changed(&format!("{} is shorter than it was", self.path.display())));
         }
         self.byte = byte;
         Ok(())
@@ -113,7 +113,7 @@ impl Text {
         let before = self.buffer.len();
         self.buffer.resize(before + READ, 0);
         let read = loop {
-            match self.text.read(&mut self.buffer[before..]) {
+            match self.rest.read(&mut self.buffer[before..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 read => break read,
             }
