@@ -64,9 +64,8 @@ fn quoted_delimiters_line_ends_and_quotes_belong_to_the_field() {
 
 #[test]
 fn a_file_splits_at_record_ends_only_also_if_lines_end_inside_quotes() {
-    let mut text = "a,b\n".to_owned();
-    (0..200).for_each(|number| text.push_str(&format!("{number},\"one\ntwo\n{}\"\n", "x".repeat(number % 17))));
-    assert_eq!(rows(&text).len(), 200);
+    let text: String = (0..200).map(|number| format!("{number},\"one\ntwo\n{}\"\n", "x".repeat(number % 17))).collect();
+    assert_eq!(rows(&format!("a,b\n{text}")).len(), 200);
 }
 
 #[test]

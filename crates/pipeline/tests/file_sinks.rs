@@ -20,7 +20,7 @@ struct Row {
 }
 
 fn row(id: u64) -> Row {
-    Row { id, name: (id % 2 == 0).then(|| format!("row, {id}")) }
+    Row { id, name: id.is_multiple_of(2).then(|| format!("row, {id}")) }
 }
 
 fn run(count: u64, limit: Option<u64>, path: &Path) -> impl Future<Output = Result<Report, RunError>> + use<> {

@@ -25,9 +25,8 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 const ROWS: u64 = 30_000;
-const TABLE: &str = "CREATE TABLE IF NOT EXISTS parts (id INTEGER NOT NULL, part INTEGER NOT NULL, text TEXT)";
-const KEYED: &str =
-    "CREATE TABLE IF NOT EXISTS parts (id INTEGER NOT NULL, part INTEGER NOT NULL, text TEXT, PRIMARY KEY (id, part))";
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS parts (id INTEGER NOT NULL, number INTEGER NOT NULL, text TEXT)";
+const KEYED: &str = "CREATE TABLE IF NOT EXISTS parts (id INTEGER NOT NULL, number INTEGER NOT NULL, text TEXT, PRIMARY KEY (id, number))";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
@@ -38,7 +37,7 @@ struct Row {
 #[derive(Debug, Serialize, Deserialize)]
 struct Part {
     id: u64,
-    part: u64,
+    number: u64,
     text: String,
 }
 
@@ -73,12 +72,12 @@ impl IntoSink<Part> for Apart {
 async fn run(kind: &str, folder: &Path) -> Result<Report, RunError> {
     let database = folder.join("parts.sqlite");
     let append = Sqlite::append(&database, "parts").create_table(TABLE);
-    let upsert = Sqlite::upsert(&database, "parts").key(["id", "part"]).create_table(KEYED);
+    let upsert = Sqlite::upsert(&database, "parts").key(["id", "number"]).create_table(KEYED);
     let flow = Pipeline::named("parts")
         .read(Csv::<Row>::file(folder.join("rows.csv")))
         .filter(|row| row.id % 7 != 0)
         .try_map(|row| if row.id % 101 == 0 { Err("a multiple of 101") } else { Ok(row) })
-        .flat_map(|row| (0..row.id % 3).map(move |part| Part { id: row.id, part, text: row.text.clone() }));
+        .flat_map(|row| (0..row.id % 3).map(move |number| Part { id: row.id, number, text: row.text.clone() }));
     let every = Duration::from_millis(3);
     let letters = folder.join("rejected.jsonl");
     match kind {
@@ -160,12 +159,10 @@ fn start(kind: &str, folder: &Path) -> Child {
 
 fn folder() -> TempDir {
     let folder = TempDir::new().unwrap();
-    let mut text = "id,text\n".to_owned();
-    for id in 0..ROWS {
-        // Every 500th record is broken, and some texts hold line ends.
-        text.push_str(&if id % 500 == 499 { format!("{id}\n") } else { format!("{id},\"line\n{id}\"\n") });
-    }
-    fs::write(folder.path().join("rows.csv"), text).unwrap();
+    // Every 500th record is broken, and the texts hold line ends.
+    let row = |id: u64| if id % 500 == 499 { format!("{id}\n") } else { format!("{id},\"line\n{id}\"\n") };
+    let rows: String = (0..ROWS).map(row).collect();
+    fs::write(folder.path().join("rows.csv"), format!("id,text\n{rows}")).unwrap();
     folder
 }
 
@@ -184,11 +181,11 @@ fn outcome(folder: &Path) -> Outcome {
     letters.sort_unstable();
     if let Ok(text) = fs::read_to_string(folder.join("parts.jsonl")) {
         let parts = text.lines().map(|line| serde_json::from_str::<Part>(line).unwrap());
-        let checksums = parts.map(|part| (part.id * 31 + part.part * 7 + part.text.len() as u64).cast_signed());
+        let checksums = parts.map(|part| (part.id * 31 + part.number * 7 + part.text.len() as u64).cast_signed());
         return Outcome { rows: text.lines().count().try_into().unwrap(), checksum: checksums.sum(), letters };
     }
     let database = rusqlite::Connection::open(folder.join("parts.sqlite")).unwrap();
-    let sums = "SELECT count(*), sum(id * 31 + part * 7 + length(text)) FROM parts";
+    let sums = "SELECT count(*), sum(id * 31 + number * 7 + length(text)) FROM parts";
     let (rows, checksum) = database.query_row(sums, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     Outcome { rows, checksum, letters }
 }
@@ -281,7 +278,7 @@ fn unwritten_before_prefix(folder: &Path) -> u64 {
     let Ok(database) = rusqlite::Connection::open(folder.join("parts.sqlite")) else { return 0 };
     let one = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap_or(0).unsigned_abs();
     let prefix = one("SELECT record FROM _pipeline_settled WHERE range = 0");
-    let is_good = |id: &u64| id % 500 != 499 && id % 7 != 0 && id % 101 != 0;
+    let is_good = |id: &u64| id % 500 != 499 && !id.is_multiple_of(7) && !id.is_multiple_of(101);
     let expected: u64 = (0..prefix).filter(is_good).map(|id| id % 3).sum();
     expected.saturating_sub(one(&format!("SELECT count(*) FROM parts WHERE id < {prefix}")))
 }

@@ -16,10 +16,13 @@ pub(crate) fn paused<F: AsyncFnOnce() -> T, T>(test: F) -> T {
     actix_rt::System::with_tokio_rt(move || runtime).block_on(test())
 }
 
+/// The error for a record, if it has one.
+type Fail<T> = dyn Fn(&T) -> Option<SinkError> + Send + Sync;
+
 /// A sink that keeps what it is given, and fails as it is told.
 pub(crate) struct Shelf<T> {
     pub(crate) stored: Arc<Mutex<Vec<T>>>,
-    pub(crate) fail: Arc<dyn Fn(&T) -> Option<SinkError> + Send + Sync>,
+    pub(crate) fail: Arc<Fail<T>>,
 }
 
 impl<T> Clone for Shelf<T> {

@@ -21,7 +21,7 @@ pub(super) struct Fields {
     mode: Mode,
     key: Vec<String>,
     table: Table,
-    fields: Vec<Field>,
+    known: Vec<Field>,
     sql: String,
     scratch: Scratch,
 }
@@ -29,7 +29,7 @@ pub(super) struct Fields {
 impl Fields {
     pub(super) fn new(sink: &Sqlite, table: Table) -> Self {
         let (mode, key) = (sink.mode, sink.key.clone());
-        Self { mode, key, table, fields: Vec::new(), sql: String::new(), scratch: Scratch::default() }
+        Self { mode, key, table, known: Vec::new(), sql: String::new(), scratch: Scratch::default() }
     }
 
     /// The statement. It is empty until the first record has come.
@@ -47,7 +47,7 @@ impl Fields {
 
     /// Whether a row that is written changes no row of the table if it is there already.
     pub(super) fn may_change_nothing(&self) -> bool {
-        self.mode == Mode::Upsert && self.fields.iter().all(|field| field.is_key)
+        self.mode == Mode::Upsert && self.known.iter().all(|field| field.is_key)
     }
 
     /// Binds a record.
@@ -55,7 +55,7 @@ impl Fields {
     /// `false` if it has fields that the statement does not have: [`learn`](Self::learn) them first.
     #[inline]
     pub(super) fn bind<T: Serialize>(&mut self, record: &T, to: &mut Statement<'_>) -> Result<bool, BindError> {
-        record.serialize(Row::new(&self.fields, to, &mut self.scratch))?;
+        record.serialize(Row::new(&self.known, to, &mut self.scratch))?;
         Ok(self.scratch.unknown.is_empty())
     }
 
@@ -64,8 +64,8 @@ impl Fields {
     /// A field of the first record that the table does not have is a mistake that concerns all records; a field of a later one, which must
     /// be a map, is that record's own.
     pub(super) fn learn<T: Serialize>(&mut self, record: &T) -> Result<(), SinkError> {
-        let is_first = self.fields.is_empty();
-        record.serialize(Row::new(&self.fields, &mut Nowhere, &mut self.scratch)).map_err(|error| match error {
+        let is_first = self.known.is_empty();
+        record.serialize(Row::new(&self.known, &mut Nowhere, &mut self.scratch)).map_err(|error| match error {
             BindError::NoFields if is_first => {
                 SinkError::fatal(self.describe("cannot hold these records")).caused_by(error)
             }
@@ -82,7 +82,7 @@ impl Fields {
     }
 
     fn check_columns(&self, names: &[Cow<'static, str>]) -> Result<(), String> {
-        if self.fields.is_empty() && names.is_empty() {
+        if self.known.is_empty() && names.is_empty() {
             return Err(self.describe("cannot hold a record without fields"));
         }
         for (index, name) in names.iter().enumerate() {
@@ -90,7 +90,7 @@ impl Fields {
             if column.generated {
                 return Err(self.describe(&format!("computes its column `{name}` itself: rename or skip that field")));
             }
-            let known = self.fields.iter().map(|field| &field.name).chain(&names[..index]);
+            let known = self.known.iter().map(|field| &field.name).chain(&names[..index]);
             if let Some(other) = known.into_iter().find(|other| other.eq_ignore_ascii_case(name)) {
                 return Err(self.describe(&format!(
                     "has one column for the fields `{other}` and `{name}`, because SQLite's names have no case: rename or skip one"
@@ -108,7 +108,7 @@ impl Fields {
     }
 
     fn check_key(&self, names: &[Cow<'static, str>]) -> Result<(), String> {
-        let known = self.fields.iter().map(|field| &field.name).chain(names);
+        let known = self.known.iter().map(|field| &field.name).chain(names);
         let known: Vec<_> = known.collect();
         match self.key.iter().find(|part| !known.iter().any(|name| name.eq_ignore_ascii_case(part))) {
             Some(part) => Err(self.describe(&format!("is written by key, and the records have no field `{part}`"))),
@@ -119,14 +119,14 @@ impl Fields {
     fn add(&mut self, names: Vec<Cow<'static, str>>) {
         for name in names {
             let is_key = self.key.iter().any(|part| part.eq_ignore_ascii_case(&name));
-            self.fields.push(Field { name, is_key });
+            self.known.push(Field { name, is_key });
         }
         self.sql = self.statement();
     }
 
     fn statement(&self) -> String {
-        let columns = list(self.fields.iter().map(|field| &field.name));
-        let values = (1..=self.fields.len()).map(|number| format!("?{number}")).collect::<Vec<_>>().join(", ");
+        let columns = list(self.known.iter().map(|field| &field.name));
+        let values = (1..=self.known.len()).map(|number| format!("?{number}")).collect::<Vec<_>>().join(", ");
         let insert = format!("INSERT INTO {} ({columns}) VALUES ({values})", quoted(&self.table.name));
         match self.mode {
             Mode::Append => insert,
@@ -135,7 +135,7 @@ impl Fields {
     }
 
     fn update(&self) -> String {
-        let others = self.fields.iter().filter(|field| !field.is_key).map(|field| quoted(&field.name));
+        let others = self.known.iter().filter(|field| !field.is_key).map(|field| quoted(&field.name));
         let changes: Vec<_> = others.map(|column| format!("{column} = excluded.{column}")).collect();
         if changes.is_empty() { "DO NOTHING".to_owned() } else { format!("DO UPDATE SET {}", changes.join(", ")) }
     }

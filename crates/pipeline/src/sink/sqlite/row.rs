@@ -70,13 +70,13 @@ impl<'a, P: Parameters> Row<'a, P> {
     ) -> Result<(), BindError> {
         let index = match self.fields.get(self.next) {
             Some(field) if field.is(name) => self.next,
-            _ => match self.find(name) {
-                Some(index) => index,
-                None => {
+            _ => {
+                let Some(index) = self.find(name) else {
                     self.scratch.unknown.push(own());
                     return Ok(());
-                }
-            },
+                };
+                index
+            }
         };
         self.next += 1;
         bind(self.parameters, index + 1, value, &mut self.scratch.text)

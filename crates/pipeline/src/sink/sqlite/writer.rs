@@ -68,6 +68,10 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for SqliteSink<T> {
         self.disconnect_after(written)
     }
 
+    fn show(record: &T) -> Option<String> {
+        serde_json::to_string(record).ok()
+    }
+
     /// Stores what has settled since the last batch.
     async fn close(&mut self) -> Result<(), SinkError> {
         let Some(mut link) = self.link.take() else { return Ok(()) };

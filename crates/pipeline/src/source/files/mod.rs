@@ -137,5 +137,5 @@ fn failed(path: &Path, error: io::Error) -> SourceError {
 }
 
 fn changed(what: &str) -> SourceError {
-    SourceError::changed(&format!("{what}: restore the files, or run with `fresh` to start again"))
+    SourceError::changed(format!("{what}: restore the files, or run with `fresh` to start again"))
 }

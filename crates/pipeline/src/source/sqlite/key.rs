@@ -123,7 +123,7 @@ fn compare_reals(one: f64, other: f64) -> Ordering {
 }
 
 /// Exactly: not every integer is a float.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the bounds are checked first")]
+#[expect(clippy::cast_possible_truncation, reason = "the bounds are checked first")]
 fn compare(integer: i64, real: f64) -> Ordering {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if real >= LIMIT {

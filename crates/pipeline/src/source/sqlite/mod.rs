@@ -180,7 +180,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Source for SqliteTable<T> {
 
     async fn open(&self, range: &Range<SqliteKey>) -> Result<SqliteReader<T>, SourceError> {
         let (connection, select) = self.select()?;
-        for cursor in range.from.iter().chain(&range.to).filter(|cursor| cursor.len() != self.key.len()) {
+        let mut cursors = range.from.iter().chain(&range.to);
+        if let Some(cursor) = cursors.find(|cursor| cursor.len() != self.key.len()) {
             let (has, needs) = (cursor.len(), self.key.len());
             let message = format!("the cursor has {has} values, the key of table `{}` has {needs} columns", self.table);
             return Err(SourceError::changed(format!("{message} ({cursor})")));

@@ -21,7 +21,7 @@ pub(super) struct Select {
 impl Select {
     /// The columns and then the key of up to `limit` rows of a range.
     pub(super) fn rows(&self, range: &Range<SqliteKey>, limit: usize) -> String {
-        format!("SELECT {}, {} {} LIMIT {limit}", list(&self.columns), self.key_list(), self.from_in_order(range))
+        format!("SELECT {}, {} {} LIMIT {limit}", list(&self.columns), self.key_list(), self.rows_in_order(range))
     }
 
     /// How many rows a range has.
@@ -39,7 +39,7 @@ impl Select {
         rows: u64,
     ) -> Result<Option<SqliteKey>> {
         let offset = rows.saturating_sub(1);
-        let sql = format!("SELECT {} {} LIMIT 1 OFFSET {offset}", self.key_list(), self.from_in_order(range));
+        let sql = format!("SELECT {} {} LIMIT 1 OFFSET {offset}", self.key_list(), self.rows_in_order(range));
         let key = connection.query_row(&sql, bound(range), |row| {
             let mut key = SqliteKey::default();
             key.set(row, 0, self.key.len()).map(|()| key)
@@ -47,7 +47,7 @@ impl Select {
         key.optional()
     }
 
-    fn from_in_order(&self, range: &Range<SqliteKey>) -> String {
+    fn rows_in_order(&self, range: &Range<SqliteKey>) -> String {
         format!("{} ORDER BY {}", self.from(range), self.key_list())
     }
 
