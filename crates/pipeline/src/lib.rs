@@ -59,3 +59,13 @@ pub use pipeline::{Definition, Named, Pipeline};
 pub use progress::{Ended, Progress, Report};
 pub use record::{Origin, Position, Record};
 pub use stage::{Lookup, Output, Rejection, Stage};
+
+/// The code of the README and the guide, compiled and run with the documentation's.
+#[cfg(all(doctest, feature = "csv"))]
+mod guides {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../../../docs/pipelines.md")]
+    struct Pipelines;
+}

@@ -1,7 +1,7 @@
 //! Flights from a CSV file into a SQLite database: validated, upserted by their natural key, resumable.
 //!
 //! ```sh
-//! cargo run --release -p actix-batch-pipeline --all-features --example ingest
+//! cargo run --release -p actix-batch-pipeline --example ingest
 //! ```
 //!
 //! Stop it with Ctrl-C, or kill it, and run it again: it goes on where it stopped.

@@ -99,6 +99,13 @@ pub trait Store: fmt::Debug {
     fn clear(&mut self) -> StoreFuture<'_, ()>;
 }
 
+impl Checkpoint {
+    /// Whether nothing has settled yet.
+    pub fn is_untouched(&self) -> bool {
+        self.ranges.iter().all(|range| range.record == 0 && range.beyond.is_empty() && !range.done)
+    }
+}
+
 impl RangeCheckpoint {
     /// A range of which nothing has been read.
     pub fn new(range: u32, from: Option<Value>, to: Option<Value>) -> Self {

@@ -86,7 +86,14 @@ impl Resume {
         stores: &mut Stores,
     ) -> Result<Self, RunError> {
         let identity = source.identity().await?;
-        let written = stores.load().await?;
+        let mut written = stores.load().await?;
+        // A run that failed before anything was written leaves nothing that another plan could harm.
+        if written.iter().flatten().any(|checkpoint| checkpoint.plan != plan)
+            && written.iter().flatten().all(Checkpoint::is_untouched)
+        {
+            stores.clear().await?;
+            written = stores.load().await?;
+        }
         for checkpoint in written.iter().flatten() {
             check(source, plan, checkpoint).await?;
         }

@@ -1,0 +1,259 @@
+//! SQLite: rows and progress stand or fall together, a bad row fails alone, and tables are read by their key.
+#![cfg(all(feature = "sqlite", feature = "test-util"))]
+
+use std::{path::PathBuf, sync::Arc};
+
+use actix_batch::{Batch, Workers};
+use actix_batch_pipeline::{
+    Position, Range,
+    checkpoint::{Checkpoint, CheckpointErrorKind, Intervals, RangeCheckpoint, RunId, Settled, Store},
+    prelude::*,
+    sink::{IntoSink, Sink, Sqlite},
+    source::{Source, SourceErrorKind, SqliteTable},
+    test_util::{check_source, read_range},
+};
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Row {
+    id: i64,
+    name: Option<String>,
+}
+
+fn row(id: i64) -> Row {
+    Row { id, name: Some(format!("row {id}")) }
+}
+
+struct Database {
+    _folder: TempDir,
+    path: PathBuf,
+}
+
+impl Database {
+    fn new(sql: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("data.sqlite");
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        Self { _folder: folder, path }
+    }
+
+    fn one(&self, sql: &str) -> i64 {
+        Connection::open(&self.path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    fn ids(&self) -> Vec<i64> {
+        let connection = Connection::open(&self.path).unwrap();
+        let mut select = connection.prepare("SELECT id FROM rows ORDER BY rowid").unwrap();
+        select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+}
+
+const KEYED: &str = "CREATE TABLE rows (id INTEGER PRIMARY KEY, name TEXT)";
+const PLAIN: &str = "CREATE TABLE rows (id INTEGER, name TEXT CHECK (name <> 'bad'))";
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    actix_rt::System::new().block_on(test)
+}
+
+async fn pipeline(sink: Sqlite, count: i64) -> Result<Report, RunError> {
+    Pipeline::named("rows").read(from_iter("rows", move || 0..count)).map(row).write(sink).chunk(10).run().await
+}
+
+#[test]
+fn an_upsert_overwrites_the_row_of_its_key_and_the_last_one_wins() {
+    let database = Database::new(KEYED);
+    run(async {
+        let sink = Sqlite::upsert(&database.path, "rows").key(["id"]);
+        let named = |number: i64| Row { id: number % 10, name: Some(number.to_string()) };
+        let flow = Pipeline::named("upsert").read(from_iter("rows", || 0..100)).map(named);
+        assert_eq!(flow.write(sink).run().await.unwrap().written, 100);
+    });
+    assert_eq!(database.one("SELECT count(*) FROM rows"), 10);
+    assert_eq!(database.one("SELECT CAST(name AS INTEGER) FROM rows WHERE id = 7"), 97);
+}
+
+#[test]
+fn a_row_that_a_rule_of_the_table_refuses_is_rejected_alone() {
+    let database = Database::new(PLAIN);
+    let report = run(async {
+        let bad = |id: i64| Row { id, name: Some(if id % 10 == 3 { "bad" } else { "good" }.to_owned()) };
+        let flow = Pipeline::named("rules").read(from_iter("rows", || 0..100)).map(bad);
+        flow.write(Sqlite::append(&database.path, "rows")).run().await.unwrap()
+    });
+    assert_eq!((report.written, report.rejected), (90, 10));
+    assert_eq!(database.one("SELECT count(*) FROM rows WHERE name = 'bad'"), 0);
+}
+
+#[test]
+fn a_missing_table_or_column_or_unique_index_ends_the_run_by_its_name() {
+    let database = Database::new("CREATE TABLE rows (id INTEGER); CREATE TABLE plain (id INTEGER, name TEXT)");
+    let message = |sink| run(async { pipeline(sink, 1).await.unwrap_err().to_string() });
+    let missing = message(Sqlite::append(&database.path, "nothing"));
+    assert!(missing.contains("nothing"), "{missing}");
+    let column = message(Sqlite::append(&database.path, "rows"));
+    assert!(column.contains("name"), "{column}");
+    let index = message(Sqlite::upsert(&database.path, "plain").key(["id"]));
+    assert!(index.contains("unique") && index.contains("id"), "{index}");
+}
+
+#[test]
+fn a_run_goes_on_beside_the_data_without_any_file() {
+    let database = Database::new(PLAIN);
+    for (count, read) in [(50, 50), (50, 0), (80, 30)] {
+        let report = run(pipeline(Sqlite::append(&database.path, "rows"), count)).unwrap();
+        assert_eq!(report.read, read);
+    }
+    assert_eq!(database.ids(), (0..80).collect::<Vec<_>>());
+}
+
+#[test]
+fn two_runs_of_one_pipeline_on_one_database_are_refused() {
+    let database = Database::new(PLAIN);
+    let run_id = RunId { pipeline: "rows".to_owned() };
+    let sink = Sqlite::append(&database.path, "rows");
+    run(async {
+        let mut store = IntoSink::<Row>::store(&sink, &run_id).unwrap();
+        store.lease().await.unwrap();
+        match pipeline(sink, 1).await {
+            Err(RunError::Checkpoint(error)) => assert_eq!(error.kind(), CheckpointErrorKind::Leased),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+/// One sink of a run that is driven by hand.
+struct Bench {
+    sink: Sqlite,
+    run: RunId,
+}
+
+impl Bench {
+    fn new(database: &Database) -> Self {
+        Self { sink: Sqlite::append(&database.path, "rows"), run: RunId { pipeline: "rows".to_owned() } }
+    }
+
+    fn store(&self) -> Box<dyn Store> {
+        IntoSink::<Row>::store(&self.sink, &self.run).unwrap()
+    }
+
+    async fn write(&self, settled: &Arc<Settled>, ids: impl IntoIterator<Item = i64>) {
+        let mut sink = IntoSink::<Row>::sink(&self.sink, 0, &self.run, settled);
+        sink.prepare().await.unwrap();
+        let records = ids.into_iter().map(|id| {
+            let position = Position { record: id.unsigned_abs(), part: 0, range: 0 };
+            let mut record = Record::new(row(id), position, actix_batch_pipeline::Origin::Unknown);
+            record.set_sequence(id.unsigned_abs() + 1);
+            record
+        });
+        let written = sink.write(&Batch::from(records.collect::<Vec<_>>())).await.unwrap();
+        assert!(written.refused().is_empty());
+    }
+}
+
+fn checkpoint(record: u64) -> Checkpoint {
+    let range = RangeCheckpoint { record, cursor: Some(record.into()), ..RangeCheckpoint::new(0, None, None) };
+    let (identity, sink) = (serde_json::Value::Null, serde_json::Value::Null);
+    Checkpoint { plan: "plan".to_owned(), identity, cursor_version: 1, ranges: vec![range], sink }
+}
+
+#[test]
+fn what_overtook_the_prefix_is_stored_with_its_rows_and_loaded_again() {
+    let database = Database::new(PLAIN);
+    run(async {
+        let bench = Bench::new(&database);
+        bench.store().save(&checkpoint(0)).await.unwrap();
+        let settled = Arc::new(Settled::new(checkpoint(0)));
+        bench.write(&settled, 10..20).await;
+        bench.write(&settled, 30..35).await;
+        let loaded = bench.store().load().await.unwrap().unwrap();
+        let beyond: Vec<_> = loaded.ranges[0].beyond.iter().map(|known| (known.first.0, known.last.0)).collect();
+        assert_eq!(beyond, [(10, 19), (30, 34)]);
+    });
+}
+
+#[test]
+fn a_batch_that_comes_again_writes_nothing_twice() {
+    let database = Database::new(PLAIN);
+    run(async {
+        let bench = Bench::new(&database);
+        bench.store().save(&checkpoint(0)).await.unwrap();
+        let settled = Arc::new(Settled::new(checkpoint(0)));
+        bench.write(&settled, 0..10).await;
+        // Its answer was lost, and the batch was formed anew with others.
+        bench.write(&settled, 5..15).await;
+    });
+    assert_eq!(database.ids(), (0..15).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_stored_prefix_never_goes_backwards() {
+    let database = Database::new(PLAIN);
+    run(async {
+        let bench = Bench::new(&database);
+        bench.store().save(&checkpoint(40)).await.unwrap();
+        bench.write(&Arc::new(Settled::new(checkpoint(20))), 50..55).await;
+        let loaded = bench.store().load().await.unwrap().unwrap();
+        assert_eq!(loaded.ranges[0].record, 40);
+        assert_eq!(loaded.ranges[0].beyond, Intervals::from_iter(loaded.ranges[0].beyond.iter().copied()));
+    });
+}
+
+#[test]
+fn several_workers_on_one_file_wait_for_each_other() {
+    let database = Database::new(PLAIN);
+    let report = run(async {
+        let flow = Pipeline::named("rows").read(from_iter("rows", || 0..5_000)).map(row);
+        let sink = Sqlite::append(&database.path, "rows");
+        flow.write(sink).collector(|sink| sink.max_size(50).workers(Workers::threads(4))).run().await.unwrap()
+    });
+    let mut ids = database.ids();
+    ids.sort_unstable();
+    assert_eq!((report.written, ids), (5_000, (0..5_000).collect::<Vec<_>>()));
+}
+
+fn table() -> Database {
+    let database = Database::new(
+        "CREATE TABLE rows (kind TEXT NOT NULL, id INTEGER NOT NULL, name TEXT, PRIMARY KEY (kind, id));
+         CREATE TABLE loose (id INTEGER, name TEXT);",
+    );
+    let connection = Connection::open(&database.path).unwrap();
+    for id in 0..60 {
+        let kind = ["a", "b", "ü"][id as usize % 3];
+        connection.execute("INSERT INTO rows VALUES (?, ?, ?)", (kind, id, format!("row {id}"))).unwrap();
+    }
+    database
+}
+
+#[test]
+fn a_table_is_read_by_its_key_however_it_is_stopped_and_split() {
+    let database = table();
+    let rows = run(async { check_source(&SqliteTable::<Row>::new(&database.path, "rows").key(["kind", "id"])).await });
+    let ids: Vec<_> = rows.into_iter().map(|row| row.unwrap().id).collect();
+    let expected: Vec<i64> = (0..3).flat_map(|kind| (0..60).filter(move |id| id % 3 == kind)).collect();
+    assert_eq!(ids, expected);
+}
+
+#[test]
+fn a_key_that_is_not_unique_is_refused_before_anything_is_read() {
+    let database = table();
+    for (name, key) in [("rows", vec!["kind"]), ("loose", vec!["id"]), ("rows", vec!["nothing"])] {
+        let source = SqliteTable::<Row>::new(&database.path, name).key(key.clone());
+        let error = run(async { source.identity().await.unwrap_err() });
+        assert_eq!(error.kind(), SourceErrorKind::Config);
+        assert!(error.to_string().contains(key[0]), "{error}");
+    }
+}
+
+#[test]
+fn a_row_that_does_not_fit_its_type_is_refused_and_the_others_are_read() {
+    let database = table();
+    Connection::open(&database.path).unwrap().execute("UPDATE rows SET name = x'ff00' WHERE id = 3", []).unwrap();
+    let chunks = run(async {
+        let source = SqliteTable::<Row>::new(&database.path, "rows").key(["kind", "id"]);
+        read_range(&source, &Range::all(), 100).await.unwrap()
+    });
+    assert_eq!(chunks[0].0.iter().filter(|row| row.is_err()).count(), 1);
+    assert_eq!(chunks[0].0.len(), 60);
+}
