@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 use actix_batch::{Batch, Workers};
 use actix_batch_pipeline::{
     Position, Range,
-    checkpoint::{Checkpoint, CheckpointErrorKind, Intervals, RangeCheckpoint, RunId, Settled, Store},
+    checkpoint::{Checkpoint, CheckpointErrorKind, RangeCheckpoint, RunId, Settled, Store},
     prelude::*,
     sink::{IntoSink, Sink, Sqlite},
     source::{Source, SourceErrorKind, SqliteTable},
@@ -196,7 +196,7 @@ fn the_stored_prefix_never_goes_backwards() {
         bench.write(&Arc::new(Settled::new(checkpoint(20))), 50..55).await;
         let loaded = bench.store().load().await.unwrap().unwrap();
         assert_eq!(loaded.ranges[0].record, 40);
-        assert_eq!(loaded.ranges[0].beyond, Intervals::from_iter(loaded.ranges[0].beyond.iter().copied()));
+        assert_eq!(loaded.ranges[0].beyond.len(), 1);
     });
 }
 
@@ -219,8 +219,7 @@ fn table() -> Database {
          CREATE TABLE loose (id INTEGER, name TEXT);",
     );
     let connection = Connection::open(&database.path).unwrap();
-    for id in 0..60 {
-        let kind = ["a", "b", "ü"][id as usize % 3];
+    for (id, kind) in (0..60).zip(["a", "b", "ü"].into_iter().cycle()) {
         connection.execute("INSERT INTO rows VALUES (?, ?, ?)", (kind, id, format!("row {id}"))).unwrap();
     }
     database
