@@ -38,8 +38,8 @@ fn write(folder: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
 }
 
 fn rows(ids: std::ops::Range<u64>) -> String {
-    let rows: String = ids.map(|id| format!("{id}\n")).collect();
-    format!("id\n{rows}")
+    let rows: Vec<_> = ids.map(|id| format!("{id}\n")).collect();
+    format!("id\n{}", rows.concat())
 }
 
 fn gzip(text: &str) -> Vec<u8> {
@@ -120,6 +120,9 @@ fn a_file_or_pattern_without_files_is_refused_by_name() {
     assert_eq!(error(&Csv::glob("/nowhere/*.csv")).to_string(), "no file matches /nowhere/*.csv");
 }
 
+/// What happens to a folder between two runs.
+type Change = fn(&Path);
+
 /// Reads the first 100 rows of some files, changes the files, and goes on.
 fn resumed(files: &[(&str, String)], change: impl FnOnce(&Path)) -> Result<Vec<u64>, RunError> {
     let folder = TempDir::new().unwrap();
@@ -156,7 +159,7 @@ fn a_file_that_has_grown_and_files_that_came_after_it_are_read_on() {
 
 #[test]
 fn another_file_under_the_old_name_is_refused_by_name() {
-    let changes: [(&str, fn(&Path)); 4] = [
+    let changes: [(_, Change); 4] = [
         ("does not begin as it did", |folder| fs::write(folder.join("b.csv"), rows(500..900)).unwrap()),
         ("does not begin as it did", |folder| fs::write(folder.join("b.csv"), rows(80..85)).unwrap()),
         ("the checkpoint knows", |folder| fs::write(folder.join("aa.csv"), rows(7..9)).unwrap()),
@@ -176,8 +179,8 @@ fn another_file_under_the_old_name_is_refused_by_name() {
 #[test]
 fn a_file_that_changed_right_before_the_cursor_is_refused() {
     // So long that the change lies beyond the head.
-    let long: String = (0..2_000).map(|id| format!("{id:08}\n")).collect();
-    let text = format!("id\n{long}");
+    let long: Vec<_> = (0..2_000).map(|id| format!("{id:08}\n")).collect();
+    let text = format!("id\n{}", long.concat());
     let folder = TempDir::new().unwrap();
     let path = write(&folder, "rows.csv", &text);
     let source = Csv::<Row>::file(&path);
