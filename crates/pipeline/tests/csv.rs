@@ -64,7 +64,7 @@ fn quoted_delimiters_line_ends_and_quotes_belong_to_the_field() {
 
 #[test]
 fn a_file_splits_at_record_ends_only_also_if_lines_end_inside_quotes() {
-    let row = |number| format!("{number},\"one\ntwo\n{}\"\n", "x".repeat(number % 17));
+    let row = |number: usize| format!("{number},\"one\ntwo\n{}\"\n", "x".repeat(number % 17));
     let text: Vec<_> = (0..200).map(row).collect();
     assert_eq!(rows(&format!("a,b\n{}", text.concat())).len(), 200);
 }
