@@ -46,6 +46,7 @@ pub mod observe;
 mod panics;
 pub mod prelude;
 mod processor;
+mod reentry;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;

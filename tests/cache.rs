@@ -50,6 +50,18 @@ async fn hits(jobs: &Collector<Tenfold>, ledger: &Ledger<Tenfold>, numbers: impl
 }
 
 #[test]
+fn a_job_that_waited_for_room_is_answered_from_what_was_cached_meanwhile() {
+    paused(async || {
+        let script = Script::new(tenfold);
+        let (jobs, ledger) = started(keeping(script.factory(), Cache::new(10)).max_size(1).max_pending(1));
+        let replies = join_all((0..200).map(|_| ledger.submit(Tenfold(1)))).await;
+        assert!(replies.into_iter().all(|reply| reply.unwrap() == 10));
+        assert_eq!(script.sizes(), [1], "one job downstream for 200 callers");
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
 fn a_cached_result_is_returned_at_once_without_the_processor() {
     paused(async || {
         let script = Script::new(tenfold);

@@ -462,25 +462,43 @@ fn jobs_sent_as_messages_are_coalesced_too() {
 }
 
 #[test]
-fn followers_count_towards_max_pending_and_join_the_wait_queue() {
+fn a_follower_needs_no_room_by_any_door() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).max_pending(1).coalesce_by(|job: &Of| job.1).start().unwrap();
+        quiet().await;
+        let (door, ledger) = (jobs.recipient().unwrap(), Ledger::new(&jobs));
+        let leader = ledger.submit(Of("a", 1));
+        assert!(ledger.try_submit(Of("a", 2)).is_err(), "the collector is full");
+        let followers = [ledger.submit(Of("a", 1)), ledger.try_submit(Of("a", 1)).unwrap()];
+        let (message, followers, leader, ()) =
+            tokio::join!(ledger.send(&door, Of("a", 1)), join_all(followers), leader, async {
+                quiet().await;
+                complete(desk.next().await);
+            });
+        assert!(message.unwrap().is_ok() && leader.is_ok() && followers.iter().all(Result::is_ok));
+        assert_eq!(balanced(&ledger, &jobs).await.most_pending, 1);
+    });
+}
+
+#[test]
+fn callers_of_one_key_that_wait_for_room_make_one_job() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let jobs = builder(factory).max_size(1).max_pending(2).coalesce_by(|job: &Of| job.1).start().unwrap();
         let ledger = Ledger::new(&jobs);
-        let replies: Vec<_> = (0..5).map(|_| ledger.submit(Of("a", 1))).collect();
-        assert!(ledger.try_submit(Of("a", 1)).is_err());
-        let mut batches = 0;
-        let answers = join_all(replies);
-        tokio::pin!(answers);
-        let answers = loop {
-            tokio::select! {
-                held = desk.next() => { complete(held); batches += 1; }
-                answers = &mut answers => break answers,
+        let before = join_all((1..=2).map(|key| ledger.submit(Of("a", key))));
+        let crowd = join_all((0..200).map(|_| ledger.submit(Of("a", 3))));
+        let next = ledger.submit(Of("a", 4));
+        let (before, crowd, next, ()) = tokio::join!(before, crowd, next, async {
+            for expected in ["a1", "a2", "a3", "a4"] {
+                let held = desk.next().await;
+                assert_eq!(texts(&held), [expected]);
+                complete(held);
             }
-        };
-        assert!(answers.into_iter().all(|answer| answer.unwrap() == "a1"));
-        assert_eq!(batches, 3, "two at a time, and the fifth alone");
-        assert_eq!(balanced(&ledger, &jobs).await.most_pending, 2);
+        });
+        assert!(before.iter().chain(&crowd).all(Result::is_ok) && next.is_ok());
+        balanced(&ledger, &jobs).await;
     });
 }
 

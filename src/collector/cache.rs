@@ -5,12 +5,7 @@
 //! - The only user code that runs under the cache's locks is the comparison of keys. A result's own lock is held while it is
 //!   copied.
 
-use std::{
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, UnitWeighter, sync};
@@ -20,7 +15,8 @@ use super::intake::{Keying, ResultCache};
 use crate::{
     error::ConfigError,
     job::{Job, Key, KeyFn},
-    panics::{contain, discard},
+    panics::{catch, contain},
+    reentry::copy_once,
 };
 
 /// How many results are cached, and for how long. See [`CollectorBuilder::cache`](crate::CollectorBuilder::cache).
@@ -109,7 +105,7 @@ impl<J: Job> Store<J> {
 
     /// A copy, or `None` if the user's `Clone` panics.
     fn copy(&self, output: &J::Output) -> Option<J::Output> {
-        catch_unwind(AssertUnwindSafe(|| (self.copy)(output))).map_err(discard).ok()
+        catch(|| (self.copy)(output))
     }
 
     fn kept(&self, output: J::Output) -> Arc<Kept<J::Output>> {
@@ -163,8 +159,7 @@ impl<J: Job> ResultCache<J> for Store<J> {
             self.results.remove_if(&key, |other| Arc::ptr_eq(other, &kept));
             return None;
         }
-        let output = kept.output.lock();
-        self.copy(output.as_ref()?)
+        copy_once(|| self.copy(kept.output.lock().as_ref()?)).flatten()
     }
 
     fn keep(&self, job: &J, output: &J::Output, accepted_at: Instant) {

@@ -11,7 +11,10 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use crate::panics::{catch, contain, discard};
+use crate::{
+    panics::{catch, discard},
+    reentry::drop_unlocked,
+};
 
 /// One hasher for all keys, so that equal keys have equal hashes, whichever closure computed them. Its own keys are random, so
 /// that an attacker cannot construct collisions.
@@ -88,12 +91,11 @@ trait Same: Any + Send + Sync {
 }
 
 /// A key of the user's. `Some` until it is dropped.
-struct Value<K>(Option<K>);
+struct Value<K: 'static>(Option<K>);
 
-impl<K> Drop for Value<K> {
+impl<K: 'static> Drop for Value<K> {
     fn drop(&mut self) {
-        let key = self.0.take();
-        contain(|| drop(key));
+        drop_unlocked(self.0.take());
     }
 }
 

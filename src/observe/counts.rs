@@ -22,6 +22,8 @@ pub struct IntakeCounts {
     pub pending: usize,
     /// Submitters in the wait queue, now.
     pub waiting: usize,
+    /// Jobs that follow another one and wait for its reply. They are accepted, and need no room.
+    pub following: usize,
 }
 
 impl IntakeCounts {
@@ -36,6 +38,7 @@ impl IntakeCounts {
             cache_hits: self.cache_hits.saturating_sub(earlier.cache_hits),
             pending: self.pending,
             waiting: self.waiting,
+            following: self.following,
         }
     }
 }

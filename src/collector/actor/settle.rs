@@ -72,38 +72,36 @@ impl<P: BatchProcessor> CollectorActor<P> {
         mut jobs: Vec<P::Job>,
         history: History,
     ) {
-        let (mut settled, before) = (replies.len(), *self.journal.tally());
+        let (room, mut followers, before) = (replies.len(), 0, *self.journal.tally());
         let ids = self.shared.intake.orders_jobs().then(|| replies.ids());
         let results = if self.shared.intake.shares() {
-            let (results, followers) = self.reply_to_followers(&replies, results, history);
-            settled += followers;
-            results
+            self.reply_to_followers(&replies, results, history, &mut followers)
         } else {
             results
         };
         self.fill(replies, results, history);
         drop_each(&mut jobs);
         let buffers = Buffers { jobs, requesters: self.deliveries.take_spare() };
-        self.shared.intake.settled(settled, ids.as_ref(), buffers);
+        self.shared.intake.settled(room, followers, ids.as_ref(), buffers);
         self.deliveries.deliver();
         self.journal.record(Event::Settled { before, dead_letters: self.dead_letters.is_some() });
     }
 
-    /// Followers of these jobs receive copies of their replies. Returns how many followers there were.
+    /// Followers of these jobs receive copies of their replies, and are counted.
     #[cold]
     fn reply_to_followers(
         &mut self,
         replies: &Replies<P::Job>,
         results: JobResults<P::Job>,
         history: History,
-    ) -> (JobResults<P::Job>, usize) {
+        count: &mut usize,
+    ) -> JobResults<P::Job> {
         let results: Vec<_> = results.collect();
-        let mut count = 0;
         for (followers, copies) in self.shared.intake.followers(&replies.ids(), &results) {
-            count += followers.len();
+            *count += followers.len();
             self.fill(followers, JobResults::of(copies), history);
         }
-        (JobResults::of(results), count)
+        JobResults::of(results)
     }
 
     /// Writes the replies. The callers to wake are left in `deliveries`.

@@ -18,6 +18,8 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// Default: jobs are not tracked.
     ///
     /// ```
+    /// use std::time::Duration;
+    ///
     /// use actix_batch::{JobState, prelude::*};
     /// # struct Double(u64);
     /// # impl Job for Double { type Output = u64; type Error = String; }
@@ -29,10 +31,11 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// #     }
     /// # }
     /// # actix_rt::System::new().block_on(async {
-    /// let doubles = Collector::builder(|| Doubles).track_jobs(1_000).start().unwrap();
+    /// let doubles = Collector::builder(|| Doubles).interval(Duration::from_secs(60)).track_jobs(1_000).start().unwrap();
     /// let reply = doubles.submit(Double(2));
     /// let job = reply.id().unwrap();
     /// assert_eq!(doubles.job_state(job).await.unwrap(), Some(JobState::Buffered));
+    /// doubles.flush().await.unwrap();
     /// reply.await.unwrap();
     /// assert_eq!(doubles.job_state(job).await.unwrap(), Some(JobState::Succeeded));
     /// # });

@@ -5,7 +5,7 @@ use std::mem;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Buffers, Intake, RejectedSends, View, admit::reply};
+use super::{Buffers, Intake, RejectedSends, View, admit::reply, state::Admitted};
 use crate::{
     batch::{Replies, Sealed, Trigger},
     error::RejectReason,
@@ -24,7 +24,7 @@ impl<J: Job> Intake<J> {
         worker_waits: bool,
         sealed: &mut Vec<Sealed<J>>,
     ) -> View {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let late = state.look(now, worker_waits);
         mem::swap(&mut state.sealed, sealed);
         let due = state.next_look();
@@ -54,24 +54,24 @@ impl<J: Job> Intake<J> {
 
     /// Tells the flush policy that a worker has answered a batch.
     pub(crate) fn answered(&self, timing: &Timing) {
-        self.state.lock().policy.on_done(timing);
+        self.lock().policy.on_done(timing);
     }
 
     /// The view and `max_pending`. Changes nothing.
     #[cfg(feature = "test-util")]
     pub(crate) fn peek(&self) -> (View, usize) {
-        let state = self.state.lock();
+        let state = self.lock();
         (state.view(None), state.max_pending)
     }
 
     /// The state of a job that the actor has not taken yet, or `None`.
     pub(crate) fn find(&self, job: JobId) -> Option<JobState> {
-        self.state.lock().find(job)
+        self.lock().find(job)
     }
 
     /// Sends every open batch. Returns how many jobs they held.
     pub(crate) fn flush(&self) -> usize {
-        self.state.lock().flush(Trigger::Manual)
+        self.lock().flush(Trigger::Manual)
     }
 
     /// Whether jobs with the same key are processed in order. Then the intake must be told which jobs are settled.
@@ -90,7 +90,7 @@ impl<J: Job> Intake<J> {
         let Some(keying) = &self.keying else { return Vec::new() };
         // Copying and dropping replies runs user code, so both happen without the lock.
         let remembered: Vec<_> = {
-            let state = self.state.lock();
+            let state = self.lock();
             let Some(sharing) = &state.sharing else { return Vec::new() };
             let leaders = jobs.iter().zip(results).filter(|(job, _)| sharing.leads(*job));
             leaders.map(|(job, result)| (job, result, sharing.remembers(result))).collect()
@@ -98,7 +98,7 @@ impl<J: Job> Intake<J> {
         let share = |(job, result, remember): (_, _, bool)| (job, result, remember.then(|| keying.shared_copy(result)));
         let shared: Vec<_> = remembered.into_iter().map(share).collect();
         let (followers, mut forgotten): (Vec<_>, _) = {
-            let (mut state, now) = (self.state.lock(), Instant::now());
+            let (mut state, now) = (self.lock(), Instant::now());
             let Some(sharing) = &mut state.sharing else { return Vec::new() };
             let settled = |(job, result, copy)| Some((sharing.settled(job, copy, now)?, result));
             let leaders = shared.into_iter().filter_map(settled).filter(|(followers, _)| followers.len() > 0).collect();
@@ -113,11 +113,18 @@ impl<J: Job> Intake<J> {
     }
 
     /// Frees the room of `jobs` settled jobs and admits waiting jobs. The buffers of the settled batch are used again.
-    pub(crate) fn settled(&self, jobs: usize, ids: Option<&JobIds>, buffers: Buffers<J>) {
-        let mut state = self.state.lock();
+    pub(crate) fn settled(&self, jobs: usize, followers: usize, ids: Option<&JobIds>, buffers: Buffers<J>) {
+        let mut state = self.lock();
         state.reuse(buffers);
-        let admitted = state.settled(jobs, ids);
-        drop(state);
+        state.settled(jobs, followers, ids);
+        let mut admitted = Admitted::default();
+        if self.caches() {
+            drop(state);
+            self.admit_uncached(&mut admitted);
+        } else {
+            state.admit_waiting(&mut admitted);
+            drop(state);
+        }
         if self.observers.any() {
             for job in admitted.jobs {
                 self.observers.notify(|observer, collector| observer.accepted(collector, job));
@@ -130,26 +137,42 @@ impl<J: Job> Intake<J> {
         }
     }
 
+    /// Admits jobs from the wait queue. The cache may have learned their keys while they waited; it is asked without the lock, because
+    /// copying an output runs user code.
+    #[cold]
+    fn admit_uncached(&self, admitted: &mut Admitted<J>) {
+        loop {
+            let Some(waiting) = self.lock().next_waiting() else { return };
+            let cached = self.cached(&waiting.job);
+            let mut state = self.lock();
+            if cached.is_none() && state.is_full() {
+                // Another job has come first: this one goes on waiting, at its place.
+                return state.wait_queue.rejoin(waiting);
+            }
+            state.admit(waiting, cached, admitted);
+        }
+    }
+
     /// Rejects jobs from handles from now on. Messages that were sent before are still accepted.
     pub(crate) fn reject_submits(&self) {
-        self.state.lock().rejects_submits = true;
+        self.lock().rejects_submits = true;
     }
 
     /// Rejects all jobs from now on.
     pub(crate) fn reject_all(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.rejects_submits = true;
         state.closed = true;
     }
 
     /// The jobs sent by `do_send` that were rejected since the last call.
     pub(crate) fn take_rejected_sends(&self) -> Option<RejectedSends<J>> {
-        Some(*self.state.lock().rejected_sends.take()?)
+        Some(*self.lock().rejected_sends.take()?)
     }
 
     /// Rejects all jobs from now on, sends the open batches, and rejects the jobs in the wait queue.
     pub(crate) fn close(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.rejects_submits = true;
         state.closed = true;
         state.flush(Trigger::Drain);
@@ -166,6 +189,6 @@ impl<J: Job> Intake<J> {
 
     /// Releases the jobs that are held for their order, because all jobs are about to be settled.
     pub(crate) fn release_sequences(&self) {
-        self.state.lock().release_sequences();
+        self.lock().release_sequences();
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     job::{Job, JobId, JobResult},
     observe::notify_submit,
     panics::contain,
+    reentry::copy_once,
 };
 
 /// How an admitted job will be answered.
@@ -40,7 +41,7 @@ impl<J: Job> Intake<J> {
     /// The one way in for a job with metadata, and for any job that finds no room, whichever door it came by.
     pub(super) fn admit(&self, job: J, metadata: Box<Metadata>, reply_to: ReplyTo<J>) -> Submission<J> {
         let (weight, metadata, cached) = (self.weigh(&job), self.with_keys(&job, metadata), self.cached(&job));
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let (block, at) = state.take_slot();
         let (id, slot) = (block.id(at), SlotRef::new(Arc::clone(&block), at));
         let (replies, may_wait, closed) = match reply_to {
@@ -92,7 +93,7 @@ impl<J: Job> Intake<J> {
     }
 
     pub(super) fn reject_candidate(&self, candidate: Candidate<J>, reason: RejectReason) -> Rejected<J> {
-        self.state.lock().counts.rejected.count(reason, 1);
+        self.lock().counts.rejected.count(reason, 1);
         contain(|| drop(candidate.cached));
         reply(candidate.replies, Err(reason.into()));
         self.rejected(candidate.job, reason)
@@ -103,7 +104,7 @@ impl<J: Job> Intake<J> {
         contain(|| drop(candidate.job));
         let result = match known {
             KnownReply::Shared(shared) => {
-                let copy = self.copy(&shared.lock());
+                let copy = copy_once(|| self.copy(&shared.lock())).unwrap_or(Err(JobError::Lost));
                 contain(|| drop(shared));
                 copy
             }

@@ -79,7 +79,7 @@ impl<J: Job> Intake<J> {
         if key == Some(None) {
             return;
         }
-        if let Some(sharing) = &mut self.state.lock().sharing {
+        if let Some(sharing) = &mut self.lock().sharing {
             sharing.detach(key.flatten().as_ref());
         }
     }

@@ -2,12 +2,7 @@
 //!
 //! Key functions run on the submitter's thread, before the lock is taken.
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
@@ -19,7 +14,7 @@ use crate::{
     batch::{Keys, Metadata, SharedKey},
     error::{ConfigError, JobError},
     job::{Fingerprint, Job, JobResult, KeyFn},
-    panics::{catch, discard},
+    panics::catch,
 };
 
 /// Which keys jobs have, and what for. By default they have none.
@@ -126,13 +121,7 @@ impl<J: Job> Keying<J> {
     /// A copy of a reply for another caller; `Lost` if the user's `Clone` panics.
     pub(super) fn copy(&self, reply: &JobResult<J>) -> JobResult<J> {
         match (reply, self.sharing()) {
-            (Ok(output), Some(sharing)) => {
-                let copy = catch_unwind(AssertUnwindSafe(|| (sharing.copy)(output)));
-                copy.map_err(|panic| {
-                    discard(panic);
-                    JobError::Lost
-                })
-            }
+            (Ok(output), Some(sharing)) => catch(|| (sharing.copy)(output)).ok_or(JobError::Lost),
             (Ok(_), None) => Err(JobError::Lost),
             (Err(error), _) => Err(error.clone()),
         }

@@ -6,9 +6,12 @@
 //! The only user code that runs under the lock is the flush policy and the comparison of keys; their panics are caught. Weights,
 //! keys and cached outputs are computed before the lock is taken.
 
-use std::sync::Arc;
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::{
@@ -19,6 +22,7 @@ use crate::{
     flush::PolicyState,
     job::{Job, JobId},
     observe::{IntakeCounts, Observers},
+    reentry::DropsKept,
 };
 
 mod actor_side;
@@ -116,6 +120,12 @@ impl<J: Job> Intake<J> {
         }
     }
 
+    /// Takes the lock. Keys that are dropped meanwhile are dropped after it is free, because their `Drop` is user code.
+    fn lock(&self) -> Locked<'_, J> {
+        let kept = self.keying.as_ref().map(|_| DropsKept::new());
+        Locked { state: self.state.lock(), _kept: kept }
+    }
+
     /// Wakes the actor if it has to look.
     #[inline]
     fn ring(&self, wake: bool) {
@@ -125,9 +135,30 @@ impl<J: Job> Intake<J> {
     }
 }
 
+/// The locked state.
+struct Locked<'a, J: Job> {
+    /// Dropped first.
+    state: MutexGuard<'a, State<J>>,
+    _kept: Option<DropsKept>,
+}
+
+impl<J: Job> Deref for Locked<'_, J> {
+    type Target = State<J>;
+
+    fn deref(&self) -> &State<J> {
+        &self.state
+    }
+}
+
+impl<J: Job> DerefMut for Locked<'_, J> {
+    fn deref_mut(&mut self) -> &mut State<J> {
+        &mut self.state
+    }
+}
+
 impl<J: Job> submit::LeaveQueue for Intake<J> {
     fn leave(&self, id: JobId) {
-        let waiting = self.state.lock().wait_queue.leave(id);
+        let waiting = self.lock().wait_queue.leave(id);
         drop(waiting);
     }
 }

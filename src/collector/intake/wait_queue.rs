@@ -1,7 +1,7 @@
 //! The wait queue: jobs that wait for room, in the order of arrival.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     batch::{Block, Metadata, Replies},
-    job::{Job, JobId},
+    job::{Job, JobId, Key},
 };
 
 /// A job whose submitter waits for room.
@@ -39,11 +39,13 @@ pub(super) struct WaitQueue<J: Job> {
     places: VecDeque<(JobId, Option<Waiting<J>>)>,
     gaps: usize,
     deadlines: BTreeSet<(Instant, JobId)>,
+    /// By the key that they share a reply by.
+    shared: HashMap<Key, BTreeSet<JobId>>,
 }
 
 impl<J: Job> Default for WaitQueue<J> {
     fn default() -> Self {
-        Self { places: VecDeque::new(), gaps: 0, deadlines: BTreeSet::new() }
+        Self { places: VecDeque::new(), gaps: 0, deadlines: BTreeSet::new(), shared: HashMap::new() }
     }
 }
 
@@ -53,17 +55,36 @@ impl<J: Job> WaitQueue<J> {
     }
 
     pub(super) fn join(&mut self, waiting: Waiting<J>) {
-        if let Some(deadline) = deadline(&waiting) {
+        self.index(&waiting);
+        self.places.push_back((waiting.id, Some(waiting)));
+    }
+
+    /// Puts back the job that was the first one.
+    pub(super) fn rejoin(&mut self, waiting: Waiting<J>) {
+        self.index(&waiting);
+        self.places.push_front((waiting.id, Some(waiting)));
+    }
+
+    fn index(&mut self, waiting: &Waiting<J>) {
+        if let Some(deadline) = deadline(waiting) {
             self.deadlines.insert((deadline, waiting.id));
         }
-        self.places.push_back((waiting.id, Some(waiting)));
+        if let Some(key) = shared(waiting) {
+            self.shared.entry(key.clone()).or_default().insert(waiting.id);
+        }
+    }
+
+    /// Removes the jobs that share their reply by this key, in their order.
+    pub(super) fn leave_with(&mut self, key: &Key) -> Vec<Waiting<J>> {
+        let ids = self.shared.remove(key).unwrap_or_default();
+        ids.into_iter().filter_map(|id| self.leave(id)).collect()
     }
 
     /// Removes the first job.
     pub(super) fn next(&mut self) -> Option<Waiting<J>> {
         while let Some((_, waiting)) = self.places.pop_front() {
             match waiting {
-                Some(waiting) => return Some(self.without_deadline(waiting)),
+                Some(waiting) => return Some(self.unindexed(waiting)),
                 None => self.gaps -= 1,
             }
         }
@@ -80,12 +101,20 @@ impl<J: Job> WaitQueue<J> {
             self.places.retain(|(_, waiting)| waiting.is_some());
             self.gaps = 0;
         }
-        Some(self.without_deadline(waiting))
+        Some(self.unindexed(waiting))
     }
 
-    fn without_deadline(&mut self, waiting: Waiting<J>) -> Waiting<J> {
+    fn unindexed(&mut self, waiting: Waiting<J>) -> Waiting<J> {
         if let Some(deadline) = deadline(&waiting) {
             self.deadlines.remove(&(deadline, waiting.id));
+        }
+        if let Some(key) = shared(&waiting)
+            && let Some(ids) = self.shared.get_mut(key)
+        {
+            ids.remove(&waiting.id);
+            if ids.is_empty() {
+                self.shared.remove(key);
+            }
         }
         waiting
     }
@@ -108,6 +137,10 @@ impl<J: Job> WaitQueue<J> {
         }
         late
     }
+}
+
+fn shared<J: Job>(waiting: &Waiting<J>) -> Option<&Key> {
+    Some(&waiting.metadata.as_ref()?.keys.shared.as_ref()?.key)
 }
 
 fn deadline<J: Job>(waiting: &Waiting<J>) -> Option<Instant> {

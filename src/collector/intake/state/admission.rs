@@ -68,6 +68,21 @@ impl<J: Job> Default for Admitted<J> {
     }
 }
 
+impl<J: Job> Admitted<J> {
+    fn add(&mut self, id: JobId, entry: Entry<J>) {
+        match entry {
+            Entry::Accepted { .. } => self.jobs.push(id),
+            Entry::Follows { job, .. } => {
+                self.jobs.push(id);
+                self.followers.push(job);
+            }
+            Entry::Answered(candidate, reply) => self.answered.push((candidate, reply)),
+            Entry::Full(candidate) => self.rejected.push((candidate, RejectReason::Overloaded)),
+            Entry::Rejected(candidate, reason) => self.rejected.push((candidate, reason)),
+        }
+    }
+}
+
 impl<J: Job> State<J> {
     /// Accepts the candidate, rejects it, or finds its reply.
     #[cold]
@@ -85,8 +100,9 @@ impl<J: Job> State<J> {
                 self.counts.replayed += 1;
                 Entry::Answered(candidate, KnownReply::Shared(reply))
             }
-            Known::Nothing | Known::Leader(_) if self.is_full() => Entry::Full(candidate),
+            // A follower needs no room: its job is not kept.
             Known::Leader(leader) => self.follow(candidate, leader),
+            Known::Nothing if self.is_full() => Entry::Full(candidate),
             Known::Nothing => Entry::Accepted { wake: self.accept(candidate, now) },
         }
     }
@@ -104,8 +120,9 @@ impl<J: Job> State<J> {
         };
         followers.append(candidate.replies);
         self.counts.coalesced += 1;
-        self.count();
-        Entry::Follows { job: candidate.job, wake: self.after_admission(false) }
+        self.counts.accepted += 1;
+        self.counts.following += 1;
+        Entry::Follows { job: candidate.job, wake: false }
     }
 
     fn accept(&mut self, candidate: Candidate<J>, now: Instant) -> bool {
@@ -151,31 +168,48 @@ impl<J: Job> State<J> {
     }
 
     /// Admits jobs from the wait queue while there is room, in their order.
-    fn admit_waiting(&mut self, admitted: &mut Admitted<J>) {
-        while !self.is_full() {
-            let Some(Waiting { id, job, weight, metadata, block, at }) = self.wait_queue.next() else { return };
-            let Some(metadata) = metadata else {
-                self.accept_slot(job, weight, &block, at);
-                admitted.jobs.push(id);
-                continue;
-            };
-            let replies = Replies::of_slot(&block, at);
-            match self.enter(Candidate { id, job, weight, metadata, replies, cached: None }, Instant::now()) {
-                Entry::Accepted { .. } => admitted.jobs.push(id),
-                Entry::Follows { job, .. } => {
-                    admitted.jobs.push(id);
-                    admitted.followers.push(job);
-                }
-                Entry::Answered(candidate, reply) => admitted.answered.push((candidate, reply)),
-                Entry::Full(candidate) => admitted.rejected.push((candidate, RejectReason::Overloaded)),
-                Entry::Rejected(candidate, reason) => admitted.rejected.push((candidate, reason)),
-            }
+    pub(crate) fn admit_waiting(&mut self, admitted: &mut Admitted<J>) {
+        while let Some(waiting) = self.next_waiting() {
+            self.admit(waiting, None, admitted);
         }
     }
 
-    /// Frees the room of `jobs` settled jobs. With their `ids`, the next jobs of their sequences are released. Admits waiting jobs.
-    pub(crate) fn settled(&mut self, jobs: usize, ids: Option<&JobIds>) -> Admitted<J> {
+    /// The next job of the wait queue, if there is room for it.
+    pub(crate) fn next_waiting(&mut self) -> Option<Waiting<J>> {
+        if self.is_full() { None } else { self.wait_queue.next() }
+    }
+
+    /// Admits a job that waited, and with it those that can follow it. What became known of its key meanwhile counts.
+    pub(crate) fn admit(&mut self, waiting: Waiting<J>, cached: Option<J::Output>, admitted: &mut Admitted<J>) {
+        let Waiting { id, job, weight, metadata, block, at } = waiting;
+        let Some(metadata) = metadata else {
+            self.accept_slot(job, weight, &block, at);
+            return admitted.jobs.push(id);
+        };
+        let (key, replies) =
+            (metadata.keys.shared.as_ref().map(|shared| shared.key.clone()), Replies::of_slot(&block, at));
+        let entry = self.enter(Candidate { id, job, weight, metadata, replies, cached }, Instant::now());
+        let leads = matches!(entry, Entry::Accepted { .. });
+        admitted.add(id, entry);
+        if let Some(key) = key.filter(|_| leads) {
+            self.admit_followers(&key, admitted);
+        }
+    }
+
+    /// Jobs that wait with the key of a job that has just been admitted follow it: they need no room.
+    fn admit_followers(&mut self, key: &Key, admitted: &mut Admitted<J>) {
+        for Waiting { id, job, weight, metadata, block, at } in self.wait_queue.leave_with(key) {
+            let (metadata, replies) = (metadata.unwrap_or_default(), Replies::of_slot(&block, at));
+            let candidate = Candidate { id, job, weight, metadata, replies, cached: None };
+            let entry = self.enter(candidate, Instant::now());
+            admitted.add(id, entry);
+        }
+    }
+
+    /// Frees the room of `jobs` settled jobs, which had so many followers. With their `ids`, the next jobs of their sequences are released.
+    pub(crate) fn settled(&mut self, jobs: usize, followers: usize, ids: Option<&JobIds>) {
         self.counts.pending -= jobs;
+        self.counts.following -= followers;
         if let (Some(ids), Some(sequences)) = (ids, &mut self.sequences) {
             let queues = sequences.settled(ids);
             for queue in &queues {
@@ -185,9 +219,6 @@ impl<J: Job> State<J> {
                 self.seal_all(Trigger::Drain);
             }
         }
-        let mut admitted = Admitted::default();
-        self.admit_waiting(&mut admitted);
-        admitted
     }
 
     /// Releases the first job of a sequence and the jobs after it that may share its open batch.

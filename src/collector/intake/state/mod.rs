@@ -15,7 +15,7 @@ use tokio::time::Instant;
 mod admission;
 mod batches;
 
-pub(crate) use admission::{Candidate, Entry, KnownReply};
+pub(crate) use admission::{Admitted, Candidate, Entry, KnownReply};
 
 use super::{
     Buffers, RejectedSends, View,
