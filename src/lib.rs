@@ -57,7 +57,7 @@ pub use batch::{Batch, Outcomes, Trigger};
 #[cfg(feature = "cache")]
 pub use collector::Cache;
 pub use collector::{
-    Admission, Answer, Collector, CollectorActor, CollectorBuilder, CollectorService, Flush, GetJobState, GetStats,
+    Admission, Answer, Barrier, Collector, CollectorActor, CollectorBuilder, CollectorService, Flush, GetJobState, GetStats,
     Pause, Resume, SetMaxInFlight, Shutdown, Submit, SubmitAll, SubmitJob, Subscribe, Unsubscribe,
 };
 pub use config::{CollectorConfig, NoWorkers, Workers};

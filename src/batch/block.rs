@@ -107,6 +107,11 @@ impl<J: Job> Blocks<J> {
 
     /// A number and a slot for the next job. A message does not use its slot.
     #[inline]
+    /// The number that the next job gets.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
     pub(crate) fn take_slot(&mut self) -> (&Arc<Block<J>>, u32) {
         if self.next_slot == Block::<J>::SLOTS {
             self.next_block();

@@ -188,6 +188,11 @@ impl<J: Job> Replies<J> {
         JobIds::of_runs(self.runs.iter().map(Run::ids))
     }
 
+    /// Whether a reply of a job before this number is one of them.
+    pub(crate) fn holds_before(&self, number: u64) -> bool {
+        self.runs.iter().any(|run| run.ids().start < number)
+    }
+
     /// Whether this job's reply is one of them.
     pub(crate) fn contains(&self, job: JobId) -> bool {
         self.runs.iter().any(|run| run.ids().contains(&job.0))

@@ -15,7 +15,7 @@ use actix::{
 use super::{
     actor::{CollectorActor, yield_once},
     intake::Intake,
-    messages::{Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe},
+    messages::{Barrier, Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe},
     request::Ask,
     shared::Shared,
     submit_job::SubmitJob,
@@ -79,4 +79,4 @@ macro_rules! handlers {
     )+};
 }
 
-handlers!(Flush, Pause, Resume, SetMaxInFlight, GetJobState, Subscribe, Unsubscribe, GetStats, Shutdown);
+handlers!(Barrier, Flush, Pause, Resume, SetMaxInFlight, GetJobState, Subscribe, Unsubscribe, GetStats, Shutdown);

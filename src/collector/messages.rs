@@ -13,6 +13,11 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flush;
 
+/// Sends the open batch now, and answers when every job that was accepted before has its reply. Jobs that come later are not awaited, and
+/// jobs that wait for room are not accepted yet. While the collector is paused, the answer waits, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Barrier;
+
 /// Goes on accepting, but hands no batch to a worker until [`Resume`]. Batches that workers have are finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pause;
@@ -123,6 +128,7 @@ macro_rules! answers {
 }
 
 answers! {
+    Barrier => ();
     Flush => usize;
     Pause => ();
     Resume => ();

@@ -27,7 +27,7 @@ pub use builder::CollectorBuilder;
 pub use cache::Cache;
 pub use handlers::{Admission, Answer};
 pub use intake::Submit;
-pub use messages::{Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe};
+pub use messages::{Barrier, Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe};
 pub use service::CollectorService;
 pub use submit_all::SubmitAll;
 pub use submit_job::SubmitJob;
@@ -159,6 +159,36 @@ impl<J: Job> Collector<J> {
     /// [`Closed`] when the collector has ended; so for all of these.
     pub async fn flush(&self) -> Result<usize, Closed> {
         self.ask(Flush).await
+    }
+
+    /// Sends the open batch now, and waits until every job that was accepted before has its reply. Jobs that come later are not awaited.
+    /// While the collector is paused, this waits, too. A message that is still in the mailbox is not accepted yet: to come behind
+    /// messages, send [`Barrier`](crate::Barrier) as one.
+    ///
+    /// ```
+    /// use actix_batch::prelude::*;
+    /// # struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Error = String; }
+    /// # struct Doubles;
+    /// # impl BatchProcessor for Doubles {
+    /// #     type Job = Double;
+    /// #     async fn process(&mut self, batch: &Batch<Double>) -> Result<Outcomes<Double>, String> {
+    /// #         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * 2)))
+    /// #     }
+    /// # }
+    /// # actix_rt::System::new().block_on(async {
+    /// let doubles = Collector::builder(|| Doubles).start().unwrap();
+    /// let replies: Vec<_> = (0..1_000).map(|number| doubles.submit(Double(number))).collect();
+    /// doubles.barrier().await.unwrap();
+    /// assert_eq!(doubles.stats().await.unwrap().succeeded, 1_000);
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when the collector has ended.
+    pub async fn barrier(&self) -> Result<(), Closed> {
+        self.ask(Barrier).await
     }
 
     /// Goes on accepting, but hands no batch to a worker until [`resume`](Self::resume).

@@ -4,7 +4,7 @@ use std::fmt;
 
 use actix::{Message, Recipient, dev::OneshotSender};
 
-use super::messages::{Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe};
+use super::messages::{Barrier, Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe};
 use crate::{
     job::{JobEvent, JobId, JobState},
     observe::{ShutdownReport, Stats},
@@ -21,6 +21,7 @@ where
 /// What the actor is asked, and where the answer goes; `None` after a `do_send`.
 pub(crate) enum Request {
     Flush(Option<OneshotSender<usize>>),
+    Barrier(Option<OneshotSender<()>>),
     Pause(Option<OneshotSender<()>>),
     Resume(Option<OneshotSender<()>>),
     SetMaxInFlight(usize, Option<OneshotSender<()>>),
@@ -43,6 +44,7 @@ macro_rules! requests {
 
 requests! {
     Flush, self, sender => Request::Flush(sender);
+    Barrier, self, sender => Request::Barrier(sender);
     Pause, self, sender => Request::Pause(sender);
     Resume, self, sender => Request::Resume(sender);
     SetMaxInFlight, self, sender => Request::SetMaxInFlight(self.0, sender);
@@ -57,6 +59,7 @@ impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Flush(_) => "Flush",
+            Self::Barrier(_) => "Barrier",
             Self::Pause(_) => "Pause",
             Self::Resume(_) => "Resume",
             Self::SetMaxInFlight(..) => "SetMaxInFlight",

@@ -124,6 +124,17 @@ impl<J: Job> Dispatch<J> {
         }
     }
 
+    /// Whether a job before this number is here and not settled.
+    pub(crate) fn holds_before(&self, number: u64) -> bool {
+        let waiting = self.ready.iter().chain(self.backing_off.values()).map(|ready| &ready.replies);
+        let flying = self.flights.iter().map(|flight| &flight.replies);
+        let settling = self.orders.iter().filter_map(|order| match order {
+            Order::Settle { replies, .. } => Some(replies),
+            _ => None,
+        });
+        waiting.chain(flying).chain(settling).any(|replies| replies.holds_before(number))
+    }
+
     /// A batch has left the intake. Returns its number.
     pub(crate) fn batch_ready(&mut self, sealed: Sealed<J>) -> u64 {
         let Sealed { jobs, replies, trigger, opened_at, priority } = sealed;

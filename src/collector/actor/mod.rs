@@ -17,7 +17,9 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, SpawnHandle, Supervised, fut::wrap_future};
+use actix::{
+    Actor, ActorContext, ActorFuture, AsyncContext, Context, SpawnHandle, Supervised, dev::OneshotSender, fut::wrap_future,
+};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -67,6 +69,8 @@ pub struct CollectorActor<P: BatchProcessor> {
     journal: Journal,
     alarm: Option<(Instant, SpawnHandle)>,
     shutdown: Option<ShutdownProgress>,
+    /// Who waits for all jobs before this number.
+    barriers: Vec<(u64, OneshotSender<()>)>,
     /// Messages since the context last yielded.
     messages: u32,
     /// How many of dispatch's orders this turn may still carry out.
@@ -115,6 +119,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
             no_workers: builder.config.no_workers,
             alarm: None,
             shutdown: None,
+            barriers: Vec::new(),
             messages: 0,
             orders_left: 0,
             reports: Vec::new(),
@@ -178,6 +183,9 @@ impl<P: BatchProcessor> CollectorActor<P> {
             self.route_rejected_sends(now);
         }
         self.scale(now);
+        if !self.barriers.is_empty() {
+            self.pass_barriers();
+        }
         self.finish_shutdown(&view, now);
         self.tell_levels(&view);
         if self.orders_left == 0 {

@@ -23,6 +23,11 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn answer_request(&mut self, request: Request, now: Instant) {
         match request {
             Request::Flush(sender) => answer(sender, self.shared.intake.flush()),
+            Request::Barrier(sender) => {
+                self.shared.intake.flush();
+                let before = self.shared.intake.next_number();
+                self.barriers.extend(sender.map(|sender| (before, sender)));
+            }
             Request::Pause(sender) => {
                 self.dispatch.pause(true);
                 answer(sender, ());
@@ -46,6 +51,14 @@ impl<P: BatchProcessor> CollectorActor<P> {
             Request::GetStats(sender) => answer(sender, self.stats(now)),
             Request::Shutdown(shutdown, sender) => self.shut_down(shutdown, sender, now),
         }
+    }
+
+    /// Answers the barriers before which nothing is left. Each look scans the batches that the collector has.
+    pub(super) fn pass_barriers(&mut self) {
+        let (intake, dispatch) = (&self.shared.intake, &self.dispatch);
+        let passed = |(before, _): &mut (u64, _)| !intake.holds_before(*before) && !dispatch.holds_before(*before);
+        let passed: Vec<_> = self.barriers.extract_if(.., passed).collect();
+        passed.into_iter().for_each(|(_, sender)| answer(Some(sender), ()));
     }
 
     fn job_state(&mut self, job: JobId, now: Instant) -> Option<JobState> {

@@ -69,6 +69,16 @@ impl<J: Job> Intake<J> {
         self.lock().find(job)
     }
 
+    /// The number that the next job gets: all jobs that were accepted have smaller ones.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.lock().next_number()
+    }
+
+    /// Whether a job before this number has been accepted and has not been sent.
+    pub(crate) fn holds_before(&self, number: u64) -> bool {
+        self.lock().holds_before(number)
+    }
+
     /// Sends every open batch. Returns how many jobs they held.
     pub(crate) fn flush(&self) -> usize {
         self.lock().flush(Trigger::Manual)

@@ -175,6 +175,10 @@ impl<J: Job> Sequences<J> {
         held.into_iter().map(|(_, held)| held).collect()
     }
 
+    pub(super) fn holds_before(&self, number: u64) -> bool {
+        self.held.keys().any(|job| job.0 < number)
+    }
+
     pub(super) fn holds(&self, job: JobId) -> bool {
         self.held.contains_key(&job)
     }

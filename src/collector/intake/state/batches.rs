@@ -183,6 +183,19 @@ impl<J: Job> State<J> {
     }
 
     /// The state of a job that the actor has not taken yet, or `None`.
+    /// The number that the next job gets.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.blocks.next_id()
+    }
+
+    /// Whether a job before this number has been accepted and has not been sent.
+    pub(crate) fn holds_before(&self, number: u64) -> bool {
+        let open = self.lanes.iter().chain([&self.open]).map(|open| &open.replies);
+        let sealed = self.sealed.iter().map(|sealed| &sealed.replies);
+        let held = self.sequences.as_ref().is_some_and(|sequences| sequences.holds_before(number));
+        held || open.chain(sealed).any(|replies| replies.holds_before(number))
+    }
+
     pub(crate) fn find(&self, job: JobId) -> Option<JobState> {
         let open = self.lanes.iter().chain([&self.open]).map(|open| &open.replies);
         let sealed = self.sealed.iter().map(|sealed| &sealed.replies);
