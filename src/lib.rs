@@ -57,8 +57,9 @@ pub use batch::{Batch, Outcomes, Trigger};
 #[cfg(feature = "cache")]
 pub use collector::Cache;
 pub use collector::{
-    Admission, Answer, Barrier, Collector, CollectorActor, CollectorBuilder, CollectorService, Flush, GetJobState, GetStats,
-    Pause, Resume, SetMaxInFlight, Shutdown, Submit, SubmitAll, SubmitJob, Subscribe, Unsubscribe,
+    Admission, Answer, Barrier, Collector, CollectorActor, CollectorBuilder, CollectorService, Flush, GetJobState,
+    GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Submit, SubmitAll, SubmitJob, Subscribe, Unsubscribe,
+    WeakCollector,
 };
 pub use config::{CollectorConfig, NoWorkers, Workers};
 pub use dead_letters::{DeadLetter, DeadLetters};
@@ -67,6 +68,7 @@ pub use dead_letters::{DeadLetterFile, DeadRecord, DeadRecords};
 pub use dispatch::{Breaker, BreakerState, RateLimit, Retry};
 pub use error::{
     Blame, Closed, ConfigError, Failures, JobError, RecipientError, RejectReason, Rejected, Rejections, StartError,
+    WaitError,
 };
 pub use flush::Strategy;
 pub use job::{Job, JobEvent, JobId, JobIds, JobResult, JobState, Priority};

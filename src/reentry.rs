@@ -1,10 +1,14 @@
-//! User code that comes back to the collector from where it must not run: a key whose `Drop` submits, an output whose `Clone` does.
+//! User code that comes back to the collector from where it must not: a key whose `Drop` submits, an output whose `Clone` does, a
+//! processor that waits for its own collector.
 
 use std::{
     any::Any,
     cell::{Cell, RefCell},
+    future::{Future, poll_fn},
     marker::PhantomData,
     mem::needs_drop,
+    pin::pin,
+    sync::Arc,
 };
 
 use crate::panics::{contain, drop_each};
@@ -14,6 +18,9 @@ thread_local! {
     static LOCKS: Cell<usize> = const { Cell::new(0) };
     static DROPPED_LATER: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
     static COPYING: Cell<bool> = const { Cell::new(false) };
+    /// How many processors this thread is polling, one inside another; their collectors are in `PROCESSING`.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    static PROCESSING: RefCell<Vec<Arc<str>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// While it lives, values that are dropped by [`drop_unlocked`] on this thread are kept. The last one drops them.
@@ -67,4 +74,32 @@ pub(crate) fn copy_once<R>(copy: impl FnOnce() -> R) -> Option<R> {
     let copy = copy();
     drop(ended);
     Some(copy)
+}
+
+/// Runs the future of a processor as that of this collector.
+pub(crate) async fn processing<F: Future>(collector: Arc<str>, future: F) -> F::Output {
+    struct Left;
+
+    impl Drop for Left {
+        fn drop(&mut self) {
+            DEPTH.set(DEPTH.get() - 1);
+            PROCESSING.with_borrow_mut(|processing| drop(processing.pop()));
+        }
+    }
+
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        DEPTH.set(DEPTH.get() + 1);
+        PROCESSING.with_borrow_mut(|processing| processing.push(Arc::clone(&collector)));
+        let _left = Left;
+        future.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Whether a processor of this collector is being polled on this thread.
+#[inline]
+pub(crate) fn is_processing(collector: &Arc<str>) -> bool {
+    DEPTH.try_with(Cell::get).unwrap_or(0) > 0
+        && PROCESSING.with_borrow(|processing| processing.iter().any(|known| Arc::ptr_eq(known, collector)))
 }

@@ -7,7 +7,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 
-use crate::error::{Closed, JobError, RejectReason, Rejected};
+use crate::error::{Closed, JobError, RejectReason, Rejected, WaitError};
 
 /// What `Retry-After` says, in seconds: a full collector has room again within a few batches.
 const RETRY_AFTER: u64 = 1;
@@ -116,6 +116,17 @@ impl<J> ResponseError for Rejected<J> {
 
 /// 503 with `Retry-After: 1`: a handler that asks an ended collector for its statistics.
 impl ResponseError for Closed {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        plain(self, RETRY_AFTER)
+    }
+}
+
+/// 503 with `Retry-After: 1`: a handler that waits for a collector that has ended.
+impl ResponseError for WaitError {
     fn status_code(&self) -> StatusCode {
         StatusCode::SERVICE_UNAVAILABLE
     }

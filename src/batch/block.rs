@@ -157,6 +157,9 @@ impl<J: Job> SlotRef<J> {
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<JobResult<J>> {
         let mut displaced = None;
         let reply = self.block.slots.lock()[self.at as usize].poll(cx, &mut displaced);
+        if reply.is_pending() {
+            self.block.departures.waiting();
+        }
         reply.map(|reply| reply.unwrap_or(Err(JobError::Lost)))
     }
 

@@ -5,7 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use crate::bell::Bell;
+use tracing::warn;
+
+use crate::{bell::Bell, reentry::is_processing};
 
 /// The callers that have gone since the actor last looked.
 #[derive(Default)]
@@ -14,11 +16,33 @@ pub(crate) struct Departures {
     /// Whether other jobs need room. Then the actor is woken when a caller goes.
     room_is_needed: AtomicBool,
     bell: Arc<Bell>,
+    collector: Arc<str>,
+    /// It was said that a processor waits for its own collector.
+    warned: AtomicBool,
 }
 
 impl Departures {
-    pub(crate) fn new(bell: Arc<Bell>) -> Self {
-        Self { bell, ..Self::default() }
+    pub(crate) fn new(bell: Arc<Bell>, collector: Arc<str>) -> Self {
+        Self { bell, collector, ..Self::default() }
+    }
+
+    /// Warns, once, if it is a processor of this collector that waits for a job of it.
+    #[inline]
+    pub(super) fn waiting(&self) {
+        if is_processing(&self.collector) {
+            self.warn();
+        }
+    }
+
+    #[cold]
+    fn warn(&self) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            warn!(
+                collector = &*self.collector,
+                "a processor waits for a job of its own collector: while no other worker is free, both wait for ever. Submit to another \
+                 collector, or wait outside of `process`"
+            );
+        }
     }
 
     /// Counts a caller that has gone before its reply came.

@@ -15,7 +15,9 @@ use actix::{
 use super::{
     actor::{CollectorActor, yield_once},
     intake::Intake,
-    messages::{Barrier, Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe},
+    messages::{
+        Barrier, Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe,
+    },
     request::Ask,
     shared::Shared,
     submit_job::SubmitJob,

@@ -20,6 +20,7 @@ mod shared;
 mod start;
 mod submit_all;
 mod submit_job;
+mod weak;
 
 pub use actor::CollectorActor;
 pub use builder::CollectorBuilder;
@@ -27,20 +28,24 @@ pub use builder::CollectorBuilder;
 pub use cache::Cache;
 pub use handlers::{Admission, Answer};
 pub use intake::Submit;
-pub use messages::{Barrier, Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe};
+pub use messages::{
+    Barrier, Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe,
+};
 pub use service::CollectorService;
 pub use submit_all::SubmitAll;
 pub use submit_job::SubmitJob;
+pub use weak::WeakCollector;
 
 #[cfg(feature = "test-util")]
 pub(crate) use intake::Intake;
 
 use self::{request::Ask, shared::Shared};
 use crate::{
-    error::{Closed, RecipientError, Rejected},
+    error::{Closed, RecipientError, Rejected, WaitError},
     job::{Job, JobEvent, JobId, JobState},
     observe::{ShutdownReport, Stats},
     processor::BatchProcessor,
+    reentry::is_processing,
 };
 
 /// The handle to a collector: cheap to clone, works from any thread and any runtime, and knows only the job.
@@ -186,9 +191,35 @@ impl<J: Job> Collector<J> {
     ///
     /// # Errors
     ///
-    /// [`Closed`] when the collector has ended.
-    pub async fn barrier(&self) -> Result<(), Closed> {
-        self.ask(Barrier).await
+    /// [`WaitError::Closed`] when the collector has ended; [`WaitError::FromProcessor`] inside `process`, where it could never end.
+    pub async fn barrier(&self) -> Result<(), WaitError> {
+        self.refuse_processor()?;
+        Ok(self.ask(Barrier).await?)
+    }
+
+    /// A handle that does not keep the collector alive, for a processor that submits to its own collector, for instance.
+    ///
+    /// ```
+    /// use actix_batch::prelude::*;
+    /// # struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Error = String; }
+    /// # struct Doubles;
+    /// # impl BatchProcessor for Doubles {
+    /// #     type Job = Double;
+    /// #     async fn process(&mut self, batch: &Batch<Double>) -> Result<Outcomes<Double>, String> {
+    /// #         Ok(Outcomes::in_order(batch.iter().map(|job| job.0 * 2)))
+    /// #     }
+    /// # }
+    /// # actix_rt::System::new().block_on(async {
+    /// let doubles = Collector::builder(|| Doubles).start().unwrap();
+    /// let weak = doubles.downgrade();
+    /// assert_eq!(weak.upgrade().unwrap().submit(Double(2)).await.unwrap(), 4);
+    /// doubles.shutdown(Shutdown::drain()).await.unwrap();
+    /// assert!(weak.upgrade().is_none());
+    /// # });
+    /// ```
+    pub fn downgrade(&self) -> WeakCollector<J> {
+        WeakCollector(Arc::downgrade(&self.shared))
     }
 
     /// Goes on accepting, but hands no batch to a worker until [`resume`](Self::resume).
@@ -259,8 +290,10 @@ impl<J: Job> Collector<J> {
     ///
     /// # Errors
     ///
-    /// [`Closed`] when the collector ended without a shutdown, for instance with its `System`.
-    pub async fn shutdown(&self, shutdown: Shutdown) -> Result<ShutdownReport, Closed> {
+    /// [`WaitError::Closed`] when the collector ended without a shutdown, for instance with its `System`;
+    /// [`WaitError::FromProcessor`] inside `process`, where it could never end.
+    pub async fn shutdown(&self, shutdown: Shutdown) -> Result<ShutdownReport, WaitError> {
+        self.refuse_processor()?;
         self.shared.intake.reject_submits();
         // Through the mailbox, so that messages that were sent before are accepted before.
         let request = self.shared.shutdown_recipient().map(|actor| actor.send(shutdown));
@@ -269,7 +302,12 @@ impl<J: Job> Collector<J> {
         {
             return Ok(report);
         }
-        self.ask(shutdown).await
+        Ok(self.ask(shutdown).await?)
+    }
+
+    /// A processor that waits for its own collector to finish would wait for itself.
+    fn refuse_processor(&self) -> Result<(), WaitError> {
+        if is_processing(&self.shared.name) { Err(WaitError::FromProcessor) } else { Ok(()) }
     }
 
     async fn ask<M: Ask<Result: Send>>(&self, message: M) -> Result<M::Result, Closed> {

@@ -4,7 +4,9 @@ use std::fmt;
 
 use actix::{Message, Recipient, dev::OneshotSender};
 
-use super::messages::{Barrier, Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe};
+use super::messages::{
+    Barrier, Flush, GetJobState, GetStats, Pause, Resume, SetMaxInFlight, Shutdown, Subscribe, Unsubscribe,
+};
 use crate::{
     job::{JobEvent, JobId, JobState},
     observe::{ShutdownReport, Stats},

@@ -174,3 +174,23 @@ pub enum RecipientError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the collector has ended")]
 pub struct Closed;
+
+/// Why a shutdown or a barrier was not awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The collector has ended, and cannot answer.
+    #[error("the collector has ended")]
+    Closed,
+    /// A processor of this collector asked, inside `process`. The collector would wait for that processor, and it for the collector.
+    #[error(
+        "a processor cannot wait inside `process` for its own collector to finish: spawn the wait, or wait outside"
+    )]
+    FromProcessor,
+}
+
+impl From<Closed> for WaitError {
+    fn from(_: Closed) -> Self {
+        Self::Closed
+    }
+}

@@ -23,6 +23,7 @@ use crate::{
     error::JobError,
     job::Job,
     panics::{contain, discard},
+    reentry::processing,
 };
 
 /// One worker of the pool: runs your [`BatchProcessor`] under actix's `Supervisor`.
@@ -114,12 +115,14 @@ impl<P: BatchProcessor> Handler<Assignment<P::Job>> for ProcessorActor<P> {
         let Some(batch) = assignment.start() else { return };
         let span = self.batch_span(batch);
         batch.link(&span);
-        let worked = work(processor, assignment).instrument(span).into_actor(self).map(|processor, act, ctx| {
-            act.processor = processor;
-            if act.processor.is_none() {
-                ctx.stop();
-            }
-        });
+        let worked = work(processor, assignment, Arc::clone(&self.collector)).instrument(span).into_actor(self).map(
+            |processor, act, ctx| {
+                act.processor = processor;
+                if act.processor.is_none() {
+                    ctx.stop();
+                }
+            },
+        );
         ctx.wait(worked);
     }
 }
@@ -177,16 +180,20 @@ async fn close<P: BatchProcessor>(processor: Option<Box<P>>, limit: Duration, co
 }
 
 /// Runs one batch. Gives the processor back unless it panicked.
-async fn work<P: BatchProcessor>(mut processor: Box<P>, mut assignment: Assignment<P::Job>) -> Option<Box<P>> {
+async fn work<P: BatchProcessor>(
+    mut processor: Box<P>,
+    mut assignment: Assignment<P::Job>,
+    collector: Arc<str>,
+) -> Option<Box<P>> {
     let cancelled = assignment.cancelled();
     let batch = assignment.start()?;
     let jobs = batch.len();
-    let results = AssertUnwindSafe(async {
+    let results = AssertUnwindSafe(processing(collector, async {
         match processor.process(batch).await {
             Ok(outcomes) => outcomes.results(jobs),
             Err(error) => JobResults::whole(JobError::Failed(Arc::new(error)), jobs),
         }
-    });
+    }));
     let ended = until(cancelled, results.catch_unwind()).await;
     match ended {
         Some(Ok(results)) => {

@@ -18,7 +18,8 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, ActorFuture, AsyncContext, Context, SpawnHandle, Supervised, dev::OneshotSender, fut::wrap_future,
+    Actor, ActorContext, ActorFuture, AsyncContext, Context, SpawnHandle, Supervised, dev::OneshotSender,
+    fut::wrap_future,
 };
 use tokio::time::Instant;
 use tracing::debug;

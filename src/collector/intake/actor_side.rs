@@ -69,6 +69,11 @@ impl<J: Job> Intake<J> {
         self.lock().find(job)
     }
 
+    /// Whether handles are refused.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().rejects_submits
+    }
+
     /// The number that the next job gets: all jobs that were accepted have smaller ones.
     pub(crate) fn next_number(&self) -> u64 {
         self.lock().next_number()

@@ -105,7 +105,7 @@ impl<J: Job> Intake<J> {
             sequences: keying.sequence.as_ref().map(|_| Box::new(Sequences::default())),
             sharing: keying.new_sharing(),
         };
-        let departures = Arc::new(Departures::new(Arc::clone(&bell)));
+        let departures = Arc::new(Departures::new(Arc::clone(&bell), Arc::clone(&collector)));
         let state = State::new(config.max_pending, policy, gathering, Arc::clone(&departures));
         let keying = if keying.is_off() { None } else { Some(Box::new(keying)) };
         Self {
