@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_batch::{
-    Closed, RejectReason, Trigger,
+    Closed, RejectReason, Trigger, WaitError,
     prelude::*,
     test_util::{Ledger, Recorded, Script},
 };
@@ -594,7 +594,11 @@ fn the_end_of_the_collectors_arbiter_answers_what_it_had() {
         assert!(replies[2..].iter().all(is_shut_down), "{replies:?}");
         assert!(is_shut_down(&ledger.submit(Tenfold(9)).await));
         assert_eq!(ledger.send(&door, Tenfold(9)).await.unwrap_err(), MailboxError::Closed);
-        assert_eq!(jobs.shutdown(Shutdown::drain()).await, Err(Closed), "it was not shut down, it was ended");
+        assert_eq!(
+            jobs.shutdown(Shutdown::drain()).await,
+            Err(WaitError::Closed),
+            "it was not shut down, it was ended"
+        );
         balanced_at_the_end(&ledger);
     });
 }
@@ -614,7 +618,7 @@ fn a_request_that_is_pending_when_the_collector_ends_is_answered_closed() {
         });
         // The task is dropped with the `System`, unless it was told before.
         drop(system);
-        assert!(ending.now_or_never().is_some_and(|ended| ended.is_err() || ended.unwrap() == Err(Closed)));
+        assert!(ending.now_or_never().is_some_and(|ended| ended.is_err() || ended.unwrap() == Err(WaitError::Closed)));
         assert!(matches!(reply.now_or_never(), Some(Err(JobError::Lost))));
     });
 }
