@@ -21,6 +21,7 @@ const RETRY_AFTER: u64 = 1;
 /// | `CircuitOpen` | 503, `Retry-After`: until the breaker's next probe, in whole seconds | the downstream is known to fail |
 /// | `TimedOut`, `Expired` | 504 | there was no answer in time |
 /// | `KeyConflict` | 422 | the idempotency key stands for another request |
+/// | `EarlierFailed` | 424 | an earlier job of the same key failed, and this one with it |
 /// | `TooLarge` | 413 | the downstream refuses this job alone |
 /// | `NoResult` | 404 | the downstream has nothing under this job's key |
 /// | `Mismatch`, `DuplicateKey` | 500 | the processor does not fit what it is asked: a defect of this service |
@@ -70,6 +71,7 @@ impl<E: ResponseError> ResponseError for JobError<E> {
             Self::KeyConflict => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoResult => StatusCode::NOT_FOUND,
+            Self::EarlierFailed => StatusCode::FAILED_DEPENDENCY,
             Self::Mismatch { .. }
             | Self::DuplicateKey
             | Self::Panicked

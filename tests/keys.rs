@@ -589,6 +589,68 @@ fn a_failure_is_remembered_as_an_outcome() {
 }
 
 #[test]
+fn with_successes_only_a_job_whose_key_has_failed_is_processed_again() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let builder = builder(factory).max_size(1).idempotent_by(|job: &Of| job.0, DAY).remember_failures(false);
+        let jobs = builder.start().unwrap();
+        let first = jobs.submit(Of("a", 1));
+        desk.next().await.answer(|_| Err("declined".to_owned()));
+        assert!(first.await.is_err());
+        let again = jobs.submit(Of("a", 1));
+        complete(desk.next().await);
+        assert_eq!(again.await.unwrap(), "a1");
+        assert_eq!(jobs.submit(Of("a", 1)).await.unwrap(), "a1", "the success is remembered");
+    });
+}
+
+#[test]
+fn a_key_that_was_forgotten_is_processed_again() {
+    paused(async || {
+        let (mut desk, factory) = Desk::new();
+        let jobs = builder(factory).max_size(1).idempotent_by(|job: &Of| job.0, DAY).start().unwrap();
+        for _ in 0..2 {
+            let reply = jobs.submit(Of("a", 1));
+            complete(desk.next().await);
+            reply.await.unwrap();
+            jobs.forget(&Of("b", 1));
+            jobs.forget(&Of("a", 1));
+        }
+    });
+}
+
+#[test]
+fn jobs_held_behind_a_failed_job_of_their_key_fail_with_it_if_that_was_asked_for() {
+    for fail in [true, false] {
+        paused(async move || {
+            let (mut desk, factory) = Desk::new();
+            let builder = builder(factory).max_size(1).in_order_by(|job: &Of| job.0).fail_following(fail);
+            let jobs = builder.retry(Retry::fixed(ms(10)).attempts(2)).start().unwrap();
+            let ledger = Ledger::new(&jobs);
+            let first = ledger.submit(Of("a", 1));
+            let behind = join_all((2..5).map(|number| ledger.submit(Of("a", number))));
+            let other = ledger.submit(Of("b", 1));
+            let work = async {
+                let mut processed = 0;
+                while let Ok(held) = tokio::time::timeout(ms(500), desk.next()).await {
+                    processed += 1;
+                    if texts(&held) == ["a1"] { held.answer(|_| Err("no".to_owned())) } else { complete(held) }
+                }
+                processed
+            };
+            let (first, behind, other, processed) = tokio::join!(first, behind, other, work);
+            assert!(first.is_err() && other.is_ok());
+            let failed = behind.iter().filter(|reply| matches!(reply, Err(JobError::EarlierFailed))).count();
+            assert_eq!((failed, processed), if fail { (3, 3) } else { (0, 6) }, "{behind:?}");
+            let after = ledger.submit(Of("a", 9));
+            complete(desk.next().await);
+            assert!(after.await.is_ok(), "later jobs are processed");
+            balanced(&ledger, &jobs).await;
+        });
+    }
+}
+
+#[test]
 fn a_job_that_no_processor_has_seen_may_be_submitted_again_under_its_key() {
     paused(async || {
         let (mut desk, factory) = Desk::new();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use actix_batch::{Closed, StartError};
+use actix_batch::{Closed, StartError, WaitError};
 use actix_batch::{Stats, prelude::*};
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
@@ -43,6 +43,8 @@ pub(crate) enum ServiceError {
     Signal(#[from] std::io::Error),
     #[error("a collector ended before it was told to")]
     Closed(#[from] Closed),
+    #[error("a collector did not shut down: {0}")]
+    Shutdown(#[from] WaitError),
 }
 
 impl Service {

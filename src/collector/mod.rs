@@ -197,6 +197,38 @@ impl<J: Job> Collector<J> {
         Ok(self.ask(Barrier).await?)
     }
 
+    /// Forgets the outcome that [`idempotent_by`](CollectorBuilder::idempotent_by) remembers for the key of this job: the next job of the
+    /// key is processed. A job of it that is on its way goes on, and its outcome will be remembered.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use actix_batch::prelude::*;
+    /// # #[derive(Hash)]
+    /// # struct Payment(u64);
+    /// # impl Job for Payment { type Output = u64; type Error = String; }
+    /// # struct Payments;
+    /// # impl BatchProcessor for Payments {
+    /// #     type Job = Payment;
+    /// #     async fn process(&mut self, batch: &Batch<Payment>) -> Result<Outcomes<Payment>, String> {
+    /// #         Ok(Outcomes::in_order(batch.iter().map(|payment| payment.0)))
+    /// #     }
+    /// # }
+    /// # actix_rt::System::new().block_on(async {
+    /// let payments = Collector::builder(|| Payments)
+    ///     .idempotent_by(|payment: &Payment| payment.0, Duration::from_secs(3600))
+    ///     .start()
+    ///     .unwrap();
+    /// payments.submit(Payment(7)).await.unwrap();
+    /// payments.forget(&Payment(7));
+    /// payments.submit(Payment(7)).await.unwrap();
+    /// assert_eq!(payments.stats().await.unwrap().intake.replayed, 0);
+    /// # });
+    /// ```
+    pub fn forget(&self, job: &J) {
+        self.shared.intake.forget(job);
+    }
+
     /// A handle that does not keep the collector alive, for a processor that submits to its own collector, for instance.
     ///
     /// ```

@@ -152,6 +152,13 @@ impl<J: Job> Dispatch<J> {
         Batch::new(jobs, id, trigger, attempt, priority)
     }
 
+    /// Jobs that have left the intake fail with this error, unseen by any processor.
+    pub(crate) fn fail(&mut self, sealed: Sealed<J>, error: JobError<J::Error>) {
+        let Sealed { jobs, replies, trigger, opened_at, priority } = sealed;
+        let batch = self.new_batch(jobs, trigger, 1, priority);
+        self.settle_whole(ReadyBatch { batch, replies, opened_at, last: None, attempts: 0, family: None }, error);
+    }
+
     /// A worker can take a batch.
     pub(crate) fn worker_free(&mut self, worker: WorkerId) {
         self.stopping.retain(|(stopping, _)| *stopping != worker);

@@ -32,6 +32,8 @@ pub struct Failures {
     pub no_workers: u64,
     /// [`JobError::PrepareFailed`].
     pub prepare_failed: u64,
+    /// [`JobError::EarlierFailed`].
+    pub earlier_failed: u64,
     /// [`JobError::ShutDown`].
     pub shut_down: u64,
 }
@@ -63,6 +65,7 @@ impl Failures {
             JobError::Abandoned => &mut self.abandoned,
             JobError::NoWorkers => &mut self.no_workers,
             JobError::PrepareFailed(_) => &mut self.prepare_failed,
+            JobError::EarlierFailed => &mut self.earlier_failed,
             // An accepted job never gets the last two.
             JobError::ShutDown | JobError::Overloaded | JobError::KeyConflict => &mut self.shut_down,
         } += 1;
@@ -76,7 +79,7 @@ impl Failures {
         since
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut u64); 14] {
+    fn fields(&mut self) -> [(&'static str, &mut u64); 15] {
         [
             ("failed", &mut self.failed),
             ("mismatch", &mut self.mismatch),
@@ -91,6 +94,7 @@ impl Failures {
             ("abandoned", &mut self.abandoned),
             ("no_workers", &mut self.no_workers),
             ("prepare_failed", &mut self.prepare_failed),
+            ("earlier_failed", &mut self.earlier_failed),
             ("shut_down", &mut self.shut_down),
         ]
     }

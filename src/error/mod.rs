@@ -79,6 +79,10 @@ pub enum JobError<E> {
     /// `prepare` failed with this fatal error, so no worker will be prepared (see `BatchProcessor::is_fatal`).
     #[error("no worker can be prepared: {0}")]
     PrepareFailed(Arc<E>),
+    /// An earlier job of the same key failed, and the jobs that waited behind it fail with it (see
+    /// `CollectorBuilder::fail_following`). No processor has seen this job.
+    #[error("an earlier job of the same key failed")]
+    EarlierFailed,
     /// The collector is shutting down or has ended, and the job did not finish.
     #[error("the collector has been shut down")]
     ShutDown,
@@ -153,6 +157,7 @@ impl<E> Clone for JobError<E> {
             Self::KeyConflict => Self::KeyConflict,
             Self::Overloaded => Self::Overloaded,
             Self::NoWorkers => Self::NoWorkers,
+            Self::EarlierFailed => Self::EarlierFailed,
             Self::ShutDown => Self::ShutDown,
         }
     }

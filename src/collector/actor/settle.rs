@@ -10,6 +10,7 @@ use crate::{
     batch::{JobResults, Replies},
     collector::intake::{Buffers, RejectedSends},
     dispatch::History,
+    error::JobError,
     job::JobState,
     observe::Event,
     panics::drop_each,
@@ -74,6 +75,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
     ) {
         let (room, mut followers, before) = (replies.len(), 0, *self.journal.tally());
         let ids = self.shared.intake.orders_jobs().then(|| replies.ids());
+        let results = if self.shared.intake.fails_following() { self.fail_following(&replies, results) } else { results };
         let results = if self.shared.intake.shares() {
             self.reply_to_followers(&replies, results, history, &mut followers)
         } else {
@@ -85,6 +87,18 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.shared.intake.settled(room, followers, ids.as_ref(), buffers);
         self.deliveries.deliver();
         self.journal.record(Event::Settled { before, dead_letters: self.dead_letters.is_some() });
+    }
+
+    /// The jobs that are held behind jobs which have failed fail, too.
+    #[cold]
+    fn fail_following(&mut self, replies: &Replies<P::Job>, results: JobResults<P::Job>) -> JobResults<P::Job> {
+        let results: Vec<_> = results.collect();
+        let ids = replies.ids();
+        let failed: Vec<_> = ids.iter().zip(&results).filter(|(_, result)| result.is_err()).map(|(id, _)| id).collect();
+        for sealed in self.shared.intake.take_behind(&failed) {
+            self.dispatch.fail(sealed, JobError::EarlierFailed);
+        }
+        JobResults::of(results)
     }
 
     /// Followers of these jobs receive copies of their replies, and are counted.

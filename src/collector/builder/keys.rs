@@ -203,6 +203,42 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
         self
     }
 
+    /// Whether a job that fails for good, after its retries, fails the jobs that are held behind it by [`in_order_by`](Self::in_order_by):
+    /// they get [`JobError::EarlierFailed`](crate::JobError::EarlierFailed), and no processor sees them. Jobs that come afterwards are
+    /// processed. Default: `false`, what follows is processed in any case.
+    ///
+    /// ```
+    /// use actix_batch::{JobError, prelude::*};
+    /// # struct Booking { account: u32, amount: i64 }
+    /// # impl Job for Booking { type Output = (); type Error = String; }
+    /// # struct Bookings;
+    /// # impl BatchProcessor for Bookings {
+    /// #     type Job = Booking;
+    /// #     async fn process(&mut self, batch: &Batch<Booking>) -> Result<Outcomes<Booking>, String> {
+    /// #         Ok(Outcomes::each(batch.iter().map(|booking| if booking.amount < 0 { Err("overdrawn".to_owned()) } else { Ok(()) })))
+    /// #     }
+    /// # }
+    /// # actix_rt::System::new().block_on(async {
+    /// let bookings =
+    ///     Collector::builder(|| Bookings).in_order_by(|booking| booking.account).fail_following(true).start().unwrap();
+    /// let first = bookings.submit(Booking { account: 7, amount: -1 });
+    /// let second = bookings.submit(Booking { account: 7, amount: 5 });
+    /// assert!(matches!(first.await, Err(JobError::Failed(_))));
+    /// assert!(matches!(second.await, Err(JobError::EarlierFailed)));
+    /// # });
+    /// ```
+    pub fn fail_following(mut self, fail: bool) -> Self {
+        self.keying.fail_following = fail;
+        self
+    }
+
+    /// Whether [`idempotent_by`](Self::idempotent_by) remembers failures, too. With `false` only successes are remembered, and a job whose
+    /// key has failed is processed again. Default: `true`.
+    pub fn remember_failures(mut self, remember: bool) -> Self {
+        self.keying.remember_failures = remember;
+        self
+    }
+
     /// Caches outputs by key: a job whose key is cached is answered at once, with a copy, and is not processed. Errors are never
     /// cached. Default: no cache.
     ///

@@ -5,7 +5,7 @@ use std::mem;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Buffers, Intake, RejectedSends, View, admit::reply, state::Admitted};
+use super::{Buffers, Intake, RejectedSends, View, admit::reply, sequences::Joining, state::Admitted};
 use crate::{
     batch::{Replies, Sealed, Trigger},
     error::RejectReason,
@@ -94,6 +94,24 @@ impl<J: Job> Intake<J> {
         self.keying.as_ref().is_some_and(|keying| keying.sequence.is_some())
     }
 
+    /// Whether a failed job fails those that are held behind it.
+    pub(crate) fn fails_following(&self) -> bool {
+        self.keying.as_ref().is_some_and(|keying| keying.fail_following && keying.sequence.is_some())
+    }
+
+    /// Takes the jobs that are held behind these jobs, which have failed, to be failed with them.
+    pub(crate) fn take_behind(&self, failed: &[JobId]) -> Vec<Sealed<J>> {
+        let behind = self.lock().take_behind(failed);
+        let sealed = |Joining { job, lane, accepted_at, replies, .. }: Joining<J>| Sealed {
+            jobs: vec![job],
+            replies,
+            trigger: Trigger::Drain,
+            opened_at: accepted_at,
+            priority: lane.priority,
+        };
+        behind.into_iter().map(sealed).collect()
+    }
+
     /// Whether jobs with the same key share a reply.
     pub(crate) fn shares(&self) -> bool {
         self.keying.as_ref().is_some_and(|keying| keying.shares())
@@ -125,6 +143,17 @@ impl<J: Job> Intake<J> {
             (followers, copies)
         };
         followers.into_iter().map(with_copies).collect()
+    }
+
+    /// Forgets the remembered outcome for this job's key.
+    pub(crate) fn forget(&self, job: &J) {
+        let Some(key) = self.keying.as_ref().and_then(|keying| (keying.sharing()?.key)(job)) else { return };
+        let mut state = self.lock();
+        let Some(sharing) = &mut state.sharing else { return };
+        sharing.forget(&key);
+        let mut forgotten = sharing.take_forgotten();
+        drop(state);
+        drop_each(&mut forgotten);
     }
 
     /// Frees the room of `jobs` settled jobs and admits waiting jobs. The buffers of the settled batch are used again.

@@ -28,6 +28,10 @@ pub(crate) struct Keying<J: Job> {
     pub(crate) idempotence: Option<SharingRules<J>>,
     /// How many outcomes are remembered at most.
     pub(crate) max_outcomes: usize,
+    /// Whether `idempotent_by` remembers failures.
+    pub(crate) remember_failures: bool,
+    /// Whether a job that failed fails those that wait behind it in its sequence.
+    pub(crate) fail_following: bool,
     /// The result cache.
     pub(crate) cache: Option<Box<dyn ResultCache<J>>>,
 }
@@ -56,6 +60,8 @@ impl<J: Job> Default for Keying<J> {
             coalescing: None,
             idempotence: None,
             max_outcomes: 100_000,
+            remember_failures: true,
+            fail_following: false,
             cache: None,
         }
     }
@@ -106,7 +112,7 @@ impl<J: Job> Keying<J> {
     /// The state for jobs that share replies; `None` if no jobs do.
     pub(super) fn new_sharing(&self) -> Option<Box<Sharing<J>>> {
         let rules = self.sharing()?.memory.as_ref();
-        let memory = rules.map(|rules| MemoryLimits { time_to_live: rules.time_to_live, most: self.max_outcomes });
+        let memory = rules.map(|rules| MemoryLimits { time_to_live: rules.time_to_live, most: self.max_outcomes, failures: self.remember_failures });
         Some(Box::new(Sharing::new(memory)))
     }
 

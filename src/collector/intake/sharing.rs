@@ -25,6 +25,8 @@ use crate::{
 pub(super) struct MemoryLimits {
     pub(super) time_to_live: Duration,
     pub(super) most: usize,
+    /// Whether failures are remembered, too.
+    pub(super) failures: bool,
 }
 
 /// A reply for several callers. An output need not be `Sync`, so copies are made under a lock.
@@ -123,7 +125,7 @@ impl<J: Job> Sharing<J> {
 
     /// Whether a leader's reply is to be remembered.
     pub(super) fn remembers(&self, reply: &JobResult<J>) -> bool {
-        self.memory.is_some() && is_an_outcome::<J>(reply)
+        self.memory.is_some_and(|memory| memory.failures || reply.is_ok()) && is_an_outcome::<J>(reply)
     }
 
     /// Ends the leader, which is about to be settled, and returns its followers. Remembers the reply if there is one.
@@ -144,6 +146,11 @@ impl<J: Job> Sharing<J> {
             self.forgotten.extend(before.map(|outcome| outcome.reply));
         }
         Some(followers)
+    }
+
+    /// Forgets the outcome of this key. A job of it that is not settled yet goes on, and its outcome will be remembered.
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.forgotten.extend(self.outcomes.remove(key).map(|outcome| outcome.reply));
     }
 
     fn forget_expired(&mut self, now: Instant) {
@@ -168,12 +175,13 @@ impl<J: Job> Sharing<J> {
 /// Whether a processor may have seen the job. Otherwise the job may be submitted again under the same key.
 fn is_an_outcome<J: Job>(reply: &JobResult<J>) -> bool {
     use crate::error::JobError::{
-        Abandoned, CircuitOpen, Expired, KeyConflict, NoWorkers, Overloaded, PrepareFailed, ShutDown, TooLarge,
+        Abandoned, CircuitOpen, EarlierFailed, Expired, KeyConflict, NoWorkers, Overloaded, PrepareFailed, ShutDown, TooLarge,
     };
     !matches!(
         reply,
         Err(Abandoned
             | CircuitOpen { .. }
+            | EarlierFailed
             | Expired
             | KeyConflict
             | NoWorkers

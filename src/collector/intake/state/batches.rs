@@ -153,6 +153,11 @@ impl<J: Job> State<J> {
         self.release(late, Trigger::Deadline);
     }
 
+    /// Takes the jobs that are held behind these jobs, which have failed.
+    pub(crate) fn take_behind(&mut self, failed: &[JobId]) -> Vec<Joining<J>> {
+        self.sequences.as_mut().map_or_else(Vec::new, |sequences| sequences.release_behind(failed))
+    }
+
     /// Releases all held jobs, because all jobs are about to be settled.
     pub(crate) fn release_sequences(&mut self) {
         let held = self.sequences.as_mut().map_or_else(Vec::new, |sequences| sequences.release_all());
