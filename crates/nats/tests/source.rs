@@ -1,13 +1,16 @@
 //! What the source promises, on a real server.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
-use actix_batch_nats::{JetStream, StreamSequence};
+use actix_batch_nats::{JetStream, JetStreamReader, StreamSequence};
 use actix_batch_pipeline::{
     Range,
     checkpoint::MemoryStore,
     prelude::*,
-    source::{Chunk, More, Reader, Source},
+    source::{Chunk, Identity, More, Reader, Source, SourceError},
     test_util::check_source,
 };
 use async_nats::jetstream::stream;
@@ -32,6 +35,28 @@ async fn read<R: Reader<Record = u64, Cursor = StreamSequence>>(reader: &mut R, 
     panic!("no message came");
 }
 
+/// Each reading has a consumer of its own: one consumer would go on where it was.
+struct Anew(JetStream<u64>, AtomicU32);
+
+impl Source for Anew {
+    type Record = u64;
+    type Cursor = StreamSequence;
+    type Reader = JetStreamReader<u64>;
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    async fn identity(&self) -> Result<Identity, SourceError> {
+        self.0.identity().await
+    }
+
+    async fn open(&self, range: &Range<StreamSequence>) -> Result<JetStreamReader<u64>, SourceError> {
+        let number = self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.clone().durable(format!("reader-{number}")).open(range).await
+    }
+}
+
 #[actix_rt::test]
 async fn records_are_the_same_however_they_are_read_and_wherever_reading_stops() {
     let Some(server) = NatsServer::start() else { return };
@@ -41,7 +66,7 @@ async fn records_are_the_same_however_they_are_read_and_wherever_reading_stops()
     context.publish("numbers.all", "ten".into()).await.unwrap().await.unwrap();
     publish(&context, 11..16).await;
     stream.delete_message(4).await.unwrap();
-    let records = check_source(&source(&server).stop_at_end(true)).await;
+    let records = check_source(&Anew(source(&server).stop_at_end(true), AtomicU32::new(0))).await;
     let expected: Vec<_> = (0..16).filter(|number| *number != 3).collect();
     assert_eq!(records.len(), expected.len());
     assert!(records[9].is_err());
@@ -101,7 +126,7 @@ async fn max_ack_pending_bounds_what_is_read_ahead_and_is_reached() {
     shelf.set_open();
     assert_eq!(run.report().await.unwrap().written, 1_000);
     assert_eq!(shelf.records(), (0..1_000).collect::<Vec<_>>());
-    assert_eq!(state(&stream).await.ack_floor.stream_sequence, 1_000);
+    until("all are acknowledged", async || state(&stream).await.ack_floor.stream_sequence == 1_000).await;
 }
 
 #[actix_rt::test]
@@ -226,8 +251,11 @@ async fn a_server_that_is_killed_and_started_again_loses_nothing() {
     let report = run.report().await.unwrap();
     assert_eq!((report.written, report.ended), (5_000, Ended::Complete));
     assert_eq!(shelf.records(), (0..5_000).collect::<Vec<_>>(), "in order, each once");
-    let info = state(&stream).await;
-    assert_eq!((info.num_ack_pending, info.ack_floor.stream_sequence), (0, 5_000));
+    until("all are acknowledged", async || {
+        let info = state(&stream).await;
+        (info.num_ack_pending, info.ack_floor.stream_sequence) == (0, 5_000)
+    })
+    .await;
 }
 
 #[actix_rt::test]

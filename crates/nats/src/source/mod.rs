@@ -86,6 +86,12 @@ impl<T> JetStream<T> {
         self
     }
 
+    /// Another durable name, with the same settings.
+    pub fn durable(mut self, name: impl Into<String>) -> Self {
+        self.durable = name.into();
+        self
+    }
+
     /// Only messages of these subjects, by one pattern like `orders.*.paid`. Default: all of the stream.
     pub fn filter_subject(mut self, pattern: impl Into<String>) -> Self {
         self.filter_subject = Some(pattern.into());

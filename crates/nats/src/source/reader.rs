@@ -352,8 +352,9 @@ impl<T: DeserializeOwned + 'static> Reader for JetStreamReader<T> {
             self.fetch(limit).await?;
             self.take(chunk, limit).await?;
         }
+        // Also of an empty chunk: it may settle together with the one before, and then says how far the two go.
+        chunk.set_after(StreamSequence(self.order.passed));
         if !chunk.is_empty() {
-            chunk.set_after(StreamSequence(self.order.passed));
             return Ok(More::Yes);
         }
         let has_ended = self.is_at_to() || (self.stop_at_end && self.arrived.is_empty() && self.is_at_end().await);

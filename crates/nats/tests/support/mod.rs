@@ -100,8 +100,17 @@ pub(crate) async fn publish(context: &Context, range: std::ops::Range<u64>) {
     }
 }
 
+/// The state of the consumer, once it is there.
 pub(crate) async fn state(stream: &stream::Stream) -> consumer::Info {
-    stream.consumer_info("reader").await.unwrap()
+    let _ = env_logger::try_init();
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match stream.consumer_info("reader").await {
+            Ok(info) => return info,
+            Err(error) => assert!(Instant::now() < end, "{error}"),
+        }
+        actix_rt::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Waits until something is so: what a server does takes real time.
