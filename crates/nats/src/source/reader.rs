@@ -253,7 +253,7 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
             let mut batch = if waits {
                 self.consumer.batch().max_messages(messages).expires(IDLE).messages().await?
             } else {
-                self.consumer.fetch().max_messages(messages).expires(IDLE).messages().await?
+                self.consumer.fetch().max_messages(messages).messages().await?
             };
             while let Some(message) = batch.next().await {
                 self.arrived.push_back(message?);
