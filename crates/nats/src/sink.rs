@@ -1,6 +1,6 @@
 //! A subject of a stream as a sink.
 
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{collections::VecDeque, fmt, marker::PhantomData, sync::Arc};
 
 use actix_batch::Batch;
 use actix_batch_pipeline::{
@@ -10,12 +10,18 @@ use actix_batch_pipeline::{
 };
 use async_nats::jetstream::{
     self, Context,
-    context::{PublishError, PublishErrorKind},
+    context::{PublishAckFuture, PublishError, PublishErrorKind},
     message::PublishMessage,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::server::Server;
+
+/// Messages in flight at once. The client has a limit of its own, and waits for acknowledgements that somebody else has to read.
+const IN_FLIGHT: usize = 1_000;
+
+/// The acknowledgements that are awaited, and the places of their records in the batch.
+type Acks = VecDeque<(usize, PublishAckFuture)>;
 
 /// Publishes each record as JSON to a subject that a JetStream stream stores, and awaits the server's acknowledgements.
 ///
@@ -88,7 +94,7 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for SubjectSink<T> {
         let Some(context) = &self.context else {
             return Err(SinkError::temporary("not connected to a NATS server"));
         };
-        let (mut written, mut acks) = (Written::all(), Vec::with_capacity(batch.len()));
+        let (mut written, mut acks) = (Written::all(), VecDeque::with_capacity(IN_FLIGHT));
         for (place, record) in batch.iter().enumerate() {
             let payload = match serde_json::to_vec(&**record) {
                 Ok(payload) => payload,
@@ -98,15 +104,16 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for SubjectSink<T> {
                 }
             };
             let message = PublishMessage::build().payload(payload.into()).message_id(message_id(&self.pipeline, record));
+            if acks.len() == IN_FLIGHT {
+                self.await_first(&mut acks, &mut written).await?;
+            }
             match context.send_publish(self.subject.subject.clone(), message).await {
-                Ok(ack) => acks.push((place, ack)),
+                Ok(ack) => acks.push_back((place, ack)),
                 Err(error) => note(&mut written, place, self.failed(&error))?,
             }
         }
-        for (place, ack) in acks {
-            if let Err(error) = ack.await {
-                note(&mut written, place, self.failed(&error))?;
-            }
+        while !acks.is_empty() {
+            self.await_first(&mut acks, &mut written).await?;
         }
         Ok(written)
     }
@@ -117,6 +124,14 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for SubjectSink<T> {
 }
 
 impl<T> SubjectSink<T> {
+    async fn await_first(&self, acks: &mut Acks, written: &mut Written) -> Result<(), SinkError> {
+        let Some((place, ack)) = acks.pop_front() else { return Ok(()) };
+        match ack.await {
+            Ok(_) => Ok(()),
+            Err(error) => note(written, place, self.failed(&error)),
+        }
+    }
+
     fn failed(&self, error: &PublishError) -> SinkError {
         let subject = &self.subject.subject;
         let text = error.to_string();

@@ -54,14 +54,11 @@ fn start(server: &NatsServer, target: &str) -> Child {
 async fn fill(server: &NatsServer) -> stream::Stream {
     let context = server.context().await;
     let stream = numbers(&context).await;
-    let mut acks = Vec::new();
-    for number in 0..MESSAGES {
-        let payload = serde_json::to_vec(&Row { number }).unwrap();
-        acks.push(context.publish("numbers.all", payload.into()).await.unwrap());
-    }
-    for ack in acks {
-        ack.await.unwrap();
-    }
+    let rows = from_iter("rows", || (0..MESSAGES).map(|number| Row { number }));
+    let target = NatsSubject::publish("numbers.all").connect(server.url());
+    // More records in a batch than the client has messages in flight.
+    let pipeline = Pipeline::named("fill").read(rows).write(target).collector(|sink| sink.max_size(20_000));
+    pipeline.look_ahead(20_000).run().await.unwrap();
     stream
 }
 
@@ -89,7 +86,7 @@ async fn after_kills_a_transactional_sink_holds_each_message_once_and_in_order()
     let path = folder.path().join("numbers.sqlite");
     let rows = |sql: &str| -> u64 {
         let Ok(database) = Connection::open(&path) else { return 0 };
-        database.query_row(sql, [], |row| row.get(0)).unwrap_or(0)
+        database.query_row(sql, [], |row| row.get(0)).map_or(0, i64::unsigned_abs)
     };
     kill_again_and_again(&server, path.to_str().unwrap(), async || rows("SELECT count(*) FROM numbers")).await;
     assert_eq!(rows("SELECT count(*) FROM numbers"), MESSAGES);
