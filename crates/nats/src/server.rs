@@ -23,7 +23,8 @@ impl Server {
         let url = self.url();
         let addresses: Result<Vec<ServerAddr>, _> = url.split(',').map(|one| one.trim().parse()).collect();
         let addresses = addresses.map_err(|error| ConnectError::new(&url, &error))?;
-        let options = sign_in(ConnectOptions::new().name(name)).await.map_err(|error| ConnectError::new(&url, &error))?;
+        let options =
+            sign_in(ConnectOptions::new().name(name)).await.map_err(|error| ConnectError::new(&url, &error))?;
         options.connect(addresses).await.map_err(|error| ConnectError::new(&url, &error))
     }
 }

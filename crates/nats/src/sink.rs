@@ -80,7 +80,9 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for SubjectSink<T> {
     async fn prepare(&mut self) -> Result<(), SinkError> {
         let subject = &self.subject.subject;
         if subject.is_empty() || subject.contains(['*', '>', ' ']) {
-            return Err(SinkError::fatal(format!("{subject:?} is no subject to publish to: it must be one without wildcards")));
+            return Err(SinkError::fatal(format!(
+                "{subject:?} is no subject to publish to: it must be one without wildcards"
+            )));
         }
         let connected = self.subject.server.connect(&self.pipeline).await;
         let client = connected.map_err(|error| SinkError::temporary(error.to_string()))?;
@@ -103,7 +105,8 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for SubjectSink<T> {
                     continue;
                 }
             };
-            let message = PublishMessage::build().payload(payload.into()).message_id(message_id(&self.pipeline, record));
+            let message =
+                PublishMessage::build().payload(payload.into()).message_id(message_id(&self.pipeline, record));
             if acks.len() == IN_FLIGHT {
                 self.await_first(&mut acks, &mut written).await?;
             }
@@ -136,7 +139,9 @@ impl<T> SubjectSink<T> {
         let subject = &self.subject.subject;
         let text = error.to_string();
         if error.kind() == PublishErrorKind::MaxPayloadExceeded || text.contains("message size exceeds maximum") {
-            return SinkError::record(format!("the message to {subject} is too large for the server or the stream: {text}"));
+            return SinkError::record(format!(
+                "the message to {subject} is too large for the server or the stream: {text}"
+            ));
         }
         SinkError::temporary(format!("the message to {subject} was not stored: {text}"))
     }
@@ -154,7 +159,9 @@ fn note(written: &mut Written, place: usize, error: SinkError) -> Result<(), Sin
 fn no_stream(subject: &str, error: jetstream::context::GetStreamByNameError) -> SinkError {
     use jetstream::context::GetStreamByNameErrorKind as Kind;
     match error.kind() {
-        Kind::NotFound => SinkError::fatal(format!("no stream stores the subject {subject}: create one")).caused_by(error),
+        Kind::NotFound => {
+            SinkError::fatal(format!("no stream stores the subject {subject}: create one")).caused_by(error)
+        }
         _ => SinkError::temporary(format!("the stream of {subject} cannot be looked up")).caused_by(error),
     }
 }

@@ -37,7 +37,8 @@ async fn victim() {
         Pipeline::named("copy").read(source()).write(NatsSubject::publish("out")).chunk(50).run().await.unwrap();
         return;
     }
-    let table = Sqlite::append(target, "numbers").create_table("CREATE TABLE IF NOT EXISTS numbers (number INTEGER NOT NULL)");
+    let table =
+        Sqlite::append(target, "numbers").create_table("CREATE TABLE IF NOT EXISTS numbers (number INTEGER NOT NULL)");
     let pipeline = Pipeline::named("copy").read(source()).write(table).chunk(50);
     pipeline.collector(|sink| sink.max_size(100)).run().await.unwrap();
 }
@@ -64,15 +65,18 @@ async fn fill(server: &NatsServer) -> stream::Stream {
 
 /// Kills a run once it has written some more, and lets the last one come to its end.
 async fn kill_again_and_again(server: &NatsServer, target: &str, mut written: impl AsyncFnMut() -> u64) {
+    let mut interrupted = 0;
     for kill in 0..KILLS {
         let before = written().await;
         let mut run = start(server, target);
         // The server counts the messages of a dead run as pending for `ack_wait`, so a run may have to wait.
         until("the run has written", async || written().await > before || run.try_wait().unwrap().is_some()).await;
         actix_rt::time::sleep(Duration::from_millis(kill * 7)).await;
+        interrupted += u64::from(run.try_wait().unwrap().is_none());
         run.kill().unwrap();
         run.wait().unwrap();
     }
+    assert!(interrupted > KILLS / 2, "only {interrupted} runs were killed before their end");
     let mut run = start(server, target);
     until("the last run has ended", async || run.try_wait().unwrap().is_some()).await;
     assert!(run.wait().unwrap().success());

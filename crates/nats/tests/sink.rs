@@ -18,7 +18,8 @@ async fn publishing_twice_stores_once() {
     let context = server.context().await;
     let mut stream = numbers(&context).await;
     for _ in 0..2 {
-        let twice = Pipeline::named("twice").read(from_iter("numbers", || 0..700_u64)).flat_map(|number| [number, number]);
+        let twice =
+            Pipeline::named("twice").read(from_iter("numbers", || 0..700_u64)).flat_map(|number| [number, number]);
         let report = twice.write(sink(&server, "numbers.out")).run().await.unwrap();
         assert_eq!((report.written, report.guarantee), (1_400, Guarantee::OnceByKey));
         assert_eq!(stream.info().await.unwrap().state.messages, 1_400);

@@ -85,7 +85,8 @@ fn spawn(port: u16, store: &TempDir) -> Option<Child> {
 
 /// A stream `NUMBERS` of the subjects `numbers.>`.
 pub(crate) async fn numbers(context: &Context) -> stream::Stream {
-    let config = stream::Config { name: "NUMBERS".to_owned(), subjects: vec!["numbers.>".to_owned()], ..Default::default() };
+    let config =
+        stream::Config { name: "NUMBERS".to_owned(), subjects: vec!["numbers.>".to_owned()], ..Default::default() };
     context.create_stream(config).await.unwrap()
 }
 
