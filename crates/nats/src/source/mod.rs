@@ -17,6 +17,7 @@ use crate::server::Server;
 
 mod consumer;
 mod open;
+mod order;
 mod reader;
 
 pub use reader::JetStreamReader;

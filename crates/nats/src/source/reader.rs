@@ -45,6 +45,7 @@ use super::{
     JetStream, StreamSequence,
     consumer::{Wanted, find_or_create},
     open::{Open, answer},
+    order::{Delivery, Order},
 };
 
 /// How long the reader waits for a message before it returns an empty chunk.
@@ -71,56 +72,6 @@ pub struct JetStreamReader<T> {
     max_ack_pending: usize,
     stop_at_end: bool,
     records: PhantomData<fn() -> T>,
-}
-
-/// Which messages have been passed, and whether a delivery may have been missed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Order {
-    /// Everything up to here has been handed over, settled earlier, or does not exist.
-    passed: u64,
-    /// Everything up to here has settled.
-    settled: u64,
-    /// Messages up to here come from the stream.
-    from_stream: u64,
-    /// The number of the next delivery.
-    next_delivery: u64,
-    /// How often the connection has been made.
-    connects: u64,
-    /// A delivery may have been missed since the last new message.
-    is_doubtful: bool,
-}
-
-/// What a delivery is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Delivery {
-    /// The next message of the stream.
-    Next,
-    /// Messages before it may have been missed.
-    AfterGap,
-    /// A copy of a message that has settled.
-    Settled,
-    /// A copy of a message that was handed over.
-    Copy,
-}
-
-impl Order {
-    fn delivered(&mut self, message: u64, delivery: u64, connects: u64) -> Delivery {
-        self.is_doubtful |= delivery != self.next_delivery || connects != self.connects;
-        (self.next_delivery, self.connects) = (delivery + 1, connects);
-        if message <= self.settled {
-            return Delivery::Settled;
-        }
-        if message <= self.passed {
-            return Delivery::Copy;
-        }
-        if self.is_doubtful && message > self.passed + 1 {
-            self.from_stream = message - 1;
-            return Delivery::AfterGap;
-        }
-        self.is_doubtful = false;
-        self.passed = message;
-        Delivery::Next
-    }
 }
 
 impl<T: DeserializeOwned> JetStreamReader<T> {
