@@ -1,0 +1,8 @@
+#![doc = include_str!("../README.md")]
+
+mod server;
+mod sink;
+mod source;
+
+pub use sink::{NatsSubject, SubjectSink};
+pub use source::{JetStream, JetStreamReader, StreamSequence};

@@ -1,0 +1,93 @@
+//! Which server, and how to reach it. Secrets stay in here: neither errors nor `Debug` show them.
+
+use std::{env, fmt};
+
+use async_nats::{Client, ConnectOptions, ServerAddr};
+use serde::{Deserialize, Serialize};
+
+/// Where a server is expected if nobody says anything else.
+const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
+
+/// A server, or several of one cluster, separated by commas. Without a URL it is that of `NATS_URL`.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Server(pub(crate) Option<String>);
+
+impl Server {
+    fn url(&self) -> String {
+        self.0.clone().or_else(|| env::var("NATS_URL").ok()).unwrap_or_else(|| DEFAULT_URL.to_owned())
+    }
+
+    /// Connects once. A connection that is lost later is restored by the client, however long that takes.
+    pub(crate) async fn connect(&self, name: &str) -> Result<Client, ConnectError> {
+        let url = self.url();
+        let addresses: Result<Vec<ServerAddr>, _> = url.split(',').map(|one| one.trim().parse()).collect();
+        let addresses = addresses.map_err(|error| ConnectError::new(&url, &error))?;
+        let options =
+            sign_in(ConnectOptions::new().name(name)).await.map_err(|error| ConnectError::new(&url, &error))?;
+        options.connect(addresses).await.map_err(|error| ConnectError::new(&url, &error))
+    }
+}
+
+/// What the environment says about who we are; a name in the URL outranks it.
+async fn sign_in(options: ConnectOptions) -> std::io::Result<ConnectOptions> {
+    #[cfg(feature = "credentials")]
+    if let Ok(path) = env::var("NATS_CREDS") {
+        return options.credentials_file(path).await;
+    }
+    std::future::ready(()).await;
+    Ok(match (env::var("NATS_USER"), env::var("NATS_PASSWORD"), env::var("NATS_TOKEN")) {
+        (Ok(user), Ok(password), _) => options.user_and_password(user, password),
+        (_, _, Ok(token)) => options.token(token),
+        _ => options,
+    })
+}
+
+/// A server that cannot be reached.
+#[derive(Debug)]
+pub(crate) struct ConnectError(String);
+
+impl ConnectError {
+    fn new(url: &str, error: &dyn fmt::Display) -> Self {
+        Self(format!(
+            "the NATS server {} cannot be reached; is it running, and is `connect` or NATS_URL right? {error}",
+            without_secrets(url)
+        ))
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The URLs without names, passwords and tokens.
+fn without_secrets(url: &str) -> String {
+    let hide = |one: &str| match one.rsplit_once('@') {
+        Some((before, host)) => match before.split_once("://") {
+            Some((scheme, _)) => format!("{scheme}://{host}"),
+            None => host.to_owned(),
+        },
+        None => one.to_owned(),
+    };
+    url.split(',').map(|one| hide(one.trim())).collect::<Vec<_>>().join(",")
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_secrets(&self.url()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Server, without_secrets};
+
+    #[test]
+    fn names_and_passwords_are_never_shown() {
+        assert_eq!(without_secrets("nats://me:p@ss@one:4222, tls://token@two"), "nats://one:4222,tls://two");
+        assert_eq!(without_secrets("me:secret@one"), "one");
+        assert_eq!(format!("{:?}", Server(Some("nats://me:secret@one".to_owned()))), "nats://one");
+    }
+}

@@ -1,0 +1,190 @@
+//! A subject of a stream as a sink.
+
+use std::{collections::VecDeque, fmt, marker::PhantomData, sync::Arc};
+
+use actix_batch::Batch;
+use actix_batch_pipeline::{
+    Origin, Record,
+    checkpoint::{RunId, Settled},
+    sink::{IntoSink, Promises, Sink, SinkError, Written},
+};
+use async_nats::jetstream::{
+    self, Context,
+    context::{PublishAckFuture, PublishError, PublishErrorKind},
+    message::PublishMessage,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::server::Server;
+
+/// Messages in flight at once. The client has a limit of its own, and waits for acknowledgements that somebody else has to read.
+const IN_FLIGHT: usize = 1_000;
+
+/// The acknowledgements that are awaited, and the places of their records in the batch.
+type Acks = VecDeque<(usize, PublishAckFuture)>;
+
+/// Publishes each record as JSON to a subject that a JetStream stream stores, and awaits the server's acknowledgements.
+///
+/// Each message has an id (`Nats-Msg-Id`) that is the same in every attempt and every run, and the stream stores an id once within its
+/// `duplicate_window` (2 minutes by default). So a record that is sent again takes effect once, **if it is sent again within that
+/// window**: choose one that is longer than retries, and the time until a run that was killed goes on, may take.
+///
+/// The id names the pipeline, and the record by the key of its source, or else by range and number, and the part: `orders-0-17-0`. So
+/// with `fresh`, a source without keys should get another pipeline name if it holds other data than before.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsSubject {
+    subject: String,
+    #[serde(default)]
+    server: Server,
+}
+
+impl NatsSubject {
+    /// Publishes to this subject.
+    pub fn publish(subject: impl Into<String>) -> Self {
+        Self { subject: subject.into(), server: Server::default() }
+    }
+
+    /// The server, or several of one cluster, separated by commas. Default: `NATS_URL`, and without it `nats://127.0.0.1:4222`.
+    pub fn connect(mut self, url: impl Into<String>) -> Self {
+        self.server = Server(Some(url.into()));
+        self
+    }
+}
+
+/// Publishes the records of one worker.
+pub struct SubjectSink<T> {
+    subject: NatsSubject,
+    pipeline: String,
+    context: Option<Context>,
+    records: PhantomData<fn(T)>,
+}
+
+impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for NatsSubject {
+    type Sink = SubjectSink<T>;
+
+    fn describe(&self) -> String {
+        format!("nats:{}", self.subject)
+    }
+
+    fn promises(&self) -> Promises {
+        Promises::Keyed
+    }
+
+    fn sink(&self, _worker: usize, run: &RunId, _settled: &Arc<Settled>) -> SubjectSink<T> {
+        SubjectSink { subject: self.clone(), pipeline: run.pipeline.clone(), context: None, records: PhantomData }
+    }
+}
+
+impl<T: Serialize + Send + Sync + 'static> Sink<T> for SubjectSink<T> {
+    async fn prepare(&mut self) -> Result<(), SinkError> {
+        let subject = &self.subject.subject;
+        if subject.is_empty() || subject.contains(['*', '>', ' ']) {
+            return Err(SinkError::fatal(format!(
+                "{subject:?} is no subject to publish to: it must be one without wildcards"
+            )));
+        }
+        let connected = self.subject.server.connect(&self.pipeline).await;
+        let client = connected.map_err(|error| SinkError::temporary(error.to_string()))?;
+        let context = jetstream::new(client);
+        context.stream_by_subject(subject.clone()).await.map_err(|error| no_stream(subject, error))?;
+        self.context = Some(context);
+        Ok(())
+    }
+
+    async fn write(&mut self, batch: &Batch<Record<T>>) -> Result<Written, SinkError> {
+        let Some(context) = &self.context else {
+            return Err(SinkError::temporary("not connected to a NATS server"));
+        };
+        let (mut written, mut acks) = (Written::all(), VecDeque::with_capacity(IN_FLIGHT));
+        for (place, record) in batch.iter().enumerate() {
+            let payload = match serde_json::to_vec(&**record) {
+                Ok(payload) => payload,
+                Err(error) => {
+                    written.refuse(place, SinkError::record("the record is no JSON").caused_by(error));
+                    continue;
+                }
+            };
+            let message =
+                PublishMessage::build().payload(payload.into()).message_id(message_id(&self.pipeline, record));
+            if acks.len() == IN_FLIGHT {
+                self.await_first(&mut acks, &mut written).await?;
+            }
+            match context.send_publish(self.subject.subject.clone(), message).await {
+                Ok(ack) => acks.push_back((place, ack)),
+                Err(error) => note(&mut written, place, self.failed(&error))?,
+            }
+        }
+        while !acks.is_empty() {
+            self.await_first(&mut acks, &mut written).await?;
+        }
+        Ok(written)
+    }
+
+    fn show(record: &T) -> Option<String> {
+        serde_json::to_string(record).ok()
+    }
+}
+
+impl<T> SubjectSink<T> {
+    async fn await_first(&self, acks: &mut Acks, written: &mut Written) -> Result<(), SinkError> {
+        let Some((place, ack)) = acks.pop_front() else { return Ok(()) };
+        match ack.await {
+            Ok(_) => Ok(()),
+            Err(error) => note(written, place, self.failed(&error)),
+        }
+    }
+
+    fn failed(&self, error: &PublishError) -> SinkError {
+        let subject = &self.subject.subject;
+        let text = error.to_string();
+        if error.kind() == PublishErrorKind::MaxPayloadExceeded || text.contains("message size exceeds maximum") {
+            return SinkError::record(format!(
+                "the message to {subject} is too large for the server or the stream: {text}"
+            ));
+        }
+        SinkError::temporary(format!("the message to {subject} was not stored: {text}"))
+    }
+}
+
+/// A record's own error is noted; any other is that of the batch, whose records keep their ids in the next attempt.
+fn note(written: &mut Written, place: usize, error: SinkError) -> Result<(), SinkError> {
+    if error.kind() != actix_batch_pipeline::sink::SinkErrorKind::Record {
+        return Err(error);
+    }
+    written.refuse(place, error);
+    Ok(())
+}
+
+fn no_stream(subject: &str, error: jetstream::context::GetStreamByNameError) -> SinkError {
+    use jetstream::context::GetStreamByNameErrorKind as Kind;
+    match error.kind() {
+        Kind::NotFound => {
+            SinkError::fatal(format!("no stream stores the subject {subject}: create one")).caused_by(error)
+        }
+        _ => SinkError::temporary(format!("the stream of {subject} cannot be looked up")).caused_by(error),
+    }
+}
+
+/// The same in each attempt and each run. A key names a record better than its number: a consumer numbers what it has not acknowledged.
+fn message_id<T>(pipeline: &str, record: &Record<T>) -> String {
+    let position = record.position();
+    let name = match record.origin() {
+        Origin::Key(key) => key.to_string(),
+        _ => position.record.to_string(),
+    };
+    // A header holds no line breaks.
+    format!("{pipeline}-{}-{name}-{}", position.range, position.part).escape_default().to_string()
+}
+
+impl fmt::Debug for NatsSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsSubject").field("subject", &self.subject).field("server", &self.server).finish()
+    }
+}
+
+impl<T> fmt::Debug for SubjectSink<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubjectSink").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
