@@ -10,12 +10,13 @@ use std::{
 
 use actix_batch::{Batch, BatchProcessor, Collector, Job, Outcomes, Retry};
 use actix_batch_pipeline::{
-    Output, Stage,
+    Origin, Output, Range, Stage,
     checkpoint::{CheckpointErrorKind, MemoryStore, Store},
     messages::{GetProgress, ProgressChanged, Subscribe},
     outlet::One,
     prelude::*,
     sink::SinkError,
+    source::{Chunk, Identity, More, Reader, Source, SourceError},
 };
 
 use support::{Shelf, paused};
@@ -444,5 +445,70 @@ fn a_setting_that_cannot_be_is_refused_by_name() {
         assert_eq!(message(pipeline().readers(0).check().unwrap_err()), "`readers` must be from 1 to 1024 (got 0)");
         let error = pipeline().collector(|sink| sink.max_size(0)).run().await.unwrap_err();
         assert!(error.to_string().contains("`max_size` must be at least 1 (got 0)"), "{error}");
+    });
+}
+
+/// Numbers from a broker: it is told what has settled, and must not be told more than the checkpoint holds.
+struct Broker {
+    store: MemoryStore,
+    acknowledged: Arc<AtomicU64>,
+}
+
+struct BrokerReader {
+    next: u64,
+    store: MemoryStore,
+    acknowledged: Arc<AtomicU64>,
+}
+
+impl Source for Broker {
+    type Record = u64;
+    type Cursor = u64;
+    type Reader = BrokerReader;
+
+    fn describe(&self) -> String {
+        "broker".to_owned()
+    }
+
+    async fn identity(&self) -> Result<Identity, SourceError> {
+        Ok(Identity::Null)
+    }
+
+    async fn open(&self, range: &Range<u64>) -> Result<BrokerReader, SourceError> {
+        let (store, acknowledged) = (self.store.clone(), Arc::clone(&self.acknowledged));
+        Ok(BrokerReader { next: range.from.unwrap_or(0), store, acknowledged })
+    }
+}
+
+impl Reader for BrokerReader {
+    type Record = u64;
+    type Cursor = u64;
+    const ACKNOWLEDGES: bool = true;
+
+    async fn read(&mut self, chunk: &mut Chunk<u64, u64>, limit: usize) -> Result<More, SourceError> {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        for number in self.next..(self.next + limit as u64).min(1_000) {
+            chunk.push(number, Origin::Unknown);
+        }
+        self.next = (self.next + limit as u64).min(1_000);
+        chunk.set_after(self.next);
+        Ok(if self.next < 1_000 { More::Yes } else { More::No })
+    }
+
+    async fn settled(&mut self, up_to: &u64) -> Result<(), SourceError> {
+        let stored = self.store.checkpoint().unwrap().ranges[0].record;
+        assert!(stored >= *up_to, "{up_to} is acknowledged, and the checkpoint has {stored}");
+        self.acknowledged.store(*up_to, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_broker_is_told_only_what_the_checkpoint_holds_and_in_the_end_all_of_it() {
+    paused(async || {
+        let (store, acknowledged) = (MemoryStore::default(), Arc::new(AtomicU64::new(0)));
+        let (broker, place) = (Broker { store: store.clone(), acknowledged: Arc::clone(&acknowledged) }, store.clone());
+        let pipeline = Pipeline::named("broker").read(broker).write(Shelf::new()).chunk(100);
+        pipeline.checkpoint_store(move || Box::new(place.clone())).run().await.unwrap();
+        assert_eq!(acknowledged.load(Ordering::Relaxed), 1_000);
     });
 }

@@ -75,7 +75,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
     ) {
         let (room, mut followers, before) = (replies.len(), 0, *self.journal.tally());
         let ids = self.shared.intake.orders_jobs().then(|| replies.ids());
-        let results = if self.shared.intake.fails_following() { self.fail_following(&replies, results) } else { results };
+        let results =
+            if self.shared.intake.fails_following() { self.fail_following(&replies, results) } else { results };
         let results = if self.shared.intake.shares() {
             self.reply_to_followers(&replies, results, history, &mut followers)
         } else {

@@ -112,7 +112,11 @@ impl<J: Job> Keying<J> {
     /// The state for jobs that share replies; `None` if no jobs do.
     pub(super) fn new_sharing(&self) -> Option<Box<Sharing<J>>> {
         let rules = self.sharing()?.memory.as_ref();
-        let memory = rules.map(|rules| MemoryLimits { time_to_live: rules.time_to_live, most: self.max_outcomes, failures: self.remember_failures });
+        let memory = rules.map(|rules| MemoryLimits {
+            time_to_live: rules.time_to_live,
+            most: self.max_outcomes,
+            failures: self.remember_failures,
+        });
         Some(Box::new(Sharing::new(memory)))
     }
 

@@ -105,7 +105,8 @@ impl<J: Job> Sequences<J> {
     /// Releases the jobs that are held behind these jobs, which have failed.
     pub(super) fn release_behind(&mut self, failed: &[JobId]) -> Vec<Joining<J>> {
         let queues: BTreeSet<_> = failed.iter().filter_map(|job| self.queued.get(job).copied()).collect();
-        let behind = queues.iter().filter_map(|queue| self.queues.get(queue)).flat_map(|queue| queue.jobs.iter().copied());
+        let behind =
+            queues.iter().filter_map(|queue| self.queues.get(queue)).flat_map(|queue| queue.jobs.iter().copied());
         let held: Vec<_> = behind.filter(|job| self.held.contains_key(job)).collect();
         held.into_iter().filter_map(|job| self.release(job)).collect()
     }

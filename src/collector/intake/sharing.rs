@@ -175,7 +175,8 @@ impl<J: Job> Sharing<J> {
 /// Whether a processor may have seen the job. Otherwise the job may be submitted again under the same key.
 fn is_an_outcome<J: Job>(reply: &JobResult<J>) -> bool {
     use crate::error::JobError::{
-        Abandoned, CircuitOpen, EarlierFailed, Expired, KeyConflict, NoWorkers, Overloaded, PrepareFailed, ShutDown, TooLarge,
+        Abandoned, CircuitOpen, EarlierFailed, Expired, KeyConflict, NoWorkers, Overloaded, PrepareFailed, ShutDown,
+        TooLarge,
     };
     !matches!(
         reply,

@@ -296,6 +296,7 @@ fn put<T: DeserializeOwned>(chunk: &mut Chunk<T, StreamSequence>, sequence: u64,
 impl<T: DeserializeOwned + 'static> Reader for JetStreamReader<T> {
     type Record = T;
     type Cursor = StreamSequence;
+    const ACKNOWLEDGES: bool = true;
 
     async fn read(&mut self, chunk: &mut Chunk<T, StreamSequence>, limit: usize) -> Result<More, SourceError> {
         self.take(chunk, limit).await?;

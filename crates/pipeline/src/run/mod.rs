@@ -30,6 +30,7 @@ mod prefix;
 mod range;
 mod replies;
 mod resume;
+mod saves;
 mod settings;
 
 use budget::Budget;
@@ -39,6 +40,7 @@ use interrupt::Interrupt;
 use lanes::Lanes;
 use range::RangeCopy;
 use resume::{Resume, Stores};
+use saves::Saves;
 pub(crate) use settings::Settings;
 
 /// What is to be run.
@@ -64,6 +66,7 @@ struct Shared {
     monitor: Arc<SinkMonitor>,
     budget: Budget,
     control: Control,
+    saves: Saves,
 }
 
 impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
@@ -147,6 +150,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             monitor: Arc::default(),
             budget: Budget::new(settings.max_records),
             control: control.clone(),
+            saves: Saves::default(),
         })
     }
 
@@ -189,6 +193,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
                     None => return Ok(complete),
                 },
                 _ = ticks.tick() => shared.save(stores).await?,
+                () = shared.saves.asked() => shared.save(stores).await?,
             }
         }
     }
@@ -306,9 +311,11 @@ impl Shared {
     /// Saves what has settled, once the dead letters of it are durable.
     async fn save(&self, stores: &mut Stores) -> Result<(), RunError> {
         self.sync_letters()?;
+        let checkpoint = self.settled.checkpoint();
         if !stores.is_empty() {
-            stores.save(&self.settled.checkpoint()).await?;
+            stores.save(&checkpoint).await?;
         }
+        self.saves.done(&checkpoint);
         *self.counters.saved.lock() = Some(std::time::Instant::now());
         Ok(())
     }

@@ -48,7 +48,9 @@ impl<C> Prefix<C> {
     pub(crate) fn advance(&mut self) -> Option<Mark<C>> {
         let mut end = None;
         while self.chunks.front().is_some_and(|chunk| chunk.open == 0) {
-            end = self.chunks.pop_front().map(|chunk| chunk.end);
+            let before = end.take().and_then(|end: Mark<C>| end.cursor);
+            // A chunk without a cursor ends where the one before it did.
+            end = self.chunks.pop_front().map(|chunk| Mark { cursor: chunk.end.cursor.or(before), ..chunk.end });
         }
         end
     }
@@ -78,6 +80,14 @@ mod tests {
         prefix.settle_first();
         assert_eq!(prefix.advance(), Some(mark(4)));
         assert!(prefix.is_settled());
+    }
+
+    #[test]
+    fn a_chunk_without_a_cursor_leaves_the_one_before_it() {
+        let mut prefix = Prefix::new();
+        prefix.sent(mark(2), 0);
+        prefix.sent(Mark { record: 2, cursor: None }, 0);
+        assert_eq!(prefix.advance(), Some(mark(2)));
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! Copies one range: reads chunks, sends them through the stages to the sinks, and follows what settles.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
@@ -104,7 +105,7 @@ impl<S: Source, T: Send + Sync + 'static> RangeCopy<S, T> {
                 return Ok(false);
             }
             if let Some(mut reader) = idle.take_if(|_| flight.may_read(command)) {
-                flight.publisher.acknowledge(&mut reader).await?;
+                flight.publisher.acknowledge(&mut reader, &shared).await?;
                 if let Some(limit) = shared.budget.take(shared.chunk) {
                     reading = flight.read(reader, limit).fuse();
                 } else {
@@ -129,7 +130,7 @@ impl<S: Source, T: Send + Sync + 'static> RangeCopy<S, T> {
                 }
             }
         }
-        flight.finish(idle, &shared).await
+        flight.finish(idle, &shared, commands).await
     }
 }
 
@@ -242,13 +243,25 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
         self.publisher.publish(self.shared)
     }
 
-    async fn finish(mut self, idle: Option<S::Reader>, shared: &Shared) -> Result<bool, RunError> {
+    async fn finish(
+        mut self,
+        idle: Option<S::Reader>,
+        shared: &Shared,
+        mut commands: Commands,
+    ) -> Result<bool, RunError> {
         shared.sync_letters()?;
         self.publish()?;
         let complete = self.at_end && self.prefix.is_settled() && !self.is_cut;
         shared.settled.update(self.range, |range| range.done = complete);
         if let Some(mut reader) = idle {
-            self.publisher.acknowledge(&mut reader).await?;
+            if let Some(record) = self.publisher.last_unacknowledged().filter(|_| S::Reader::ACKNOWLEDGES) {
+                tokio::select! {
+                    () = shared.saves.wait_for(self.range, record) => {}
+                    // The run has failed: nothing will be saved for this reader.
+                    _ = commands.changed() => {}
+                }
+            }
+            self.publisher.acknowledge(&mut reader, shared).await?;
             reader.close().await?;
         }
         Ok(complete)
@@ -274,13 +287,13 @@ struct Publisher<C> {
     next: Option<(Mark<C>, u64)>,
     /// What came after `next` was chosen.
     latest: Option<(Mark<C>, u64)>,
-    /// What the source has not been told yet.
-    unacknowledged: Option<C>,
+    /// What the source has not been told yet: this far, once so many records are in the checkpoint.
+    unacknowledged: VecDeque<(u64, C)>,
 }
 
 impl<C: Cursor> Publisher<C> {
     fn new(range: u32) -> Self {
-        Self { range, next: None, latest: None, unacknowledged: None }
+        Self { range, next: None, latest: None, unacknowledged: VecDeque::new() }
     }
 
     fn moved(&mut self, mark: Mark<C>, letters: u64) {
@@ -293,7 +306,7 @@ impl<C: Cursor> Publisher<C> {
             self.next = self.latest.take();
             let cursor = mark.cursor.as_ref().map(serde_json::to_value).transpose();
             let cursor = cursor.map_err(|error| SourceError::config(format!("the cursor is no JSON: {error}")))?;
-            self.unacknowledged = mark.cursor.or(self.unacknowledged.take());
+            self.unacknowledged.extend(mark.cursor.map(|cursor| (mark.record, cursor)));
             shared.settled.update(self.range, |range| {
                 range.record = mark.record;
                 range.cursor = cursor.or(range.cursor.take());
@@ -302,8 +315,23 @@ impl<C: Cursor> Publisher<C> {
         Ok(())
     }
 
-    async fn acknowledge<R: Reader<Cursor = C>>(&mut self, reader: &mut R) -> Result<(), SourceError> {
-        match self.unacknowledged.take() {
+    fn last_unacknowledged(&self) -> Option<u64> {
+        self.unacknowledged.back().map(|(record, _)| *record)
+    }
+
+    /// Tells the source what the checkpoint holds, and asks for a checkpoint if there is more to tell.
+    async fn acknowledge<R: Reader<Cursor = C>>(&mut self, reader: &mut R, shared: &Shared) -> Result<(), SourceError> {
+        if !R::ACKNOWLEDGES {
+            self.unacknowledged.clear();
+            return Ok(());
+        }
+        let saved = shared.saves.saved(self.range);
+        let told = self.unacknowledged.iter().take_while(|(record, _)| *record <= saved).count();
+        let cursor = self.unacknowledged.drain(..told).last().map(|(_, cursor)| cursor);
+        if !self.unacknowledged.is_empty() {
+            shared.saves.ask();
+        }
+        match cursor {
             Some(cursor) => reader.settled(&cursor).await,
             None => Ok(()),
         }

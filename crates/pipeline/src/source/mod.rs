@@ -102,6 +102,8 @@ pub trait Reader: 'static {
     type Record;
     /// Where it can go on.
     type Cursor;
+    /// Whether it waits for [`settled`](Self::settled). The run then saves the checkpoint whenever there is something to acknowledge.
+    const ACKNOWLEDGES: bool = false;
 
     /// Fills an empty chunk with up to `limit` records, and sets its cursor to where reading goes on after them.
     ///
