@@ -35,6 +35,7 @@
 mod batch;
 pub mod batcher;
 mod bell;
+mod clock;
 mod collector;
 mod config;
 mod dead_letters;

@@ -147,11 +147,6 @@ impl<J: Job> Replies<J> {
         tally: &mut Tally,
         deliveries: &mut Deliveries<J>,
     ) {
-        let mut next = || {
-            let reply = results.next().unwrap_or(Err(JobError::Lost));
-            tally.count(&reply);
-            reply
-        };
         let mut forgotten = 0;
         let mut buffer = mem::take(&mut self.requesters);
         let mut requesters = buffer.drain(..);
@@ -160,12 +155,12 @@ impl<J: Job> Replies<J> {
                 Run::Slots { block, at, len } => {
                     let mut slots = block.slots.lock();
                     for slot in &mut slots[at as usize..(at + len) as usize] {
-                        deliveries.fill(slot, next());
+                        deliveries.fill(slot, next_reply::<J>(&mut results, tally));
                     }
                 }
                 Run::Requesters { len, .. } => {
                     for requester in requesters.by_ref().take(len as usize) {
-                        let reply = next();
+                        let reply = next_reply::<J>(&mut results, tally);
                         forgotten += u64::from(requester.is_none() && reply.is_err());
                         answer::<J>(requester, reply);
                     }
@@ -227,6 +222,15 @@ impl<J: Job> Drop for Replies<J> {
         mem::take(self).fail(&JobError::Lost, &mut Tally::default(), &mut deliveries);
         deliveries.deliver();
     }
+}
+
+/// The next job's reply, counted.
+#[expect(clippy::inline_always, reason = "a call would cost every job as much as the rest of its settling")]
+#[inline(always)]
+fn next_reply<J: Job>(results: &mut impl Iterator<Item = JobResult<J>>, tally: &mut Tally) -> JobResult<J> {
+    let reply = results.next().unwrap_or(Err(JobError::Lost));
+    tally.count(&reply);
+    reply
 }
 
 /// Answers a message. If the reply is not received, it is dropped here, and a panic of the user's `Drop` is contained.

@@ -12,6 +12,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    #[inline]
     pub(super) fn count<T, E>(&mut self, reply: &Result<T, JobError<E>>) {
         match reply {
             Ok(_) => self.succeeded += 1,

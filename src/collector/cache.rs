@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::intake::{Keying, ResultCache};
 use crate::{
+    clock::Clock,
     error::ConfigError,
     job::{Job, Key, KeyFn},
     panics::{catch, contain},
@@ -108,8 +109,8 @@ impl<J: Job> Store<J> {
         catch(|| (self.copy)(output))
     }
 
-    fn kept(&self, output: J::Output) -> Arc<Kept<J::Output>> {
-        let until = self.settings.time_to_live.and_then(|time| Instant::now().checked_add(time));
+    fn kept(&self, output: J::Output, now: Instant) -> Arc<Kept<J::Output>> {
+        let until = self.settings.time_to_live.and_then(|time| now.checked_add(time));
         Arc::new(Kept { output: Mutex::new(Some(output)), until })
     }
 
@@ -120,18 +121,18 @@ impl<J: Job> Store<J> {
         (replaced, evicted)
     }
 
-    fn clear_key(&self, key: Key) {
+    fn clear_key(&self, key: Key, now: Instant) {
         let mut cleared = self.cleared.lock();
         let gone = self.results.remove(&key);
-        cleared.key(key);
+        cleared.key(key, now);
         drop(cleared);
         drop(gone);
     }
 
-    fn clear_all(&self) {
+    fn clear_all(&self, now: Instant) {
         let mut cleared = self.cleared.lock();
         let gone: Vec<_> = self.results.drain().collect();
-        cleared.all();
+        cleared.all(now);
         drop(cleared);
         drop(gone);
     }
@@ -152,39 +153,39 @@ impl<J: Job> ResultCache<J> for Store<J> {
         }
     }
 
-    fn get(&self, job: &J) -> Option<J::Output> {
+    fn get(&self, job: &J, clock: &Clock) -> Option<J::Output> {
         let key = self.key(job)?;
         let kept = self.results.get(&key)?;
-        if kept.until.is_some_and(|until| until <= Instant::now()) {
+        if kept.until.is_some_and(|until| until <= clock.now()) {
             self.results.remove_if(&key, |other| Arc::ptr_eq(other, &kept));
             return None;
         }
         copy_once(|| self.copy(kept.output.lock().as_ref()?)).flatten()
     }
 
-    fn keep(&self, job: &J, output: &J::Output, accepted_at: Instant) {
+    fn keep(&self, job: &J, output: &J::Output, accepted_at: Instant, now: Instant) {
         let Some((key, output)) = self.key(job).zip(self.copy(output)) else { return };
-        let kept = self.kept(output);
+        let kept = self.kept(output, now);
         let cleared = self.cleared.lock();
         let gone = (!cleared.since(&key, accepted_at)).then(|| self.put(key, Arc::clone(&kept)));
         drop(cleared);
         drop((gone, kept));
     }
 
-    fn prime(&self, job: &J, output: J::Output) {
-        let kept = self.kept(output);
+    fn prime(&self, job: &J, output: J::Output, now: Instant) {
+        let kept = self.kept(output, now);
         let Some(key) = self.key(job) else { return };
         let mut cleared = self.cleared.lock();
-        cleared.key(key.clone());
+        cleared.key(key.clone(), now);
         let gone = self.put(key, Arc::clone(&kept));
         drop(cleared);
         drop((gone, kept));
     }
 
-    fn clear(&self, job: Option<&J>) {
+    fn clear(&self, job: Option<&J>, now: Instant) {
         match job {
-            Some(job) => self.key(job).into_iter().for_each(|key| self.clear_key(key)),
-            None => self.clear_all(),
+            Some(job) => self.key(job).into_iter().for_each(|key| self.clear_key(key, now)),
+            None => self.clear_all(now),
         }
     }
 }
@@ -201,18 +202,18 @@ impl Cleared {
 
     /// Notes that this key is cleared now. If too many keys are remembered, all keys count as cleared now. Then a few results
     /// are not cached that could have been.
-    fn key(&mut self, key: Key) {
+    fn key(&mut self, key: Key, now: Instant) {
         if self.keys.len() < Self::MOST {
-            self.keys.insert(key, Instant::now());
+            self.keys.insert(key, now);
         } else {
-            self.all();
+            self.all(now);
         }
     }
 
     /// Notes that all keys are cleared now.
-    fn all(&mut self) {
+    fn all(&mut self, now: Instant) {
         self.keys.clear();
-        self.all = Some(Instant::now());
+        self.all = Some(now);
     }
 }
 

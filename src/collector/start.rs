@@ -26,6 +26,7 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
         let arbiter = arbiter.ok_or(StartError::NoSystem)?;
         let handle = actor.handle();
         let shared = Arc::clone(actor.shared());
+        shared.intake.clock.start();
         shared.publish_address(&Supervisor::start_in_arbiter(&arbiter, move |_| actor));
         Ok(handle)
     }
@@ -49,6 +50,7 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
             let ended = actor.shared().ended();
             system.block_on(async move {
                 let shared = Arc::clone(actor.shared());
+                shared.intake.clock.start();
                 shared.publish_address(&actor.start());
                 let _ = up.send(());
                 ended.await;

@@ -50,6 +50,8 @@ impl Failures {
         copy.fields().map(|(name, count)| (name, *count)).into_iter()
     }
 
+    /// Apart from the path of a success, which is inlined.
+    #[cold]
     pub(crate) fn count<E>(&mut self, error: &JobError<E>) {
         *match error {
             JobError::Failed(_) => &mut self.failed,

@@ -349,6 +349,7 @@ impl<P: BatchProcessor> Actor for CollectorActor<P> {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // `try_send` is refused beyond it; `send` and `do_send` always queue.
         ctx.set_mailbox_capacity(self.shared.max_pending);
+        self.shared.intake.clock.start();
         self.shared.publish_address(&ctx.address());
         self.alarm = None;
         self.pool.start(Instant::now());

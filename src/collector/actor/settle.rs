@@ -11,7 +11,7 @@ use crate::{
     collector::intake::{Buffers, RejectedSends},
     dispatch::History,
     error::JobError,
-    job::JobState,
+    job::{JobIds, JobResult, JobState},
     observe::Event,
     panics::drop_each,
     processor::BatchProcessor,
@@ -75,10 +75,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
     ) {
         let (room, mut followers, before) = (replies.len(), 0, *self.journal.tally());
         let ids = self.shared.intake.orders_jobs().then(|| replies.ids());
-        let results =
-            if self.shared.intake.fails_following() { self.fail_following(&replies, results) } else { results };
-        let results = if self.shared.intake.shares() {
-            self.reply_to_followers(&replies, results, history, &mut followers)
+        let results = if self.shared.intake.has_keys() {
+            self.settle_keys(&replies, results, history, &mut followers)
         } else {
             results
         };
@@ -90,33 +88,41 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.journal.record(Event::Settled { before, dead_letters: self.dead_letters.is_some() });
     }
 
-    /// The jobs that are held behind jobs which have failed fail, too.
+    /// Does for the jobs with the same keys what follows from these results.
     #[cold]
-    fn fail_following(&mut self, replies: &Replies<P::Job>, results: JobResults<P::Job>) -> JobResults<P::Job> {
-        let results: Vec<_> = results.collect();
-        let ids = replies.ids();
-        let failed: Vec<_> = ids.iter().zip(&results).filter(|(_, result)| result.is_err()).map(|(id, _)| id).collect();
-        for sealed in self.shared.intake.take_behind(&failed) {
-            self.dispatch.fail(sealed, JobError::EarlierFailed);
-        }
-        JobResults::of(results)
-    }
-
-    /// Followers of these jobs receive copies of their replies, and are counted.
-    #[cold]
-    fn reply_to_followers(
+    fn settle_keys(
         &mut self,
         replies: &Replies<P::Job>,
         results: JobResults<P::Job>,
         history: History,
-        count: &mut usize,
+        followers: &mut usize,
     ) -> JobResults<P::Job> {
-        let results: Vec<_> = results.collect();
-        for (followers, copies) in self.shared.intake.followers(&replies.ids(), &results) {
-            *count += followers.len();
-            self.fill(followers, JobResults::of(copies), history);
+        let (ids, results) = (replies.ids(), results.collect::<Vec<_>>());
+        if self.shared.intake.fails_following() {
+            self.fail_following(&ids, &results);
+        }
+        if self.shared.intake.shares() {
+            *followers = self.reply_to_followers(&ids, &results, history);
         }
         JobResults::of(results)
+    }
+
+    /// The jobs that are held behind jobs which have failed fail, too.
+    fn fail_following(&mut self, ids: &JobIds, results: &[JobResult<P::Job>]) {
+        let failed: Vec<_> = ids.iter().zip(results).filter(|(_, result)| result.is_err()).map(|(id, _)| id).collect();
+        for sealed in self.shared.intake.take_behind(&failed) {
+            self.dispatch.fail(sealed, JobError::EarlierFailed);
+        }
+    }
+
+    /// Followers of these jobs receive copies of their replies. Returns how many there are.
+    fn reply_to_followers(&mut self, ids: &JobIds, results: &[JobResult<P::Job>], history: History) -> usize {
+        let mut count = 0;
+        for (followers, copies) in self.shared.intake.followers(ids, results) {
+            count += followers.len();
+            self.fill(followers, JobResults::of(copies), history);
+        }
+        count
     }
 
     /// Writes the replies. The callers to wake are left in `deliveries`.

@@ -112,6 +112,12 @@ impl<J: Job> Intake<J> {
         behind.into_iter().map(sealed).collect()
     }
 
+    /// Whether jobs have keys, so that what becomes of one may concern others.
+    #[inline]
+    pub(crate) fn has_keys(&self) -> bool {
+        self.keying.is_some()
+    }
+
     /// Whether jobs with the same key share a reply.
     pub(crate) fn shares(&self) -> bool {
         self.keying.as_ref().is_some_and(|keying| keying.shares())
@@ -131,7 +137,7 @@ impl<J: Job> Intake<J> {
         let share = |(job, result, remember): (_, _, bool)| (job, result, remember.then(|| keying.shared_copy(result)));
         let shared: Vec<_> = remembered.into_iter().map(share).collect();
         let (followers, mut forgotten): (Vec<_>, _) = {
-            let (mut state, now) = (self.lock(), Instant::now());
+            let (mut state, now) = (self.lock(), self.clock.now());
             let Some(sharing) = &mut state.sharing else { return Vec::new() };
             let settled = |(job, result, copy)| Some((sharing.settled(job, copy, now)?, result));
             let leaders = shared.into_iter().filter_map(settled).filter(|(followers, _)| followers.len() > 0).collect();

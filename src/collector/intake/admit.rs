@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::{
     Intake,
     state::{Candidate, Entry, KnownReply},
@@ -39,7 +37,8 @@ pub(super) struct Submission<J: Job> {
 
 impl<J: Job> Intake<J> {
     /// The one way in for a job with metadata, and for any job that finds no room, whichever door it came by.
-    pub(super) fn admit(&self, job: J, metadata: Box<Metadata>, reply_to: ReplyTo<J>) -> Submission<J> {
+    pub(super) fn admit(&self, job: J, mut metadata: Box<Metadata>, reply_to: ReplyTo<J>) -> Submission<J> {
+        metadata.deadline = metadata.deadline.map(|deadline| self.clock.translate(deadline));
         let (weight, metadata, cached) = (self.weigh(&job), self.with_keys(&job, metadata), self.cached(&job));
         let mut state = self.lock();
         let (block, at) = state.take_slot();
@@ -52,7 +51,7 @@ impl<J: Job> Intake<J> {
         let entry = if closed {
             Entry::Rejected(candidate, RejectReason::ShutDown)
         } else {
-            state.enter(candidate, Instant::now())
+            state.enter(candidate, self.clock.now())
         };
         match entry {
             Entry::Full(Candidate { job, metadata, replies, .. }) if may_wait => {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::Intake;
 use crate::{
+    clock::Clock,
     error::ConfigError,
     job::{Job, JobResult},
 };
@@ -16,18 +17,18 @@ pub(crate) trait ResultCache<J: Job>: Send + Sync {
     fn validate(&self) -> Result<(), ConfigError>;
 
     /// A copy of the cached output for the job's key.
-    fn get(&self, job: &J) -> Option<J::Output>;
+    fn get(&self, job: &J, clock: &Clock) -> Option<J::Output>;
 
     /// Caches a copy of the job's output, unless the key was cleared after the job was accepted.
-    fn keep(&self, job: &J, output: &J::Output, accepted_at: Instant);
+    fn keep(&self, job: &J, output: &J::Output, accepted_at: Instant, now: Instant);
 
     /// Caches this output for the job's key. Results of jobs that were accepted earlier do not replace it.
     #[cfg(feature = "cache")]
-    fn prime(&self, job: &J, output: J::Output);
+    fn prime(&self, job: &J, output: J::Output, now: Instant);
 
     /// Removes the job's key, or all keys. Results of jobs that were accepted earlier are not cached afterwards.
     #[cfg(feature = "cache")]
-    fn clear(&self, job: Option<&J>);
+    fn clear(&self, job: Option<&J>, now: Instant);
 }
 
 impl<J: Job> Intake<J> {
@@ -44,15 +45,16 @@ impl<J: Job> Intake<J> {
 
     /// A copy of the cached output for this job's key.
     pub(super) fn cached(&self, job: &J) -> Option<J::Output> {
-        self.result_cache()?.get(job)
+        self.result_cache()?.get(job, &self.clock)
     }
 
     /// Caches the outputs of a batch that was opened at `accepted_at`.
     pub(crate) fn cache(&self, jobs: &[J], results: &[JobResult<J>], accepted_at: Instant) {
         let Some(cache) = self.result_cache() else { return };
+        let now = self.clock.now();
         for (job, result) in jobs.iter().zip(results) {
             if let Ok(output) = result {
-                cache.keep(job, output, accepted_at);
+                cache.keep(job, output, accepted_at, now);
             }
         }
     }
@@ -62,13 +64,13 @@ impl<J: Job> Intake<J> {
 impl<J: Job> Intake<J> {
     pub(crate) fn prime(&self, job: &J, output: J::Output) {
         let Some(cache) = self.result_cache() else { return };
-        cache.prime(job, output);
+        cache.prime(job, output, self.clock.now());
         self.detach(Some(job));
     }
 
     pub(crate) fn clear(&self, job: Option<&J>) {
         let Some(cache) = self.result_cache() else { return };
-        cache.clear(job);
+        cache.clear(job, self.clock.now());
         self.detach(job);
     }
 

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::{
     batch::{Departures, Requester},
     bell::Bell,
+    clock::Clock,
     config::CollectorConfig,
     error::RejectReason,
     flush::PolicyState,
@@ -57,6 +58,7 @@ pub(crate) struct Intake<J: Job> {
     /// Whether rejected `do_send`s are kept for the dead-letter queue.
     keeps_rejected: bool,
     departures: Arc<Departures>,
+    pub(crate) clock: Arc<Clock>,
 }
 
 /// The emptied buffers of a batch, for the next one.
@@ -105,8 +107,9 @@ impl<J: Job> Intake<J> {
             sequences: keying.sequence.as_ref().map(|_| Box::new(Sequences::default())),
             sharing: keying.new_sharing(),
         };
+        let clock = Arc::new(Clock::default());
         let departures = Arc::new(Departures::new(Arc::clone(&bell), Arc::clone(&collector)));
-        let state = State::new(config.max_pending, policy, gathering, Arc::clone(&departures));
+        let state = State::new(config.max_pending, policy, gathering, Arc::clone(&departures), Arc::clone(&clock));
         let keying = if keying.is_off() { None } else { Some(Box::new(keying)) };
         Self {
             state: Mutex::new(state),
@@ -117,6 +120,7 @@ impl<J: Job> Intake<J> {
             observers,
             keeps_rejected,
             departures,
+            clock,
         }
     }
 

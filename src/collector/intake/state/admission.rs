@@ -188,7 +188,7 @@ impl<J: Job> State<J> {
         };
         let (key, replies) =
             (metadata.keys.shared.as_ref().map(|shared| shared.key.clone()), Replies::of_slot(&block, at));
-        let entry = self.enter(Candidate { id, job, weight, metadata, replies, cached }, Instant::now());
+        let entry = self.enter(Candidate { id, job, weight, metadata, replies, cached }, self.clock.now());
         let leads = matches!(entry, Entry::Accepted { .. });
         admitted.add(id, entry);
         if let Some(key) = key.filter(|_| leads) {
@@ -201,7 +201,7 @@ impl<J: Job> State<J> {
         for Waiting { id, job, weight, metadata, block, at } in self.wait_queue.leave_with(key) {
             let (metadata, replies) = (metadata.unwrap_or_default(), Replies::of_slot(&block, at));
             let candidate = Candidate { id, job, weight, metadata, replies, cached: None };
-            let entry = self.enter(candidate, Instant::now());
+            let entry = self.enter(candidate, self.clock.now());
             admitted.add(id, entry);
         }
     }
@@ -224,7 +224,7 @@ impl<J: Job> State<J> {
     /// Releases the first job of a sequence and the jobs after it that may share its open batch.
     #[cold]
     fn release_next(&mut self, queue: u64) {
-        let now = Instant::now();
+        let now = self.clock.now();
         for place in 0.. {
             let (lanes, Some(sequences)) = (&self.lanes, &mut self.sequences) else { return };
             let together = |lane: &Lane, first| lanes.has(lane, first);

@@ -80,7 +80,7 @@ impl<J: Job> State<J> {
 
     /// Adds an accepted job to the current open batch.
     fn add_to_current(&mut self, joining: Joining<J>, now: Instant) -> bool {
-        let decision = match self.policy.on_job(joining.weight, Instant::now) {
+        let decision = match self.policy.on_job(joining.weight, || self.clock.now()) {
             Decision::SendThenAdd(trigger) if joining.follows => {
                 // The jobs before it in its sequence leave in this batch, so it is held until they are settled.
                 self.seal(trigger);

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     batch::{Block, Blocks, Departures, Replies, Requester, Sealed, Trigger},
+    clock::Clock,
     error::RejectReason,
     flush::{Decision, PolicyState},
     job::{Job, JobId},
@@ -48,6 +49,7 @@ pub(super) struct State<J: Job> {
     /// Emptied buffers, for the next batches.
     spare: Vec<Buffers<J>>,
 
+    clock: Arc<Clock>,
     /// Reply slots for the next jobs.
     blocks: Blocks<J>,
 
@@ -82,6 +84,7 @@ impl<J: Job> State<J> {
         policy: PolicyState,
         gathering: Gathering<J>,
         departures: Arc<Departures>,
+        clock: Arc<Clock>,
     ) -> Self {
         let Gathering { max_partitions, ageing, sequences, sharing } = gathering;
         Self {
@@ -94,6 +97,7 @@ impl<J: Job> State<J> {
             sharing,
             sealed: Vec::new(),
             spare: Vec::new(),
+            clock,
             blocks: Blocks::new(departures),
             max_pending,
             wait_queue: WaitQueue::default(),
@@ -171,7 +175,7 @@ impl<J: Job> State<J> {
     /// Asks the policy about a job of this weight. The open batch may leave before the job joins.
     #[inline]
     fn decide(&mut self, weight: u64) -> Decision {
-        match self.policy.on_job(weight, Instant::now) {
+        match self.policy.on_job(weight, || self.clock.now()) {
             Decision::SendThenAdd(trigger) => self.send_first(trigger),
             decision => decision,
         }
@@ -199,7 +203,7 @@ impl<J: Job> State<J> {
         let left = self.policy.leaves(decision);
         match left {
             Some(trigger) => self.seal(trigger),
-            None => self.policy.opened(Instant::now),
+            None => self.policy.opened(|| self.clock.now()),
         }
         if self.is_full() {
             self.seal_all(Trigger::Full);
@@ -235,7 +239,7 @@ impl<J: Job> State<J> {
         let (jobs, requesters) = self.spare.pop().map_or_else(Default::default, |spare| (spare.jobs, spare.requesters));
         let jobs = mem::replace(&mut self.open.jobs, jobs);
         let replies = mem::replace(&mut self.open.replies, Replies::with_buffer(requesters));
-        let opened_at = self.policy.left().unwrap_or_else(Instant::now);
+        let opened_at = self.policy.left().unwrap_or_else(|| self.clock.now());
         self.open.leave_at = None;
         self.sealed.push(Sealed { jobs, replies, trigger, opened_at, priority: self.open.lane.priority });
     }
