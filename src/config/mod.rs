@@ -56,6 +56,13 @@ pub struct CollectorConfig {
     pub target_latency: Option<Duration>,
     /// The largest number of jobs that are accepted and not yet settled, up to 2³² − 1. Default: 10,000.
     pub max_pending: usize,
+    /// The largest number of pending jobs of one partition, from 1 to `max_pending`; needs
+    /// [`partition_by`](crate::CollectorBuilder::partition_by). Default: no bound but `max_pending`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pending_per_partition: Option<usize>,
+    /// The largest weight of all pending jobs, from 1; needs [`weigh`](crate::CollectorBuilder::weigh). Default: no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pending_weight: Option<u64>,
     /// How many workers, and where they run. Default: [`Workers::local(2)`](Workers::local).
     pub workers: Workers,
     /// What happens to jobs while no worker is able to work. Default: [`NoWorkers::Wait`].
@@ -73,6 +80,8 @@ impl Default for CollectorConfig {
             max_weight: None,
             target_latency: None,
             max_pending: 10_000,
+            max_pending_per_partition: None,
+            max_pending_weight: None,
             workers: Workers::local(2),
             no_workers: NoWorkers::Wait,
         }
@@ -100,6 +109,14 @@ impl CollectorConfig {
         }
         if self.max_size > self.max_pending {
             return refuse("max_size", &self.max_size, format!("at most `max_pending`, which is {}", self.max_pending));
+        }
+        if self.max_pending_per_partition.is_some_and(|jobs| jobs == 0 || jobs > self.max_pending) {
+            let jobs = self.max_pending_per_partition.unwrap_or_default();
+            let allowed = format!("from 1 to `max_pending`, which is {}", self.max_pending);
+            return refuse("max_pending_per_partition", &jobs, allowed);
+        }
+        if self.max_pending_weight == Some(0) {
+            return refuse("max_pending_weight", &0, "at least 1".to_owned());
         }
         if self.interval.is_zero() || self.interval > Self::LONGEST {
             let allowed = "more than 0 and at most 24 hours (a `max_size` of 1 sends every job at once)".to_owned();
@@ -178,6 +195,9 @@ mod tests {
             ("max_size", CollectorConfig { max_size: 11, max_pending: 10, ..default() }),
             ("max_pending", CollectorConfig { max_pending: 0, ..default() }),
             ("max_pending", CollectorConfig { max_pending: usize::MAX, ..default() }),
+            ("max_pending_per_partition", CollectorConfig { max_pending_per_partition: Some(0), ..default() }),
+            ("max_pending_per_partition", CollectorConfig { max_pending_per_partition: Some(10_001), ..default() }),
+            ("max_pending_weight", CollectorConfig { max_pending_weight: Some(0), ..default() }),
             ("interval", CollectorConfig { interval: Duration::ZERO, ..default() }),
             ("interval", CollectorConfig { interval: Duration::MAX, ..default() }),
             ("max_wait", CollectorConfig { max_wait: Some(Duration::from_millis(4)), ..default() }),
@@ -208,6 +228,8 @@ mod tests {
             interval: Duration::from_micros(1500),
             max_wait: Some(Duration::from_millis(20)),
             max_weight: Some(u64::MAX),
+            max_pending_per_partition: Some(1),
+            max_pending_weight: Some(u64::MAX),
             target_latency: Some(Duration::from_secs(1)),
             no_workers: NoWorkers::Fail,
             ..Default::default()

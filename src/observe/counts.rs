@@ -20,6 +20,8 @@ pub struct IntakeCounts {
     pub cache_hits: u64,
     /// Jobs accepted and not yet settled, now.
     pub pending: usize,
+    /// What they weigh, if `max_pending_weight` or `max_pending_per_partition` is set; otherwise 0.
+    pub pending_weight: u64,
     /// Submitters in the wait queue, now.
     pub waiting: usize,
     /// Jobs that follow another one and wait for its reply. They are accepted, and need no room.
@@ -37,6 +39,7 @@ impl IntakeCounts {
             replayed: self.replayed.saturating_sub(earlier.replayed),
             cache_hits: self.cache_hits.saturating_sub(earlier.cache_hits),
             pending: self.pending,
+            pending_weight: self.pending_weight,
             waiting: self.waiting,
             following: self.following,
         }

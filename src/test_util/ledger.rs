@@ -165,7 +165,7 @@ impl<J: Job> Ledger<J> {
 
     /// Looks at how much the collector holds, at this moment.
     fn look(&self) -> Counted {
-        let (view, max_pending) = self.intake.peek();
+        let (view, max_pending, room_is_idle) = self.intake.peek();
         let counted = Counted {
             accepted: view.counts.accepted,
             rejected: view.counts.rejected.total(),
@@ -177,7 +177,7 @@ impl<J: Job> Ledger<J> {
         let mut book = self.book.lock();
         book.balance.most_pending = book.balance.most_pending.max(view.counts.pending);
         book.balance.most_waiting = book.balance.most_waiting.max(view.counts.waiting);
-        if view.counts.waiting > 0 && view.counts.pending < max_pending {
+        if room_is_idle {
             book.idle_room.get_or_insert(counted);
         }
         counted

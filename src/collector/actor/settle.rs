@@ -74,7 +74,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         history: History,
     ) {
         let (room, mut followers, before) = (replies.len(), 0, *self.journal.tally());
-        let ids = self.shared.intake.orders_jobs().then(|| replies.ids());
+        let ids = self.shared.intake.needs_ids().then(|| replies.ids());
         let results = if self.shared.intake.has_keys() {
             self.settle_keys(&replies, results, history, &mut followers)
         } else {

@@ -55,6 +55,30 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
         self
     }
 
+    /// The largest number of pending jobs of one partition, so that a slow or greedy one leaves room for the others. Its further jobs wait
+    /// or are refused, as if the collector were full; jobs of other partitions overtake them. Jobs without a key are a partition of their
+    /// own. From 1 to `max_pending`; needs [`partition_by`](Self::partition_by). Default: no bound but `max_pending`.
+    ///
+    /// ```
+    /// use actix_batch::prelude::*;
+    /// # struct Charge { tenant: u32 }
+    /// # impl Job for Charge { type Output = (); type Error = String; }
+    /// # struct Charges;
+    /// # impl BatchProcessor for Charges {
+    /// #     type Job = Charge;
+    /// #     async fn process(&mut self, _: &Batch<Charge>) -> Result<Outcomes<Charge>, String> { Ok(Outcomes::all(())) }
+    /// # }
+    /// # actix_rt::System::new().block_on(async {
+    /// let builder = Collector::builder(|| Charges).partition_by(|charge| charge.tenant);
+    /// let charges = builder.max_pending(10_000).max_pending_per_partition(1_000).start().unwrap();
+    /// charges.submit(Charge { tenant: 7 }).await.unwrap();
+    /// # });
+    /// ```
+    pub fn max_pending_per_partition(mut self, jobs: usize) -> Self {
+        self.config.max_pending_per_partition = Some(jobs);
+        self
+    }
+
     /// How many partitions may have an open batch at once, from 1. When one more opens, the least recently used one leaves. Default:
     /// 1,000.
     pub fn max_partitions(mut self, partitions: usize) -> Self {

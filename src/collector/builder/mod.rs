@@ -86,6 +86,30 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
         self
     }
 
+    /// The largest weight of all pending jobs, in the units of [`weigh`](Self::weigh), which it needs: bytes, for instance. Jobs wait,
+    /// or are refused, while there is no room for their weight, and no lighter job overtakes them. A job that is heavier than the bound is
+    /// accepted when no other job is pending. From 1. Default: no bound but `max_pending`.
+    ///
+    /// ```
+    /// use actix_batch::prelude::*;
+    /// # struct Put(Vec<u8>);
+    /// # impl Job for Put { type Output = (); type Error = String; }
+    /// # struct Puts;
+    /// # impl BatchProcessor for Puts {
+    /// #     type Job = Put;
+    /// #     async fn process(&mut self, _: &Batch<Put>) -> Result<Outcomes<Put>, String> { Ok(Outcomes::all(())) }
+    /// # }
+    /// # actix_rt::System::new().block_on(async {
+    /// // Never more than 64 MB in memory.
+    /// let puts = Collector::builder(|| Puts).weigh(|put| put.0.len() as u64).max_pending_weight(64_000_000).start().unwrap();
+    /// puts.submit(Put(vec![0; 1_000])).await.unwrap();
+    /// # });
+    /// ```
+    pub fn max_pending_weight(mut self, weight: u64) -> Self {
+        self.config.max_pending_weight = Some(weight);
+        self
+    }
+
     /// How many workers, and where they run. Default: [`Workers::local(2)`](Workers::local).
     pub fn workers(mut self, workers: Workers) -> Self {
         self.config.workers = workers;
@@ -108,8 +132,8 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
         self.config.validate()?;
         self.rules.validate()?;
         self.limits.validate()?;
-        self.flushing.validate(self.config.strategy)?;
-        self.keying.validate()?;
+        self.flushing.validate(&self.config)?;
+        self.keying.validate(&self.config)?;
         // Last, so that refused settings leave an earlier trace as it was.
         #[cfg(feature = "record")]
         self.begin_trace()?;

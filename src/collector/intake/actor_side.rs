@@ -5,13 +5,13 @@ use std::mem;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Buffers, Intake, RejectedSends, View, admit::reply, sequences::Joining, state::Admitted};
+use super::{Buffers, Intake, RejectedSends, View, sequences::Joining};
 use crate::{
     batch::{Replies, Sealed, Trigger},
     error::RejectReason,
     flush::Timing,
     job::{Job, JobId, JobIds, JobResult, JobState},
-    panics::{contain, drop_each},
+    panics::drop_each,
 };
 
 impl<J: Job> Intake<J> {
@@ -34,8 +34,8 @@ impl<J: Job> Intake<J> {
         if panics > 0 {
             warn!(collector = &*self.collector, panics, "the flush policy panicked: the open batch was sent");
         }
-        for waiting in late {
-            self.reject_waiting(waiting.into_parts(), RejectReason::Expired);
+        if !late.is_empty() {
+            self.waiting_expired(late);
         }
         view
     }
@@ -46,22 +46,16 @@ impl<J: Job> Intake<J> {
         self.departures.take(view.needs_room)
     }
 
-    /// Rejects a job that was still waiting for admission.
-    fn reject_waiting(&self, (job, replies): (J, Replies<J>), reason: RejectReason) {
-        reply(replies, Err(reason.into()));
-        contain(|| drop(self.rejected(job, reason)));
-    }
-
     /// Tells the flush policy that a worker has answered a batch.
     pub(crate) fn answered(&self, timing: &Timing) {
         self.lock().policy.on_done(timing);
     }
 
-    /// The view and `max_pending`. Changes nothing.
+    /// The view, `max_pending`, and whether a job waits for which there is room. Changes nothing.
     #[cfg(feature = "test-util")]
-    pub(crate) fn peek(&self) -> (View, usize) {
+    pub(crate) fn peek(&self) -> (View, usize, bool) {
         let state = self.lock();
-        (state.view(None), state.max_pending)
+        (state.view(None), state.max_pending, state.room_is_idle())
     }
 
     /// The state of a job that the actor has not taken yet, or `None`.
@@ -89,9 +83,10 @@ impl<J: Job> Intake<J> {
         self.lock().flush(Trigger::Manual)
     }
 
-    /// Whether jobs with the same key are processed in order. Then the intake must be told which jobs are settled.
-    pub(crate) fn orders_jobs(&self) -> bool {
-        self.keying.as_ref().is_some_and(|keying| keying.sequence.is_some())
+    /// Whether the intake must be told which jobs are settled: if jobs with the same key are processed in order, and if jobs have
+    /// shares of the room.
+    pub(crate) fn needs_ids(&self) -> bool {
+        self.asks_all && (self.has_shares || self.keying.as_ref().is_some_and(|keying| keying.sequence.is_some()))
     }
 
     /// Whether a failed job fails those that are held behind it.
@@ -167,40 +162,7 @@ impl<J: Job> Intake<J> {
         let mut state = self.lock();
         state.reuse(buffers);
         state.settled(jobs, followers, ids);
-        let mut admitted = Admitted::default();
-        if self.caches() {
-            drop(state);
-            self.admit_uncached(&mut admitted);
-        } else {
-            state.admit_waiting(&mut admitted);
-            drop(state);
-        }
-        if self.observers.any() {
-            for job in admitted.jobs {
-                self.observers.notify(|observer, collector| observer.accepted(collector, job));
-            }
-        }
-        admitted.followers.into_iter().for_each(|job| contain(|| drop(job)));
-        admitted.answered.into_iter().for_each(|(candidate, reply)| self.answer(candidate, reply));
-        for (candidate, reason) in admitted.rejected {
-            contain(|| drop(self.reject_candidate(candidate, reason)));
-        }
-    }
-
-    /// Admits jobs from the wait queue. The cache may have learned their keys while they waited; it is asked without the lock, because
-    /// copying an output runs user code.
-    #[cold]
-    fn admit_uncached(&self, admitted: &mut Admitted<J>) {
-        loop {
-            let Some(waiting) = self.lock().next_waiting() else { return };
-            let cached = self.cached(&waiting.job);
-            let mut state = self.lock();
-            if cached.is_none() && state.is_full() {
-                // Another job has come first: this one goes on waiting, at its place.
-                return state.wait_queue.rejoin(waiting);
-            }
-            state.admit(waiting, cached, admitted);
-        }
+        self.admit_waiting(state);
     }
 
     /// Rejects jobs from handles from now on. Messages that were sent before are still accepted.
@@ -226,11 +188,8 @@ impl<J: Job> Intake<J> {
         state.rejects_submits = true;
         state.closed = true;
         state.flush(Trigger::Drain);
-        let mut waiting = Vec::new();
-        while let Some(next) = state.wait_queue.next() {
-            state.counts.rejected.count(RejectReason::ShutDown, 1);
-            waiting.push(next);
-        }
+        let waiting = state.wait_queue.leave_all();
+        state.counts.rejected.count(RejectReason::ShutDown, waiting.len() as u64);
         drop(state);
         for waiting in waiting {
             self.reject_waiting(waiting.into_parts(), RejectReason::ShutDown);

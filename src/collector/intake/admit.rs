@@ -47,7 +47,7 @@ impl<J: Job> Intake<J> {
             ReplyTo::Slot { may_wait } => (Replies::of_slot(&block, at), may_wait, state.rejects_submits),
             ReplyTo::Requester(requester) => (Replies::of_requester(id, requester), false, state.closed),
         };
-        let candidate = Candidate { id, job, weight, metadata, replies, cached };
+        let candidate = Candidate { id, job, weight, metadata, replies, cached, has_waited: false };
         let entry = if closed {
             Entry::Rejected(candidate, RejectReason::ShutDown)
         } else {
@@ -56,13 +56,19 @@ impl<J: Job> Intake<J> {
         match entry {
             Entry::Full(Candidate { job, metadata, replies, .. }) if may_wait => {
                 replies.forget();
-                let wake = state.wait(Waiting { id, job, weight, metadata: Some(metadata), block, at });
+                let (turn, line) = state.place(&metadata, self.clock.now());
+                let wake = state.wait(Waiting { id, job, weight, metadata, block, at, turn, line });
                 drop(state);
                 self.ring(wake);
                 Submission { slot, waits: true, is_answered: false, accepted: Ok(wake) }
             }
             entry => {
+                // With this job its partition may have its share, so that it is the turn of others that wait.
+                let room_is_idle = self.has_shares && state.room_is_idle();
                 drop(state);
+                if room_is_idle {
+                    self.admit_next();
+                }
                 let is_answered = matches!(entry, Entry::Answered(..));
                 Submission { slot, waits: false, is_answered, accepted: self.entered(id, entry) }
             }

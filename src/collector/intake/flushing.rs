@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::Intake;
 use crate::{
+    config::CollectorConfig,
     error::ConfigError,
     flush::{FlushPolicy, Strategy},
     job::Job,
@@ -29,9 +30,15 @@ pub(crate) struct Flushing<J> {
 }
 
 impl<J> Flushing<J> {
-    /// Refuses a policy that reads weights if no weight function is set.
-    pub(crate) fn validate(&self, strategy: Strategy) -> Result<(), ConfigError> {
-        let by_weight = self.policy.as_ref().map_or(strategy == Strategy::Weight, FlushPolicy::reads_weight);
+    /// Refuses what needs weights if no weight function is set.
+    pub(crate) fn validate(&self, config: &CollectorConfig) -> Result<(), ConfigError> {
+        if let Some(weight) = config.max_pending_weight
+            && self.weigher.is_none()
+        {
+            let allowed = "unset without `.weigh(|job| ..)`, which computes a job's weight";
+            return Err(ConfigError::new("max_pending_weight", weight, allowed));
+        }
+        let by_weight = self.policy.as_ref().map_or(config.strategy == Strategy::Weight, FlushPolicy::reads_weight);
         if by_weight && self.weigher.is_none() {
             let allowed =
                 "set, because the flush policy reads weights: add `.weigh(|job| ..)`, which computes a job's weight";

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     batch::{Keys, Metadata, SharedKey},
+    config::CollectorConfig,
     error::{ConfigError, JobError},
     job::{Fingerprint, Job, JobResult, KeyFn},
     panics::catch,
@@ -70,8 +71,13 @@ impl<J: Job> Default for Keying<J> {
 impl<J: Job> Keying<J> {
     pub(crate) const LONGEST_MEMORY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+    pub(crate) fn validate(&self, config: &CollectorConfig) -> Result<(), ConfigError> {
         let refuse = |key: &str, value: &dyn fmt::Display, allowed: &str| Err(ConfigError::new(key, value, allowed));
+        if let Some(jobs) = config.max_pending_per_partition
+            && self.partition.is_none()
+        {
+            return refuse("max_pending_per_partition", &jobs, "unset without `partition_by`");
+        }
         if self.max_partitions == 0 {
             return refuse("max_partitions", &0, "at least 1");
         }

@@ -21,7 +21,7 @@ use crate::{
     config::CollectorConfig,
     error::RejectReason,
     flush::PolicyState,
-    job::{Job, JobId},
+    job::Job,
     observe::{IntakeCounts, Observers},
     reentry::DropsKept,
 };
@@ -34,16 +34,19 @@ mod flushing;
 mod keys;
 mod lanes;
 mod sequences;
+mod shares;
 mod sharing;
 mod state;
 mod submit;
 mod wait_queue;
+mod waiting;
 
 #[cfg(feature = "cache")]
 pub(crate) use caching::ResultCache;
 pub(crate) use flushing::{Flushing, Weigher};
 pub(crate) use keys::{Keying, MemoryRules, SharingRules};
 use sequences::Sequences;
+use shares::{RoomLimits, Shares};
 use state::{Gathering, State};
 pub use submit::Submit;
 
@@ -54,6 +57,10 @@ pub(crate) struct Intake<J: Job> {
     weigher: Option<Weigher<J>>,
     /// `None`: jobs have no keys.
     keying: Option<Box<Keying<J>>>,
+    /// Whether a job without metadata needs all steps of admission.
+    asks_all: bool,
+    /// Whether jobs have shares of the room.
+    has_shares: bool,
     observers: Observers,
     /// Whether rejected `do_send`s are kept for the dead-letter queue.
     keeps_rejected: bool,
@@ -99,6 +106,7 @@ impl<J: Job> Intake<J> {
         observers: Observers,
         keeps_rejected: bool,
     ) -> Self {
+        let limits = RoomLimits { weight: config.max_pending_weight, per_partition: config.max_pending_per_partition };
         let policy = flushing.policy.unwrap_or_else(|| config.policy());
         let policy = PolicyState::new(policy, config.max_size, flushing.weigher.is_some(), Instant::now());
         let gathering = Gathering {
@@ -106,6 +114,7 @@ impl<J: Job> Intake<J> {
             ageing: flushing.ageing,
             sequences: keying.sequence.as_ref().map(|_| Box::new(Sequences::default())),
             sharing: keying.new_sharing(),
+            shares: if limits.is_off() { None } else { Some(Box::new(Shares::new(limits))) },
         };
         let clock = Arc::new(Clock::default());
         let departures = Arc::new(Departures::new(Arc::clone(&bell), Arc::clone(&collector)));
@@ -116,6 +125,8 @@ impl<J: Job> Intake<J> {
             bell,
             collector,
             weigher: flushing.weigher,
+            has_shares: !limits.is_off(),
+            asks_all: keying.is_some() || !limits.is_off(),
             keying,
             observers,
             keeps_rejected,
@@ -157,12 +168,5 @@ impl<J: Job> Deref for Locked<'_, J> {
 impl<J: Job> DerefMut for Locked<'_, J> {
     fn deref_mut(&mut self) -> &mut State<J> {
         &mut self.state
-    }
-}
-
-impl<J: Job> submit::LeaveQueue for Intake<J> {
-    fn leave(&self, id: JobId) {
-        let waiting = self.lock().wait_queue.leave(id);
-        drop(waiting);
     }
 }

@@ -117,8 +117,8 @@ impl<J: Job> Sequences<J> {
         for job in jobs.iter() {
             let Some(number) = self.queued.remove(&job) else { continue };
             let Some(Queue { jobs, .. }) = self.queues.get_mut(&number) else { continue };
-            // Jobs are accepted in the order of their numbers, so the queue is sorted.
-            if let Ok(place) = jobs.binary_search(&job) {
+            // It is one of the first.
+            if let Some(place) = jobs.iter().position(|queued| *queued == job) {
                 jobs.remove(place);
             }
             match jobs.front() {

@@ -1,7 +1,10 @@
-//! The wait queue: jobs that wait for room, in the order of arrival.
+//! The wait queue: jobs that wait for room, by priority and age.
+//!
+//! Jobs stand in lines: one for each partition that has a share of the room, and one for all others. The job that is admitted next is
+//! the first of all lines that are not blocked, which are those whose partition has its share.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -17,27 +20,34 @@ pub(super) struct Waiting<J: Job> {
     pub(super) id: JobId,
     pub(super) job: J,
     pub(super) weight: u64,
-    pub(super) metadata: Option<Box<Metadata>>,
+    pub(super) metadata: Box<Metadata>,
     pub(super) block: Arc<Block<J>>,
     pub(super) at: u32,
+    /// The earliest turn goes first.
+    pub(super) turn: Instant,
+    /// The line that it stands in.
+    pub(super) line: u64,
 }
 
 impl<J: Job> Waiting<J> {
     /// The job and its reply.
     pub(super) fn into_parts(self) -> (J, Replies<J>) {
-        let mut replies = Replies::default();
-        replies.push_slot(&self.block, self.at);
-        if let Some(metadata) = self.metadata {
-            replies.push_metadata(self.id, metadata);
-        }
+        let mut replies = Replies::of_slot(&self.block, self.at);
+        replies.push_metadata(self.id, self.metadata);
         (self.job, replies)
+    }
+
+    fn shared_key(&self) -> Option<&Key> {
+        Some(&self.metadata.keys.shared.as_ref()?.key)
     }
 }
 
 pub(super) struct WaitQueue<J: Job> {
-    /// `None`: a gap, because the submitter has gone.
-    places: VecDeque<(JobId, Option<Waiting<J>>)>,
-    gaps: usize,
+    waiting: HashMap<JobId, Waiting<J>>,
+    lines: HashMap<u64, BTreeSet<(Instant, JobId)>>,
+    /// The first of each line that is not blocked.
+    next: BTreeSet<(Instant, JobId)>,
+    blocked: HashSet<u64>,
     deadlines: BTreeSet<(Instant, JobId)>,
     /// By the key that they share a reply by.
     shared: HashMap<Key, BTreeSet<JobId>>,
@@ -45,83 +55,107 @@ pub(super) struct WaitQueue<J: Job> {
 
 impl<J: Job> Default for WaitQueue<J> {
     fn default() -> Self {
-        Self { places: VecDeque::new(), gaps: 0, deadlines: BTreeSet::new(), shared: HashMap::new() }
+        Self {
+            waiting: HashMap::new(),
+            lines: HashMap::new(),
+            next: BTreeSet::new(),
+            blocked: HashSet::new(),
+            deadlines: BTreeSet::new(),
+            shared: HashMap::new(),
+        }
     }
 }
 
 impl<J: Job> WaitQueue<J> {
     pub(super) fn len(&self) -> usize {
-        self.places.len() - self.gaps
+        self.waiting.len()
     }
 
+    /// Puts a job in its line. A job that comes back has its old place.
     pub(super) fn join(&mut self, waiting: Waiting<J>) {
-        self.index(&waiting);
-        self.places.push_back((waiting.id, Some(waiting)));
-    }
-
-    /// Puts back the job that was the first one.
-    pub(super) fn rejoin(&mut self, waiting: Waiting<J>) {
-        self.index(&waiting);
-        self.places.push_front((waiting.id, Some(waiting)));
-    }
-
-    fn index(&mut self, waiting: &Waiting<J>) {
-        if let Some(deadline) = deadline(waiting) {
+        if let Some(deadline) = waiting.metadata.deadline {
             self.deadlines.insert((deadline, waiting.id));
         }
-        if let Some(key) = shared(waiting) {
+        if let Some(key) = waiting.shared_key() {
             self.shared.entry(key.clone()).or_default().insert(waiting.id);
+        }
+        let (line, place) = (waiting.line, (waiting.turn, waiting.id));
+        self.change(line, |line| line.insert(place));
+        self.waiting.insert(waiting.id, waiting);
+    }
+
+    /// The job that is admitted next.
+    pub(super) fn peek(&self) -> Option<&Waiting<J>> {
+        self.next.first().and_then(|(_, id)| self.waiting.get(id))
+    }
+
+    /// Removes the job that is admitted next.
+    pub(super) fn next(&mut self) -> Option<Waiting<J>> {
+        let (_, id) = *self.next.first()?;
+        self.leave(id)
+    }
+
+    /// Removes a job, wherever it is in the queue.
+    pub(super) fn leave(&mut self, id: JobId) -> Option<Waiting<J>> {
+        let waiting = self.waiting.remove(&id)?;
+        self.change(waiting.line, |line| line.remove(&(waiting.turn, id)));
+        if let Some(deadline) = waiting.metadata.deadline {
+            self.deadlines.remove(&(deadline, id));
+        }
+        if let Some(key) = waiting.shared_key()
+            && let Some(ids) = self.shared.get_mut(key)
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.shared.remove(key);
+            }
+        }
+        Some(waiting)
+    }
+
+    /// Changes a line, and keeps account of its first job.
+    fn change(&mut self, number: u64, change: impl FnOnce(&mut BTreeSet<(Instant, JobId)>) -> bool) {
+        let line = self.lines.entry(number).or_default();
+        let before = line.first().copied();
+        change(line);
+        let first = line.first().copied();
+        if first.is_none() {
+            self.lines.remove(&number);
+        }
+        if before != first && !self.blocked.contains(&number) {
+            before.map(|before| self.next.remove(&before));
+            self.next.extend(first);
         }
     }
 
-    /// Removes the jobs that share their reply by this key, in their order.
+    /// The partition of this line has its share of the room: its jobs go on waiting.
+    pub(super) fn block(&mut self, line: u64) {
+        if self.blocked.insert(line)
+            && let Some(first) = self.first(line)
+        {
+            self.next.remove(&first);
+        }
+    }
+
+    /// The partition of this line has room again.
+    pub(super) fn unblock(&mut self, line: u64) {
+        if self.blocked.remove(&line) {
+            self.next.extend(self.first(line));
+        }
+    }
+
+    fn first(&self, line: u64) -> Option<(Instant, JobId)> {
+        self.lines.get(&line)?.first().copied()
+    }
+
+    /// Removes the jobs that share their reply by this key, in the order of arrival.
     pub(super) fn leave_with(&mut self, key: &Key) -> Vec<Waiting<J>> {
         let ids = self.shared.remove(key).unwrap_or_default();
         ids.into_iter().filter_map(|id| self.leave(id)).collect()
     }
 
-    /// Removes the first job.
-    pub(super) fn next(&mut self) -> Option<Waiting<J>> {
-        while let Some((_, waiting)) = self.places.pop_front() {
-            match waiting {
-                Some(waiting) => return Some(self.unindexed(waiting)),
-                None => self.gaps -= 1,
-            }
-        }
-        None
-    }
-
-    /// Removes a job, wherever it is in the queue.
-    pub(super) fn leave(&mut self, id: JobId) -> Option<Waiting<J>> {
-        let place = self.places.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        let waiting = self.places[place].1.take()?;
-        self.gaps += 1;
-        // Gaps are closed once they are more than half of the queue. So leaving is cheap, and gaps do not accumulate.
-        if self.gaps * 2 > self.places.len() {
-            self.places.retain(|(_, waiting)| waiting.is_some());
-            self.gaps = 0;
-        }
-        Some(self.unindexed(waiting))
-    }
-
-    fn unindexed(&mut self, waiting: Waiting<J>) -> Waiting<J> {
-        if let Some(deadline) = deadline(&waiting) {
-            self.deadlines.remove(&(deadline, waiting.id));
-        }
-        if let Some(key) = shared(&waiting)
-            && let Some(ids) = self.shared.get_mut(key)
-        {
-            ids.remove(&waiting.id);
-            if ids.is_empty() {
-                self.shared.remove(key);
-            }
-        }
-        waiting
-    }
-
     pub(super) fn contains(&self, id: JobId) -> bool {
-        let place = self.places.binary_search_by_key(&id, |(id, _)| *id);
-        place.is_ok_and(|place| self.places[place].1.is_some())
+        self.waiting.contains_key(&id)
     }
 
     /// The earliest deadline of the waiting jobs.
@@ -137,12 +171,11 @@ impl<J: Job> WaitQueue<J> {
         }
         late
     }
-}
 
-fn shared<J: Job>(waiting: &Waiting<J>) -> Option<&Key> {
-    Some(&waiting.metadata.as_ref()?.keys.shared.as_ref()?.key)
-}
-
-fn deadline<J: Job>(waiting: &Waiting<J>) -> Option<Instant> {
-    waiting.metadata.as_ref()?.deadline
+    /// Removes all jobs, in the order of arrival.
+    pub(super) fn leave_all(&mut self) -> Vec<Waiting<J>> {
+        let mut waiting: Vec<_> = std::mem::take(self).waiting.into_values().collect();
+        waiting.sort_by_key(|waiting| waiting.id);
+        waiting
+    }
 }

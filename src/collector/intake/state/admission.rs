@@ -10,6 +10,7 @@ use crate::{
     collector::intake::{
         lanes::Lane,
         sequences::{Joining, Turn},
+        shares::{COMMON_LINE, Shares},
         sharing::{Known, SharedReply},
         wait_queue::Waiting,
     },
@@ -26,6 +27,8 @@ pub(crate) struct Candidate<J: Job> {
     pub(crate) replies: Replies<J>,
     /// The cached output for its key.
     pub(crate) cached: Option<J::Output>,
+    /// It comes from the wait queue.
+    pub(crate) has_waited: bool,
 }
 
 /// What became of a candidate.
@@ -102,9 +105,28 @@ impl<J: Job> State<J> {
             }
             // A follower needs no room: its job is not kept.
             Known::Leader(leader) => self.follow(candidate, leader),
-            Known::Nothing if self.is_full() => Entry::Full(candidate),
+            Known::Nothing if !self.has_room_for(&candidate, now) => Entry::Full(candidate),
             Known::Nothing => Entry::Accepted { wake: self.accept(candidate, now) },
         }
+    }
+
+    fn has_room_for(&self, candidate: &Candidate<J>, now: Instant) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        let Some(shares) = &self.shares else { return true };
+        // Lighter jobs would overtake a heavy one for ever.
+        let (turn, _) = self.place(&candidate.metadata, now);
+        let overtakes = !candidate.has_waited && self.wait_queue.peek().is_some_and(|first| first.turn <= turn);
+        let partition = candidate.metadata.keys.partition.as_ref();
+        !overtakes && shares.bears(candidate.weight) && !shares.has_its_share(partition)
+    }
+
+    /// Whether there still is room for a job that was taken from the wait queue.
+    pub(crate) fn has_room_for_waiting(&self, waiting: &Waiting<J>) -> bool {
+        let partition = waiting.metadata.keys.partition.as_ref();
+        let has_share = |shares: &Shares| shares.bears(waiting.weight) && !shares.has_its_share(partition);
+        !self.is_full() && self.shares.as_deref().is_none_or(has_share)
     }
 
     fn known(&mut self, candidate: &Candidate<J>, now: Instant) -> Known<J> {
@@ -133,9 +155,13 @@ impl<J: Job> State<J> {
             sharing.lead(id, shared);
         }
         self.count();
+        let partition = self.take_share(id, weight, &lane);
         let turn = keys.sequence.map_or(Turn::First, |key| self.turn(id, key, &lane));
         let joining = Joining { id, job, weight, lane, accepted_at: now, replies, follows: turn == Turn::Follows };
         let wake = if turn == Turn::Later { self.hold(joining) } else { self.add(joining, now) };
+        if let Some(partition) = partition {
+            self.seal_full_share(&partition);
+        }
         self.after_admission(wake)
     }
 
@@ -153,6 +179,25 @@ impl<J: Job> State<J> {
         sequences.due().is_some_and(|due| self.wakes_at(due))
     }
 
+    /// Takes the job's share of the room. Returns its partition, if shares are kept.
+    fn take_share(&mut self, id: JobId, weight: u64, lane: &Lane) -> Option<Option<Key>> {
+        let shares = self.shares.as_mut()?;
+        if let Some(line) = shares.take(id, weight, lane.partition.as_ref()) {
+            self.wait_queue.block(line);
+        }
+        Some(lane.partition.clone())
+    }
+
+    /// If a share of the room is taken, nothing more can join the open batches that have it: they leave.
+    fn seal_full_share(&mut self, partition: &Option<Key>) {
+        let Some(shares) = &self.shares else { return };
+        if shares.is_full() {
+            self.seal_all(Trigger::Full);
+        } else if shares.has_its_share(partition.as_ref()) {
+            self.seal_partition(partition, Trigger::Full);
+        }
+    }
+
     /// Sends every open batch if the collector is full now. Returns whether the actor has to be woken.
     pub(super) fn after_admission(&mut self, wake: bool) -> bool {
         if self.is_full() {
@@ -164,7 +209,21 @@ impl<J: Job> State<J> {
     /// Puts the job in the wait queue. Returns whether the actor has to be woken, for the job's deadline.
     pub(crate) fn wait(&mut self, waiting: Waiting<J>) -> bool {
         self.wait_queue.join(waiting);
+        self.seal_for_waiting();
         self.wait_queue.due().is_some_and(|due| self.wakes_at(due))
+    }
+
+    /// When a waiting job has its turn, and the line that it waits in.
+    pub(crate) fn place(&self, metadata: &Metadata, now: Instant) -> (Instant, u64) {
+        let line = |shares: &Shares| shares.line(metadata.keys.partition.as_ref());
+        (metadata.priority.turn(now, self.ageing), self.shares.as_deref().map_or(COMMON_LINE, line))
+    }
+
+    /// If a job waits for a weight to be free, the open batches leave: they may hold it.
+    pub(crate) fn seal_for_waiting(&mut self) {
+        if self.shares.is_some() && self.wait_queue.peek().is_some() {
+            self.seal_all(Trigger::Full);
+        }
     }
 
     /// Admits jobs from the wait queue while there is room, in their order.
@@ -172,23 +231,34 @@ impl<J: Job> State<J> {
         while let Some(waiting) = self.next_waiting() {
             self.admit(waiting, None, admitted);
         }
+        self.seal_for_waiting();
     }
 
     /// The next job of the wait queue, if there is room for it.
     pub(crate) fn next_waiting(&mut self) -> Option<Waiting<J>> {
-        if self.is_full() { None } else { self.wait_queue.next() }
+        while !self.is_full() {
+            let Some(shares) = &self.shares else { return self.wait_queue.next() };
+            self.wait_queue.peek().filter(|next| shares.bears(next.weight))?;
+            let next = self.wait_queue.next()?;
+            let partition = next.metadata.keys.partition.as_ref();
+            let (has_its_share, line) = (shares.has_its_share(partition), shares.line(partition));
+            if !has_its_share || line == COMMON_LINE {
+                return Some(next);
+            }
+            // Its partition had no share when it came, and has all of it now.
+            self.wait_queue.block(line);
+            self.wait_queue.join(Waiting { line, ..next });
+        }
+        None
     }
 
     /// Admits a job that waited, and with it those that can follow it. What became known of its key meanwhile counts.
     pub(crate) fn admit(&mut self, waiting: Waiting<J>, cached: Option<J::Output>, admitted: &mut Admitted<J>) {
-        let Waiting { id, job, weight, metadata, block, at } = waiting;
-        let Some(metadata) = metadata else {
-            self.accept_slot(job, weight, &block, at);
-            return admitted.jobs.push(id);
-        };
+        let Waiting { id, job, weight, metadata, block, at, .. } = waiting;
         let (key, replies) =
             (metadata.keys.shared.as_ref().map(|shared| shared.key.clone()), Replies::of_slot(&block, at));
-        let entry = self.enter(Candidate { id, job, weight, metadata, replies, cached }, self.clock.now());
+        let entry =
+            self.enter(Candidate { id, job, weight, metadata, replies, cached, has_waited: true }, self.clock.now());
         let leads = matches!(entry, Entry::Accepted { .. });
         admitted.add(id, entry);
         if let Some(key) = key.filter(|_| leads) {
@@ -198,9 +268,9 @@ impl<J: Job> State<J> {
 
     /// Jobs that wait with the key of a job that has just been admitted follow it: they need no room.
     fn admit_followers(&mut self, key: &Key, admitted: &mut Admitted<J>) {
-        for Waiting { id, job, weight, metadata, block, at } in self.wait_queue.leave_with(key) {
-            let (metadata, replies) = (metadata.unwrap_or_default(), Replies::of_slot(&block, at));
-            let candidate = Candidate { id, job, weight, metadata, replies, cached: None };
+        for Waiting { id, job, weight, metadata, block, at, .. } in self.wait_queue.leave_with(key) {
+            let replies = Replies::of_slot(&block, at);
+            let candidate = Candidate { id, job, weight, metadata, replies, cached: None, has_waited: true };
             let entry = self.enter(candidate, self.clock.now());
             admitted.add(id, entry);
         }
@@ -210,6 +280,11 @@ impl<J: Job> State<J> {
     pub(crate) fn settled(&mut self, jobs: usize, followers: usize, ids: Option<&JobIds>) {
         self.counts.pending -= jobs;
         self.counts.following -= followers;
+        if let (Some(ids), Some(shares)) = (ids, &mut self.shares) {
+            for line in shares.give_back(ids) {
+                self.wait_queue.unblock(line);
+            }
+        }
         if let (Some(ids), Some(sequences)) = (ids, &mut self.sequences) {
             let queues = sequences.settled(ids);
             for queue in &queues {
@@ -229,7 +304,9 @@ impl<J: Job> State<J> {
             let (lanes, Some(sequences)) = (&self.lanes, &mut self.sequences) else { return };
             let together = |lane: &Lane, first| lanes.has(lane, first);
             let Some(next) = sequences.next(queue, place, together) else { return };
+            let partition = next.lane.partition.clone();
             self.add(next, now);
+            self.seal_full_share(&partition);
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     },
     error::RejectReason,
     flush::Decision,
-    job::{Job, JobId, JobState},
+    job::{Job, JobId, JobState, Key, Priority},
 };
 
 impl<J: Job> State<J> {
@@ -28,6 +28,18 @@ impl<J: Job> State<J> {
         self.seal(trigger);
         while let Some((_, lane)) = self.lanes.most_urgent() {
             self.in_lane(lane, |state| state.seal(trigger));
+        }
+    }
+
+    /// Sends the open batches of a partition.
+    pub(super) fn seal_partition(&mut self, partition: &Option<Key>, trigger: Trigger) {
+        for priority in Priority::ALL {
+            let lane = Lane { priority, partition: partition.clone() };
+            if lane.is_common() {
+                self.seal(trigger);
+            } else if let Some(number) = self.lanes.find(&lane) {
+                self.in_lane(number, |state| state.seal(trigger));
+            }
         }
     }
 

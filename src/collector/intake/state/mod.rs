@@ -3,7 +3,7 @@
 //! Invariants, whenever the lock is free:
 //! - `jobs` and `replies` of an open batch have the same length and order.
 //! - `pending` is the number of jobs that are accepted and not settled, and at most `max_pending`. No job waits while there is
-//!   room.
+//!   room for it.
 //! - The job that fills a batch seals it in the same step, so batches keep their order.
 //! - Once `closed` is set, no job is accepted.
 //! - The current open batch is the common one. The others are parked in `lanes`.
@@ -21,6 +21,7 @@ use super::{
     Buffers, RejectedSends, View,
     lanes::{Lanes, Open},
     sequences::Sequences,
+    shares::Shares,
     sharing::Sharing,
     wait_queue::WaitQueue,
 };
@@ -55,6 +56,8 @@ pub(super) struct State<J: Job> {
 
     // Admission.
     pub(super) max_pending: usize,
+    /// `None`: the number of jobs is the only bound.
+    pub(super) shares: Option<Box<Shares>>,
     pub(super) wait_queue: WaitQueue<J>,
     /// A shutdown was requested: jobs from handles are rejected.
     pub(super) rejects_submits: bool,
@@ -73,6 +76,7 @@ pub(super) struct Gathering<J: Job> {
     pub(super) ageing: Duration,
     pub(super) sequences: Option<Box<Sequences<J>>>,
     pub(super) sharing: Option<Box<Sharing<J>>>,
+    pub(super) shares: Option<Box<Shares>>,
 }
 
 impl<J: Job> State<J> {
@@ -86,7 +90,7 @@ impl<J: Job> State<J> {
         departures: Arc<Departures>,
         clock: Arc<Clock>,
     ) -> Self {
-        let Gathering { max_partitions, ageing, sequences, sharing } = gathering;
+        let Gathering { max_partitions, ageing, sequences, sharing, shares } = gathering;
         Self {
             open: Open::default(),
             policy,
@@ -100,6 +104,7 @@ impl<J: Job> State<J> {
             clock,
             blocks: Blocks::new(departures),
             max_pending,
+            shares,
             wait_queue: WaitQueue::default(),
             rejects_submits: false,
             closed: false,
@@ -137,6 +142,11 @@ impl<J: Job> State<J> {
 
     pub(super) fn is_full(&self) -> bool {
         self.counts.pending >= self.max_pending
+    }
+
+    /// Whether a job waits for which there is room.
+    pub(super) fn room_is_idle(&self) -> bool {
+        self.wait_queue.peek().is_some_and(|next| self.has_room_for_waiting(next))
     }
 
     #[inline]
@@ -253,7 +263,8 @@ impl<J: Job> State<J> {
     }
 
     pub(super) fn view(&self, due: Option<Instant>) -> View {
-        let counts = IntakeCounts { waiting: self.wait_queue.len(), ..self.counts };
+        let pending_weight = self.shares.as_ref().map_or(0, |shares| shares.weight());
+        let counts = IntakeCounts { waiting: self.wait_queue.len(), pending_weight, ..self.counts };
         let needs_room = self.is_full() || counts.waiting > 0;
         View { due, counts, needs_room, rejected_sends: self.rejected_sends.is_some() }
     }
