@@ -502,23 +502,6 @@ fn callers_of_one_key_that_wait_for_room_make_one_job() {
     });
 }
 
-#[test]
-fn a_job_with_a_deadline_is_not_coalesced() {
-    paused(async || {
-        let (mut desk, factory) = Desk::new();
-        let jobs = builder(factory).coalesce_by(|job: &Of| job.1).start().unwrap();
-        let hurried = jobs.submit(SubmitJob::new(Of("a", 1)).within(ms(1_000)));
-        let patient = jobs.submit(Of("b", 1));
-        let other = jobs.submit(SubmitJob::new(Of("c", 1)).within(ms(1_000)));
-        let held = desk.next().await;
-        assert_eq!(texts(&held), ["a1", "b1", "c1"]);
-        complete(held);
-        for reply in [hurried, patient, other] {
-            reply.await.unwrap();
-        }
-    });
-}
-
 /// An output that panics when it is copied.
 #[derive(Debug)]
 struct Uncopied;

@@ -34,6 +34,7 @@ mod plot;
 mod plots;
 mod report;
 mod scale;
+mod soak;
 mod spread;
 mod table;
 mod tally;
@@ -61,6 +62,9 @@ struct Args {
     /// Cost per job as callers grow from 1 to 100,000.
     #[arg(long)]
     scale: bool,
+    /// Soaks a collector for so many seconds: random settings, four threads of callers, both doors, and a processor that fails.
+    #[arg(long, value_name = "SECONDS")]
+    soak: Option<u64>,
     /// Draws what earlier runs have written, into `docs/img`.
     #[arg(long)]
     plots: bool,
@@ -76,7 +80,7 @@ impl Args {
     }
 
     fn asks_for_another_run(&self) -> bool {
-        self.open_loop || self.accuracy || self.idle || self.scale || self.plots
+        self.open_loop || self.accuracy || self.idle || self.scale || self.plots || self.soak.is_some()
     }
 }
 
@@ -98,6 +102,9 @@ fn main() -> io::Result<()> {
     }
     if args.open_loop {
         open_loop::run(args.smoke)?;
+    }
+    if let Some(seconds) = args.soak {
+        soak::run(seconds);
     }
     if args.plots {
         plots::draw()?;

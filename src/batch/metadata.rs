@@ -105,6 +105,10 @@ impl BatchMetadata {
         self.deadline
     }
 
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = Instant> + '_ {
+        self.jobs.iter().filter_map(|(_, metadata)| metadata.deadline)
+    }
+
     /// The jobs whose deadline has passed.
     pub(crate) fn late(&self, now: Instant) -> HashSet<JobId> {
         let late = |metadata: &Metadata| metadata.deadline.is_some_and(|deadline| deadline <= now);

@@ -74,6 +74,10 @@ impl<T> Batch<T> {
         self.callers = callers;
     }
 
+    pub(crate) fn set_priority(&mut self, priority: Priority) {
+        self.priority = priority;
+    }
+
     pub(crate) fn set_spans(&mut self, spans: Vec<Span>) {
         self.spans = spans;
     }

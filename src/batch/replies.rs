@@ -131,6 +131,11 @@ impl<J: Job> Replies<J> {
         self.metadata.as_ref().and_then(|metadata| metadata.deadline())
     }
 
+    /// The deadlines of these jobs, in no order.
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = Instant> + '_ {
+        self.metadata.iter().flat_map(|metadata| metadata.deadlines())
+    }
+
     /// Whether each job's deadline has passed, in order; `None` if none has.
     pub(crate) fn late(&self, now: Instant) -> Option<Vec<bool>> {
         self.deadline().filter(|deadline| *deadline <= now)?;

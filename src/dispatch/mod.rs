@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use crate::{
     batch::{Batch, Sealed, Trigger},
     error::JobError,
-    job::{Job, Priority},
+    job::{Job, JobId, Priority},
 };
 
 mod breaker;
@@ -157,6 +157,20 @@ impl<J: Job> Dispatch<J> {
         let Sealed { jobs, replies, trigger, opened_at, priority } = sealed;
         let batch = self.new_batch(jobs, trigger, 1, priority);
         self.settle_whole(ReadyBatch { batch, replies, opened_at, last: None, attempts: 0, family: None }, error);
+    }
+
+    /// The batch with this job gets a higher priority if it waits.
+    pub(crate) fn raise(&mut self, job: JobId, priority: Priority) {
+        self.ready.raise(job, priority);
+        for ready in self.backing_off.values_mut().filter(|ready| ready.replies.contains(job)) {
+            let raised = ready.batch.priority().max(priority);
+            ready.batch.set_priority(raised);
+        }
+    }
+
+    /// Whether a worker has this job.
+    pub(crate) fn is_sent(&self, job: JobId) -> bool {
+        self.flights.iter().any(|flight| flight.replies.contains(job))
     }
 
     /// A worker can take a batch.

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 use super::ready_batch::ReadyBatch;
-use crate::job::{Job, Priority};
+use crate::job::{Job, JobId, Priority};
 
 pub(super) struct ReadyQueue<J: Job> {
     /// The highest priority first.
@@ -48,6 +48,19 @@ impl<J: Job> ReadyQueue<J> {
     /// The earlier, the sooner.
     fn turn(&self, ready: &ReadyBatch<J>) -> Instant {
         ready.batch.priority().turn(ready.opened_at, self.ageing)
+    }
+
+    /// The batch with this job gets a higher priority, and the place there that its age asks for.
+    pub(super) fn raise(&mut self, job: JobId, priority: Priority) {
+        let lower = (priority.rank() + 1) as usize;
+        for queue in lower..self.queues.len() {
+            let Some(at) = self.queues[queue].iter().position(|ready| ready.replies.contains(job)) else { continue };
+            let Some(mut ready) = self.queues[queue].remove(at) else { continue };
+            ready.batch.set_priority(priority);
+            let raised = &mut self.queues[priority.rank() as usize];
+            let place = raised.partition_point(|other| other.opened_at <= ready.opened_at);
+            raised.insert(place, ready);
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -27,6 +27,9 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn execute(&mut self, order: Order<P::Job>, now: Instant) {
         match order {
             Order::Send { worker, flight, batch, waited_since } => self.send(worker, flight, batch, waited_since, now),
+            Order::Settle { replies, results, jobs, history } if self.shared.intake.shares() => {
+                self.settle_shared(replies, results, jobs, history, now);
+            }
             Order::Settle { replies, results, jobs, history } => self.settle(replies, results, jobs, history, now),
             Order::Cancel { worker, flight } => {
                 self.pool.cancel(worker, flight);

@@ -43,6 +43,7 @@ use crate::{
 };
 
 mod execute;
+mod followers;
 mod reports;
 mod requests;
 mod settle;
@@ -178,6 +179,10 @@ impl<P: BatchProcessor> CollectorActor<P> {
         let mut view = self.send_batches(now);
         if self.shared.intake.must_reclaim_room(&view) {
             self.dispatch.sweep_abandoned();
+            view = self.send_batches(now);
+        }
+        if self.shared.intake.shares() {
+            self.serve_followers(now);
             view = self.send_batches(now);
         }
         if view.rejected_sends {

@@ -127,7 +127,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
 
     /// Writes the replies. The callers to wake are left in `deliveries`.
     #[inline]
-    fn fill(&mut self, replies: Replies<P::Job>, results: JobResults<P::Job>, history: History) {
+    pub(super) fn fill(&mut self, replies: Replies<P::Job>, results: JobResults<P::Job>, history: History) {
         if self.journal.is_tracking() {
             return self.fill_tracked(replies, results, history);
         }

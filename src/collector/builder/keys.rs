@@ -94,6 +94,9 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// the order within the batch, and the next batch of the key waits for this one. The parts of such a batch – made by a
     /// batcher, by a split, or by a retry of its failed jobs – do not wait for each other.
     ///
+    /// Jobs that wait for room are accepted in the order of arrival, too, whatever their priorities; but a job whose partition has its share
+    /// ([`max_pending_per_partition`](Self::max_pending_per_partition)) may be overtaken by one of another partition.
+    ///
     /// A job's wait counts from its acceptance, so a job that was held for longer than the interval leaves at once afterwards. The
     /// key function runs on the submitter's thread; a job for which it returns `None`, or panics, is not ordered.
     ///
@@ -128,9 +131,9 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// Processes one job for many callers: while a job is buffered or in flight, jobs with the same key follow it instead of being
     /// processed. Each caller gets its own copy of the reply. Default: every job is processed.
     ///
-    /// The first job is processed even if its caller has gone, because others may follow it. A job with a
-    /// [deadline](crate::SubmitJob::deadline) neither follows nor is followed. Followers share the priority of the first job. The
-    /// key function runs on the submitter's thread; a job for which it returns `None`, or panics, is processed by itself.
+    /// The first job is processed even if its caller has gone, because others may follow it. Each caller keeps its own
+    /// [deadline](crate::SubmitJob::deadline): it expires alone, and the job is processed for the others. The job has the highest priority
+    /// of its callers. The key function runs on the submitter's thread; a job for which it returns `None`, or panics, is processed by itself.
     ///
     /// ```
     /// use actix_batch::prelude::*;
@@ -164,8 +167,8 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// (compared by its `Hash`) is refused as [`JobError::KeyConflict`](crate::JobError::KeyConflict). Default: jobs have no
     /// idempotency keys.
     ///
-    /// Until there is an outcome, the priority and the deadline of the first job apply to all: if it expires, its followers expire
-    /// with it. Only outcomes of jobs that a processor may have seen are remembered: after `Expired`, `CircuitOpen`, `NoWorkers`,
+    /// Until there is an outcome, each caller keeps its own deadline, and the job has the highest priority of its callers, as with
+    /// [`coalesce_by`](Self::coalesce_by). Only outcomes of jobs that a processor may have seen are remembered: after `Expired`, `CircuitOpen`, `NoWorkers`,
     /// `TooLarge` or `ShutDown` the key is free again. The time to live starts with the outcome. Outcomes are remembered in this
     /// process only, and at most [`max_outcomes`](Self::max_outcomes) of them. A job for which the key function returns `None` has no
     /// idempotency key: it is processed whatever came before.

@@ -7,10 +7,10 @@ use tracing::warn;
 
 use super::{Buffers, Intake, RejectedSends, View, sequences::Joining};
 use crate::{
-    batch::{Replies, Sealed, Trigger},
+    batch::{Sealed, Trigger},
     error::RejectReason,
     flush::Timing,
-    job::{Job, JobId, JobIds, JobResult, JobState},
+    job::{Job, JobId, JobIds, JobState},
     panics::drop_each,
 };
 
@@ -111,39 +111,6 @@ impl<J: Job> Intake<J> {
     #[inline]
     pub(crate) fn has_keys(&self) -> bool {
         self.keying.is_some()
-    }
-
-    /// Whether jobs with the same key share a reply.
-    pub(crate) fn shares(&self) -> bool {
-        self.keying.as_ref().is_some_and(|keying| keying.shares())
-    }
-
-    /// The followers of these jobs, with copies of the replies that the jobs are about to get. From now on no job follows them.
-    /// Remembers the outcomes that are to be remembered.
-    pub(crate) fn followers(&self, jobs: &JobIds, results: &[JobResult<J>]) -> Vec<(Replies<J>, Vec<JobResult<J>>)> {
-        let Some(keying) = &self.keying else { return Vec::new() };
-        // Copying and dropping replies runs user code, so both happen without the lock.
-        let remembered: Vec<_> = {
-            let state = self.lock();
-            let Some(sharing) = &state.sharing else { return Vec::new() };
-            let leaders = jobs.iter().zip(results).filter(|(job, _)| sharing.leads(*job));
-            leaders.map(|(job, result)| (job, result, sharing.remembers(result))).collect()
-        };
-        let share = |(job, result, remember): (_, _, bool)| (job, result, remember.then(|| keying.shared_copy(result)));
-        let shared: Vec<_> = remembered.into_iter().map(share).collect();
-        let (followers, mut forgotten): (Vec<_>, _) = {
-            let (mut state, now) = (self.lock(), self.clock.now());
-            let Some(sharing) = &mut state.sharing else { return Vec::new() };
-            let settled = |(job, result, copy)| Some((sharing.settled(job, copy, now)?, result));
-            let leaders = shared.into_iter().filter_map(settled).filter(|(followers, _)| followers.len() > 0).collect();
-            (leaders, sharing.take_forgotten())
-        };
-        drop_each(&mut forgotten);
-        let with_copies = |(followers, result): (Replies<J>, _)| {
-            let copies = (0..followers.len()).map(|_| keying.copy(result)).collect();
-            (followers, copies)
-        };
-        followers.into_iter().map(with_copies).collect()
     }
 
     /// Forgets the remembered outcome for this job's key.

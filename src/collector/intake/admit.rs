@@ -126,7 +126,7 @@ impl<J: Job> Intake<J> {
     /// Computes the job's keys and adds them to its metadata.
     fn with_keys(&self, job: &J, mut metadata: Box<Metadata>) -> Box<Metadata> {
         if let Some(keying) = &self.keying {
-            metadata.keys = keying.keys(job, &metadata);
+            metadata.keys = keying.keys(job);
         }
         metadata
     }

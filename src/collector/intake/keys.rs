@@ -11,7 +11,7 @@ use super::{
     sharing::{MemoryLimits, SharedReply, Sharing},
 };
 use crate::{
-    batch::{Keys, Metadata, SharedKey},
+    batch::{Keys, SharedKey},
     config::CollectorConfig,
     error::{ConfigError, JobError},
     job::{Fingerprint, Job, JobResult, KeyFn},
@@ -126,11 +126,11 @@ impl<J: Job> Keying<J> {
         Some(Box::new(Sharing::new(memory)))
     }
 
-    pub(super) fn keys(&self, job: &J, metadata: &Metadata) -> Keys {
+    pub(super) fn keys(&self, job: &J) -> Keys {
         Keys {
             partition: self.partition.as_ref().and_then(|key| key(job)),
             sequence: self.sequence.as_ref().and_then(|key| key(job)),
-            shared: self.sharing().and_then(|sharing| sharing.key(job, metadata)),
+            shared: self.sharing().and_then(|sharing| sharing.shared_key(job)),
         }
     }
 
@@ -149,15 +149,9 @@ impl<J: Job> Keying<J> {
 }
 
 impl<J: Job> SharingRules<J> {
-    /// The key by which the job shares its reply. A coalesced job has no deadline of its own: a job that has one shares nothing.
-    fn key(&self, job: &J, metadata: &Metadata) -> Option<SharedKey> {
-        match &self.memory {
-            None if metadata.deadline.is_some() => None,
-            None => Some(SharedKey { key: (self.key)(job)?, fingerprint: None }),
-            Some(rules) => {
-                let key = (self.key)(job)?;
-                Some(SharedKey { key, fingerprint: catch(|| (rules.fingerprint)(job)) })
-            }
-        }
+    /// The key by which the job shares its reply.
+    fn shared_key(&self, job: &J) -> Option<SharedKey> {
+        let fingerprint = |rules: &MemoryRules<J>| catch(|| (rules.fingerprint)(job));
+        Some(SharedKey { key: (self.key)(job)?, fingerprint: self.memory.as_ref().and_then(fingerprint) })
     }
 }

@@ -33,11 +33,6 @@ impl Lane {
     pub(super) fn is_common(&self) -> bool {
         self.priority == Priority::Normal && self.partition.is_none()
     }
-
-    /// How urgent an open batch of this lane is that was opened at `opened_at`.
-    pub(super) fn urgency(&self, opened_at: Instant, ageing: Duration) -> Urgency {
-        (self.priority.turn(opened_at, ageing), Reverse(self.priority))
-    }
 }
 
 /// The smallest goes first.
@@ -46,6 +41,8 @@ pub(super) type Urgency = (Instant, Reverse<Priority>);
 /// An open batch.
 pub(super) struct Open<J: Job> {
     pub(super) lane: Lane,
+    /// The lane's priority, or a higher one that a follower of one of its jobs has.
+    pub(super) priority: Priority,
     pub(super) jobs: Vec<J>,
     pub(super) replies: Replies<J>,
     /// When it leaves because a job's deadline is near.
@@ -60,7 +57,12 @@ impl<J: Job> Default for Open<J> {
 
 impl<J: Job> Open<J> {
     pub(super) fn of(lane: Lane) -> Self {
-        Self { lane, jobs: Vec::new(), replies: Replies::default(), leave_at: None }
+        Self { priority: lane.priority, lane, jobs: Vec::new(), replies: Replies::default(), leave_at: None }
+    }
+
+    /// How urgent the batch is if it was opened at `opened_at`.
+    pub(super) fn urgency(&self, opened_at: Instant, ageing: Duration) -> Urgency {
+        (self.priority.turn(opened_at, ageing), Reverse(self.priority))
     }
 
     /// Makes the batch leave early enough for a job with this deadline: a quarter of the remaining time is kept for the way to a
@@ -141,7 +143,7 @@ impl<J: Job> Lanes<J> {
         let parked = self.open.remove(&number)?;
         self.numbers.remove(&parked.open.lane);
         self.by_use.remove(&parked.used);
-        self.by_urgency.remove(&(Reverse(parked.open.lane.priority), number));
+        self.by_urgency.remove(&(Reverse(parked.open.priority), number));
         if let Some(due) = parked.due {
             self.by_due.remove(&(due, number));
         }
@@ -155,7 +157,7 @@ impl<J: Job> Lanes<J> {
         let (lane, number) = (&parked.open.lane, parked.number);
         self.numbers.insert(lane.clone(), number);
         self.by_use.insert(parked.used, number);
-        self.by_urgency.insert((Reverse(lane.priority), number));
+        self.by_urgency.insert((Reverse(parked.open.priority), number));
         self.by_due.extend(parked.due.map(|due| (due, number)));
         self.open.insert(number, parked);
     }
@@ -185,7 +187,7 @@ impl<J: Job> Lanes<J> {
         let oldest = Priority::ALL.into_iter().filter_map(|priority| self.by_urgency.range(of(priority)).next());
         let urgencies = oldest.filter_map(|(_, number)| {
             let Parked { open, seen, .. } = self.open.get(number)?;
-            Some((open.lane.urgency(seen.opened_at?, ageing), *number))
+            Some((open.urgency(seen.opened_at?, ageing), *number))
         });
         urgencies.min()
     }

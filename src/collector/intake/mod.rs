@@ -31,6 +31,7 @@ mod admit;
 mod caching;
 mod doors;
 mod flushing;
+mod following;
 mod keys;
 mod lanes;
 mod sequences;

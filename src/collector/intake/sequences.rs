@@ -95,6 +95,16 @@ impl<J: Job> Sequences<J> {
         self.opened
     }
 
+    /// This job has been released, and another one takes its place. Returns whether it is that one's turn; `None` if the job has no sequence.
+    pub(super) fn replace(&mut self, job: JobId, other: JobId) -> Option<Turn> {
+        let number = self.queued.remove(&job)?;
+        self.queued.insert(other, number);
+        let queue = &mut self.queues.get_mut(&number)?.jobs;
+        let place = queue.iter().position(|queued| *queued == job)?;
+        queue[place] = other;
+        Some(if place == 0 { Turn::First } else { Turn::Later })
+    }
+
     pub(super) fn hold(&mut self, held: Joining<J>) {
         if let Some(deadline) = held.replies.deadline() {
             self.deadlines.insert((deadline, held.id));

@@ -6,7 +6,7 @@
 //! - The replies of followers are kept here, by leader, until the leader is settled.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     mem,
     sync::Arc,
     time::Duration,
@@ -15,9 +15,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::lanes::Lane;
 use crate::{
     batch::{Replies, SharedKey},
-    job::{Job, JobId, JobResult, Key},
+    job::{Job, JobId, JobResult, Key, Priority},
 };
 
 /// How long outcomes are remembered, and how many at most.
@@ -50,6 +51,8 @@ pub(super) struct Sharing<J: Job> {
     leaders: HashMap<Key, (JobId, Option<u128>)>,
     /// By leader.
     followers: HashMap<JobId, Leader<J>>,
+    /// The deadlines of followers, and the job that they follow.
+    deadlines: BTreeSet<(Instant, JobId)>,
     outcomes: HashMap<Key, Remembered<J>>,
     oldest: VecDeque<(Instant, Key)>,
     /// Outcomes to drop once the lock is free, because dropping them runs user code.
@@ -58,6 +61,10 @@ pub(super) struct Sharing<J: Job> {
 
 struct Leader<J: Job> {
     key: SharedKey,
+    /// The lane that it joined.
+    lane: Lane,
+    /// Its own priority, or the highest of its followers.
+    priority: Priority,
     followers: Replies<J>,
 }
 
@@ -73,6 +80,7 @@ impl<J: Job> Sharing<J> {
             memory,
             leaders: HashMap::new(),
             followers: HashMap::new(),
+            deadlines: BTreeSet::new(),
             outcomes: HashMap::new(),
             oldest: VecDeque::new(),
             forgotten: Vec::new(),
@@ -103,14 +111,81 @@ impl<J: Job> Sharing<J> {
     }
 
     /// Makes the job the leader of its key: it will be processed, and others may follow it.
-    pub(super) fn lead(&mut self, job: JobId, key: SharedKey) {
+    pub(super) fn lead(&mut self, job: JobId, key: SharedKey, lane: Lane) {
         self.leaders.insert(key.key.clone(), (job, key.fingerprint));
-        self.followers.insert(job, Leader { key, followers: Replies::default() });
+        let priority = lane.priority;
+        self.followers.insert(job, Leader { key, lane, priority, followers: Replies::default() });
     }
 
-    /// The followers of this job, to add one.
-    pub(super) fn followers(&mut self, job: JobId) -> Option<&mut Replies<J>> {
-        self.followers.get_mut(&job).map(|leader| &mut leader.followers)
+    /// Adds a follower. Returns the leader's lane, and whether the follower is more urgent than the leader and its other followers.
+    pub(super) fn follow(&mut self, leader: JobId, follower: Replies<J>, priority: Priority) -> Option<(Lane, bool)> {
+        self.deadlines.extend(follower.deadline().map(|deadline| (deadline, leader)));
+        let leader = self.followers.get_mut(&leader)?;
+        leader.followers.append(follower);
+        let is_raised = priority > leader.priority;
+        leader.priority = leader.priority.max(priority);
+        Some((leader.lane.clone(), is_raised))
+    }
+
+    /// Adds jobs that followed another one before.
+    pub(super) fn follow_all(&mut self, leader: JobId, followers: Replies<J>) {
+        self.deadlines.extend(followers.deadlines().map(|deadline| (deadline, leader)));
+        if let Some(leader) = self.followers.get_mut(&leader) {
+            leader.followers.append(followers);
+        }
+    }
+
+    /// When the next deadline of a follower passes.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// The leaders of which a follower is late. Each deadline is told once.
+    pub(super) fn late(&mut self, now: Instant) -> Vec<JobId> {
+        let mut late = Vec::new();
+        while self.due().is_some_and(|due| due <= now) {
+            late.extend(self.deadlines.pop_first().map(|(_, leader)| leader));
+        }
+        late
+    }
+
+    /// Removes the late followers of this leader.
+    pub(super) fn take_late(&mut self, leader: JobId, now: Instant) -> Option<Replies<J>> {
+        let leader = self.followers.get_mut(&leader)?;
+        let late = leader.followers.late(now)?;
+        let (late, live) = mem::take(&mut leader.followers).partition(|position| late[position]);
+        leader.followers = live;
+        Some(late)
+    }
+
+    /// If some followers of this leader have time left, ends the leader. Returns the highest priority of them, those that are late, and
+    /// those that are not. The key is led by the first of these from now on.
+    pub(super) fn pass_on(&mut self, leader: JobId, now: Instant) -> Option<(Priority, Replies<J>, Replies<J>)> {
+        if !self.can_pass_on(leader, now) {
+            return None;
+        }
+        let Leader { priority, followers, .. } = self.end(leader)?;
+        let late = followers.late(now);
+        let (late, live) = followers.partition(|position| late.as_ref().is_some_and(|late| late[position]));
+        Some((priority, late, live))
+    }
+
+    /// Whether a follower of this leader has time left.
+    pub(super) fn can_pass_on(&self, leader: JobId, now: Instant) -> bool {
+        let followers = self.followers.get(&leader).map(|leader| &leader.followers);
+        followers.is_some_and(|all| all.len() > 0 && all.late(now).is_none_or(|late| late.contains(&false)))
+    }
+
+    fn end(&mut self, job: JobId) -> Option<Leader<J>> {
+        let leader = self.followers.remove(&job)?;
+        for deadline in leader.followers.deadlines() {
+            self.deadlines.remove(&(deadline, job));
+        }
+        // The key may have been detached from this job and may have another leader now.
+        if self.leaders.get(&leader.key.key).is_some_and(|(leads, _)| *leads == job) {
+            self.leaders.remove(&leader.key.key);
+        }
+        Some(leader)
     }
 
     /// Whether this job follows another.
@@ -130,11 +205,7 @@ impl<J: Job> Sharing<J> {
 
     /// Ends the leader, which is about to be settled, and returns its followers. Remembers the reply if there is one.
     pub(super) fn settled(&mut self, job: JobId, reply: Option<SharedReply<J>>, now: Instant) -> Option<Replies<J>> {
-        let Leader { key, followers } = self.followers.remove(&job)?;
-        // The key may have been detached from this job and may have another leader now.
-        if self.leaders.get(&key.key).is_some_and(|(leader, _)| *leader == job) {
-            self.leaders.remove(&key.key);
-        }
+        let Leader { key, followers, .. } = self.end(job)?;
         if let (Some(reply), Some(memory)) = (reply, self.memory) {
             // The longest setting is a year, so this cannot overflow in practice.
             let until = now.checked_add(memory.time_to_live).unwrap_or(now);

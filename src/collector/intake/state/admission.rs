@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::State;
 use crate::{
-    batch::{Metadata, Replies, Trigger},
+    batch::{Metadata, Replies, SharedKey, Trigger},
     collector::intake::{
         lanes::Lane,
         sequences::{Joining, Turn},
@@ -15,7 +15,7 @@ use crate::{
         wait_queue::Waiting,
     },
     error::RejectReason,
-    job::{Job, JobId, JobIds, Key},
+    job::{Job, JobId, JobIds, Key, Priority},
 };
 
 /// A job that asks for admission, with its reply.
@@ -29,6 +29,19 @@ pub(crate) struct Candidate<J: Job> {
     pub(crate) cached: Option<J::Output>,
     /// It comes from the wait queue.
     pub(crate) has_waited: bool,
+}
+
+/// A job that has been accepted, on its way into an open batch.
+pub(super) struct Accepted<J: Job> {
+    pub(super) id: JobId,
+    pub(super) job: J,
+    pub(super) weight: u64,
+    pub(super) lane: Lane,
+    pub(super) shared: Option<SharedKey>,
+    /// Whether it is its turn in its sequence.
+    pub(super) turn: Turn,
+    /// Its one reply.
+    pub(super) replies: Replies<J>,
 }
 
 /// What became of a candidate.
@@ -104,7 +117,7 @@ impl<J: Job> State<J> {
                 Entry::Answered(candidate, KnownReply::Shared(reply))
             }
             // A follower needs no room: its job is not kept.
-            Known::Leader(leader) => self.follow(candidate, leader),
+            Known::Leader(leader) => self.follow(candidate, leader, now),
             Known::Nothing if !self.has_room_for(&candidate, now) => Entry::Full(candidate),
             Known::Nothing => Entry::Accepted { wake: self.accept(candidate, now) },
         }
@@ -136,27 +149,23 @@ impl<J: Job> State<J> {
         }
     }
 
-    fn follow(&mut self, candidate: Candidate<J>, leader: JobId) -> Entry<J> {
-        let Some(followers) = self.sharing.as_mut().and_then(|sharing| sharing.followers(leader)) else {
-            return Entry::Full(candidate);
-        };
-        followers.append(candidate.replies);
-        self.counts.coalesced += 1;
-        self.counts.accepted += 1;
-        self.counts.following += 1;
-        Entry::Follows { job: candidate.job, wake: false }
-    }
-
     fn accept(&mut self, candidate: Candidate<J>, now: Instant) -> bool {
         let Candidate { id, job, weight, mut metadata, mut replies, .. } = candidate;
         let (lane, keys) = (Lane::of(&metadata), mem::take(&mut metadata.keys));
         replies.push_metadata(id, metadata);
-        if let (Some(sharing), Some(shared)) = (&mut self.sharing, keys.shared) {
-            sharing.lead(id, shared);
-        }
-        self.count();
-        let partition = self.take_share(id, weight, &lane);
+        self.counts.accepted += 1;
         let turn = keys.sequence.map_or(Turn::First, |key| self.turn(id, key, &lane));
+        self.take_in(Accepted { id, job, weight, lane, shared: keys.shared, turn, replies }, now)
+    }
+
+    /// Gives an accepted job its room, and its place in an open batch. Returns whether the actor has to be woken.
+    pub(super) fn take_in(&mut self, accepted: Accepted<J>, now: Instant) -> bool {
+        let Accepted { id, job, weight, lane, shared, turn, replies } = accepted;
+        self.counts.pending += 1;
+        if let (Some(sharing), Some(shared)) = (&mut self.sharing, shared) {
+            sharing.lead(id, shared, lane.clone());
+        }
+        let partition = self.take_share(id, weight, &lane);
         let joining = Joining { id, job, weight, lane, accepted_at: now, replies, follows: turn == Turn::Follows };
         let wake = if turn == Turn::Later { self.hold(joining) } else { self.add(joining, now) };
         if let Some(partition) = partition {
@@ -213,10 +222,11 @@ impl<J: Job> State<J> {
         self.wait_queue.due().is_some_and(|due| self.wakes_at(due))
     }
 
-    /// When a waiting job has its turn, and the line that it waits in.
+    /// When a waiting job has its turn, and the line that it waits in. A job does not overtake others of its sequence by its priority.
     pub(crate) fn place(&self, metadata: &Metadata, now: Instant) -> (Instant, u64) {
+        let priority = if metadata.keys.sequence.is_some() { Priority::Normal } else { metadata.priority };
         let line = |shares: &Shares| shares.line(metadata.keys.partition.as_ref());
-        (metadata.priority.turn(now, self.ageing), self.shares.as_deref().map_or(COMMON_LINE, line))
+        (priority.turn(now, self.ageing), self.shares.as_deref().map_or(COMMON_LINE, line))
     }
 
     /// If a job waits for a weight to be free, the open batches leave: they may hold it.

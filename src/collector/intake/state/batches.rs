@@ -21,7 +21,7 @@ use crate::{
 impl<J: Job> State<J> {
     /// Sends every open batch, the most urgent first.
     pub(super) fn seal_all(&mut self, trigger: Trigger) {
-        let common = self.open.lane.priority;
+        let common = self.open.priority;
         while let Some((_, lane)) = self.lanes.most_urgent().filter(|(priority, _)| *priority > common) {
             self.in_lane(lane, |state| state.seal(trigger));
         }
@@ -142,7 +142,7 @@ impl<J: Job> State<J> {
         if !self.policy.is_idle() {
             return;
         }
-        let common = self.policy.opened_at().map(|opened_at| self.open.lane.urgency(opened_at, self.ageing));
+        let common = self.policy.opened_at().map(|opened_at| self.open.urgency(opened_at, self.ageing));
         let other = self
             .lanes
             .next_for_worker(self.ageing)
@@ -189,7 +189,8 @@ impl<J: Job> State<J> {
     /// When the actor must look again.
     pub(crate) fn next_look(&mut self) -> Option<Instant> {
         let sequences = self.sequences.as_ref().and_then(|sequences| sequences.due());
-        [self.due(), self.lanes.next_due(), sequences, self.wait_queue.due()].into_iter().flatten().min()
+        let followers = self.sharing.as_ref().and_then(|sharing| sharing.due());
+        [self.due(), self.lanes.next_due(), sequences, followers, self.wait_queue.due()].into_iter().flatten().min()
     }
 
     /// Sends every open batch. Returns how many jobs they held.

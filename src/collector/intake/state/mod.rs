@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 mod admission;
 mod batches;
+mod following;
 
 pub(crate) use admission::{Admitted, Candidate, Entry, KnownReply};
 
@@ -30,7 +31,7 @@ use crate::{
     clock::Clock,
     error::RejectReason,
     flush::{Decision, PolicyState},
-    job::{Job, JobId},
+    job::{Job, JobId, Priority},
     observe::IntakeCounts,
 };
 
@@ -47,6 +48,8 @@ pub(super) struct State<J: Job> {
     pub(super) sharing: Option<Box<Sharing<J>>>,
     /// Batches that have left, for the actor to take.
     pub(super) sealed: Vec<Sealed<J>>,
+    /// Jobs in dispatch whose batches are to get a higher priority.
+    raised: Vec<(JobId, Priority)>,
     /// Emptied buffers, for the next batches.
     spare: Vec<Buffers<J>>,
 
@@ -100,6 +103,7 @@ impl<J: Job> State<J> {
             sequences,
             sharing,
             sealed: Vec::new(),
+            raised: Vec::new(),
             spare: Vec::new(),
             clock,
             blocks: Blocks::new(departures),
@@ -251,7 +255,8 @@ impl<J: Job> State<J> {
         let replies = mem::replace(&mut self.open.replies, Replies::with_buffer(requesters));
         let opened_at = self.policy.left().unwrap_or_else(|| self.clock.now());
         self.open.leave_at = None;
-        self.sealed.push(Sealed { jobs, replies, trigger, opened_at, priority: self.open.lane.priority });
+        let priority = mem::replace(&mut self.open.priority, self.open.lane.priority);
+        self.sealed.push(Sealed { jobs, replies, trigger, opened_at, priority });
     }
 
     /// Keeps emptied buffers for a later batch.
