@@ -5,7 +5,9 @@ use std::{
     collections::HashMap,
     fs,
     hash::{BuildHasher, RandomState},
-    process, thread,
+    process,
+    sync::Mutex,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -73,12 +75,13 @@ pub(crate) fn run(seconds: u64) {
     let seed = RandomState::new().hash_one(process::id());
     println!("a soak of {seconds} s; seed {seed}");
     let (mut random, begin) = (Rng::with_seed(seed), Instant::now());
+    let mut longest = Duration::ZERO;
     let (mut total, mut memory, mut errors) = (Seen::default(), Vec::new(), HashMap::<&str, u64>::new());
     std::panic::set_hook(Box::new(|_| {}));
     while begin.elapsed().as_secs() < seconds {
-        let dbg = Instant::now();
+        let started = Instant::now();
         let (seen, stats) = round(&mut random);
-        println!("DBG {:?} {:?} avg {}", dbg.elapsed(), stats.intake, stats.batches);
+        longest = longest.max(started.elapsed());
         if let Err(wrong) = check(&seen, &stats) {
             eprintln!("round {} of seed {seed}: {wrong}\n{stats:#?}", memory.len());
             process::exit(1);
@@ -101,6 +104,7 @@ pub(crate) fn run(seconds: u64) {
     println!("failures by cause: {causes:?}");
     let (warm, last) = (memory[WARM_UP.min(rounds - 1)], memory[rounds - 1]);
     let most = memory.iter().max().copied().unwrap_or_default();
+    println!("the longest round took {longest:.1?} of {ROUND:?} with new jobs");
     println!("memory: {warm} KiB after the first rounds, {last} KiB at the end, {most} KiB at most");
     if last > warm + GROWTH_KIB {
         eprintln!("the memory has grown");
@@ -133,8 +137,10 @@ fn round(random: &mut Rng) -> (Seen, Stats) {
 fn builder(random: &mut Rng) -> CollectorBuilder<Unreliable> {
     let workers = random.usize(1..4);
     let workers = if random.bool() { Workers::local(workers) } else { Workers::threads(workers) };
-    let seed = random.u64(..);
-    let mut builder = Collector::builder(move || Unreliable(Rng::with_seed(seed)))
+    // With one seed for all, a processor that panics at once would be rebuilt as the same one again and again.
+    let seeds = Mutex::new(random.fork());
+    let factory = move || Unreliable(seeds.lock().map_or_else(|_| Rng::new(), |mut seeds| seeds.fork()));
+    let mut builder = Collector::builder(factory)
         .workers(workers)
         .max_size(random.usize(1..200))
         .max_pending(random.usize(200..2_000))
