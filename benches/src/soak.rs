@@ -37,10 +37,10 @@ impl BatchProcessor for Unreliable {
     type Job = Triple;
 
     async fn process(&mut self, batch: &Batch<Triple>) -> Result<Outcomes<Triple>, &'static str> {
-        match self.0.u16(..1_000) {
+        match self.0.u16(..20_000) {
             0 => panic!("a panic of the soak"),
-            1..=20 => return Err("the whole batch failed"),
-            21..=200 => tokio::time::sleep(Duration::from_micros(self.0.u64(..3_000))).await,
+            1..=400 => return Err("the whole batch failed"),
+            401..=4_000 => tokio::time::sleep(Duration::from_micros(self.0.u64(..3_000))).await,
             _ => {}
         }
         let each = |job: &Triple| if self.0.u8(..) == 0 { Err("one job failed") } else { Ok(job.0 * 3) };

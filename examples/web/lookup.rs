@@ -49,7 +49,7 @@ impl BatchProcessor for FlightLookup {
     }
 
     async fn process(&mut self, batch: &Batch<GetFlight>) -> Result<Outcomes<GetFlight>, LookupError> {
-        let store = self.store.as_ref().expect("`prepare` runs before `process`");
+        let store = self.store.as_mut().expect("`prepare` runs before `process`");
         let ids: Vec<i64> = batch.iter().map(|job| job.0).collect();
         let rows = store.flights(&ids)?.into_iter().map(|(id, flight)| StoredFlight { id, flight });
         Ok(Outcomes::lookup(batch, rows, |job| job.0, |row| row.id))

@@ -1,6 +1,7 @@
 //! The SQLite file: one `INSERT` stores a whole batch, one `SELECT … IN` reads one.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,9 @@ pub(crate) struct Database {
 #[derive(Debug)]
 pub(crate) struct Store {
     connection: Connection,
-    turn: Arc<Mutex<()>>,
+    database: Database,
+    /// Which file the connection has open.
+    file: Option<FileId>,
 }
 
 /// What became of one flight.
@@ -59,8 +62,27 @@ impl Database {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
-        Ok(Store { connection, turn: Arc::clone(&self.turn) })
+        Ok(Store { connection, database: self.clone(), file: self.file() })
     }
+
+    /// Which file is there now; `None` if there is none.
+    fn file(&self) -> Option<FileId> {
+        fs::metadata(&self.path).ok().filter(fs::Metadata::is_file).and_then(|file| file_id(&file))
+    }
+}
+
+/// What tells a file from another one of the same name, where the system says it.
+type FileId = u64;
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "other systems do not say it")]
+fn file_id(file: &fs::Metadata) -> Option<FileId> {
+    Some(std::os::unix::fs::MetadataExt::ino(file))
+}
+
+#[cfg(not(unix))]
+fn file_id(_: &fs::Metadata) -> Option<FileId> {
+    Some(0)
 }
 
 impl Store {
@@ -69,7 +91,8 @@ impl Store {
         if flights.is_empty() {
             return Ok(Ids::default());
         }
-        let turn = Arc::clone(&self.turn);
+        self.reopen_if_gone()?;
+        let turn = Arc::clone(&self.database.turn);
         let _turn = turn.lock();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut ids = Ids::default();
@@ -82,11 +105,28 @@ impl Store {
             find_known(&transaction, keys, &mut ids.known)?;
         }
         transaction.commit()?;
+        if self.is_gone() {
+            return Err(rusqlite::Error::InvalidPath(self.database.path.clone()));
+        }
         Ok(ids)
     }
 
+    /// Whether the file was deleted, or another one has its name. What is written to it then is lost when it is closed.
+    fn is_gone(&self) -> bool {
+        let now = self.database.file();
+        now != self.file && (now.is_some() || !self.database.path.exists())
+    }
+
+    fn reopen_if_gone(&mut self) -> rusqlite::Result<()> {
+        if self.is_gone() {
+            *self = self.database.open()?;
+        }
+        Ok(())
+    }
+
     /// The flights with these ids, in any order, and none for an id that is not there.
-    pub(crate) fn flights(&self, ids: &[i64]) -> rusqlite::Result<Vec<(i64, Flight)>> {
+    pub(crate) fn flights(&mut self, ids: &[i64]) -> rusqlite::Result<Vec<(i64, Flight)>> {
+        self.reopen_if_gone()?;
         let mut flights = Vec::with_capacity(ids.len());
         for ids in ids.chunks(ROWS_PER_STATEMENT) {
             let sql = format!("SELECT id, {COLUMNS} FROM flights WHERE id IN ({})", list("?", ids.len()));

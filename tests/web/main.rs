@@ -312,6 +312,20 @@ fn assert_stored(service: &Service, created: &[(u64, u64)]) {
 }
 
 #[test]
+fn a_flight_that_was_answered_201_is_in_the_file_that_is_there_also_after_it_was_deleted() {
+    let directory = Directory::new("deleted");
+    let path = directory.0.join("flights.sqlite");
+    let service = Service::start(&directory);
+    let mut client = service.connect();
+    assert_eq!(client.post("/flights", &flight(1).to_string()).unwrap().status, 201);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(client.post("/flights", &flight(2).to_string()).unwrap().status, 201);
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let stored: i64 = database.query_row("SELECT flight FROM flights", [], |row| row.get(0)).unwrap();
+    assert_eq!(stored, flight(2)["flight"]);
+}
+
+#[test]
 fn ctrl_c_under_load_answers_what_it_accepted_and_ends_with_0() {
     let directory = Directory::new("ctrl-c");
     let service = Service::start(&directory);
