@@ -1,4 +1,5 @@
 //! Whose time counts: the collector's, whatever the clock of the caller says.
+#![allow(clippy::async_yields_async, reason = "a job is submitted on one clock, and its reply awaited on another")]
 
 mod support;
 

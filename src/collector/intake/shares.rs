@@ -73,9 +73,7 @@ impl Shares {
     }
 
     fn number(&self, key: Option<&Key>) -> Option<u64> {
-        if self.limits.per_partition.is_none() {
-            return None;
-        }
+        self.limits.per_partition?;
         self.numbers.get(&key.cloned()).copied().filter(|number| self.partitions.contains_key(number))
     }
 

@@ -165,12 +165,12 @@ impl<J: Job> State<J> {
         if let (Some(sharing), Some(shared)) = (&mut self.sharing, shared) {
             sharing.lead(id, shared, lane.clone());
         }
-        let partition = self.take_share(id, weight, &lane);
+        self.take_share(id, weight, &lane);
+        // Without shares the partition is not asked for.
+        let partition = if self.shares.is_some() { lane.partition.clone() } else { None };
         let joining = Joining { id, job, weight, lane, accepted_at: now, replies, follows: turn == Turn::Follows };
         let wake = if turn == Turn::Later { self.hold(joining) } else { self.add(joining, now) };
-        if let Some(partition) = partition {
-            self.seal_full_share(&partition);
-        }
+        self.seal_full_share(partition.as_ref());
         self.after_admission(wake)
     }
 
@@ -188,21 +188,18 @@ impl<J: Job> State<J> {
         sequences.due().is_some_and(|due| self.wakes_at(due))
     }
 
-    /// Takes the job's share of the room. Returns its partition, if shares are kept.
-    fn take_share(&mut self, id: JobId, weight: u64, lane: &Lane) -> Option<Option<Key>> {
-        let shares = self.shares.as_mut()?;
-        if let Some(line) = shares.take(id, weight, lane.partition.as_ref()) {
-            self.wait_queue.block(line);
-        }
-        Some(lane.partition.clone())
+    /// Takes the job's share of the room.
+    fn take_share(&mut self, id: JobId, weight: u64, lane: &Lane) {
+        let Some(shares) = &mut self.shares else { return };
+        shares.take(id, weight, lane.partition.as_ref()).into_iter().for_each(|full| self.wait_queue.block(full));
     }
 
     /// If a share of the room is taken, nothing more can join the open batches that have it: they leave.
-    fn seal_full_share(&mut self, partition: &Option<Key>) {
+    fn seal_full_share(&mut self, partition: Option<&Key>) {
         let Some(shares) = &self.shares else { return };
         if shares.is_full() {
             self.seal_all(Trigger::Full);
-        } else if shares.has_its_share(partition.as_ref()) {
+        } else if shares.has_its_share(partition) {
             self.seal_partition(partition, Trigger::Full);
         }
     }
@@ -316,7 +313,7 @@ impl<J: Job> State<J> {
             let Some(next) = sequences.next(queue, place, together) else { return };
             let partition = next.lane.partition.clone();
             self.add(next, now);
-            self.seal_full_share(&partition);
+            self.seal_full_share(partition.as_ref());
         }
     }
 }

@@ -32,9 +32,9 @@ impl<J: Job> State<J> {
     }
 
     /// Sends the open batches of a partition.
-    pub(super) fn seal_partition(&mut self, partition: &Option<Key>, trigger: Trigger) {
+    pub(super) fn seal_partition(&mut self, partition: Option<&Key>, trigger: Trigger) {
         for priority in Priority::ALL {
-            let lane = Lane { priority, partition: partition.clone() };
+            let lane = Lane { priority, partition: partition.cloned() };
             if lane.is_common() {
                 self.seal(trigger);
             } else if let Some(number) = self.lanes.find(&lane) {

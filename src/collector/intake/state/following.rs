@@ -83,8 +83,11 @@ impl<J: Job> State<J> {
         let id = first.ids().iter().next()?;
         let turn = self.sequences.as_mut().and_then(|sequences| sequences.replace(expired, id)).unwrap_or(Turn::First);
         self.settled(1, following, Some(&JobIds::from_iter([expired])));
-        let lane = Lane { priority, partition: keys.partition };
-        self.take_in(Accepted { id, job, weight, lane, shared: keys.shared, turn, replies: first }, now);
+        let Keys { partition, shared, .. } = keys;
+        self.take_in(
+            Accepted { id, job, weight, lane: Lane { priority, partition }, shared, turn, replies: first },
+            now,
+        );
         self.counts.following += others.len();
         if let Some(sharing) = &mut self.sharing {
             sharing.follow_all(id, others);
