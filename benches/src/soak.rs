@@ -80,13 +80,13 @@ pub(crate) fn run(seconds: u64) {
     std::panic::set_hook(Box::new(|_| {}));
     while begin.elapsed().as_secs() < seconds {
         let started = Instant::now();
-        let (seen, stats) = round(&mut random);
+        let (told, stats) = round(&mut random);
         longest = longest.max(started.elapsed());
-        if let Err(wrong) = check(&seen, &stats) {
+        if let Err(wrong) = check(&told, &stats) {
             eprintln!("round {} of seed {seed}: {wrong}\n{stats:#?}", memory.len());
             process::exit(1);
         }
-        total.add(&seen);
+        total.add(&told);
         stats.failed.iter().for_each(|(cause, count)| *errors.entry(cause).or_default() += count);
         memory.push(resident_kib());
     }
@@ -121,9 +121,9 @@ fn round(random: &mut Rng) -> (Seen, Stats) {
         let collector = collector.clone();
         thread::spawn(move || callers(&collector, seed, until))
     });
-    let mut seen = Seen::default();
+    let mut told = Seen::default();
     for thread in threads.collect::<Vec<_>>() {
-        seen.add(&thread.join().expect("callers do not panic"));
+        told.add(&thread.join().expect("callers do not panic"));
     }
     let stats = block_on(async {
         collector.barrier().await.expect("the collector lives");
@@ -131,7 +131,7 @@ fn round(random: &mut Rng) -> (Seen, Stats) {
         collector.shutdown(Shutdown::drain()).await.expect("the collector shuts down");
         stats
     });
-    (seen, stats)
+    (told, stats)
 }
 
 fn builder(random: &mut Rng) -> CollectorBuilder<Unreliable> {
@@ -176,11 +176,11 @@ fn callers(collector: &Collector<Triple>, seed: u64, until: Instant) -> Seen {
     block_on(LocalSet::new().run_until(async {
         let caller = |number| call(collector.clone(), Rng::with_seed(seed ^ number), until);
         let tasks: Vec<_> = (0..CALLERS).map(|number| tokio::task::spawn_local(caller(number))).collect();
-        let mut seen = Seen::default();
+        let mut told = Seen::default();
         for task in tasks {
-            seen.add(&task.await.expect("a caller does not panic"));
+            told.add(&task.await.expect("a caller does not panic"));
         }
-        seen
+        told
     }))
 }
 
@@ -209,24 +209,25 @@ async fn call(collector: Collector<Triple>, mut random: Rng, until: Instant) -> 
                 tokio::task::yield_now().await;
             }
             2..=6 => match recipient.send(job).await {
-                Ok(reply) => seen.note(number, reply),
+                Ok(reply) => seen.note(number, &reply),
                 Err(error) => panic!("the actor has gone: {error}"),
             },
-            7..=9 => match collector.try_submit(job) {
-                Ok(reply) => seen.note(number, reply.await),
-                Err(_) => {
+            7..=9 => {
+                if let Ok(reply) = collector.try_submit(job) {
+                    seen.note(number, &reply.await);
+                } else {
                     seen.refused += 1;
                     tokio::task::yield_now().await;
                 }
-            },
-            _ => seen.note(number, collector.submit(job).await),
+            }
+            _ => seen.note(number, &collector.submit(job).await),
         }
     }
     seen
 }
 
 impl Seen {
-    fn note(&mut self, number: u64, reply: JobResult<Triple>) {
+    fn note(&mut self, number: u64, reply: &JobResult<Triple>) {
         match reply {
             Ok(output) if output % 3 == 0 => self.succeeded += 1,
             Ok(output) => panic!("{number} was answered {output}"),
