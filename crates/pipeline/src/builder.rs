@@ -14,6 +14,7 @@ use crate::{
     progress::Report,
     record::Record,
     run::{Plan, Settings},
+    schedule::Schedule,
     sink::{IntoSink, SinkProcessor},
     source::Source,
     stage::Chain,
@@ -141,6 +142,15 @@ impl<S: Source, T: Send + Sync + 'static, O: Outlet<T>> PipelineBuilder<S, T, O>
         self
     }
 
+    /// Counts and measures the run through the `metrics` facade, every second: `actix_batch_pipeline_records_total` by outcome,
+    /// `_open_records`, `_checkpoint_age_seconds` and `_runs_total`, with the label `pipeline`. The sink's collector has metrics of its own
+    /// (`CollectorBuilder::metrics`). Default: `false`.
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, metrics: bool) -> Self {
+        self.settings.metrics = metrics;
+        self
+    }
+
     /// Checks the settings, and says how often a record takes effect.
     ///
     /// # Errors
@@ -166,6 +176,18 @@ impl<S: Source, T: Send + Sync + 'static, O: Outlet<T>> PipelineBuilder<S, T, O>
     /// [`RunError::Config`] and [`RunError::Duplicates`].
     pub fn start(self) -> Result<crate::actor::PipelineHandle, RunError> {
         self.build().start()
+    }
+
+    /// Runs now, and again each time that so much time has passed, from where the run before has ended. See [`Schedule`], which can run
+    /// several pipelines.
+    ///
+    /// # Errors
+    ///
+    /// As [`Schedule::add`].
+    pub fn every(self, time: Duration) -> Result<Schedule, RunError> {
+        let schedule = Schedule::new();
+        schedule.add(self.build(), time)?;
+        Ok(schedule)
     }
 
     /// Reads and stages up to this many records, and writes and saves nothing. The report says what would have been written.

@@ -39,6 +39,7 @@ pub mod prelude;
 mod progress;
 mod record;
 mod run;
+mod schedule;
 pub mod sink;
 pub mod source;
 #[cfg(feature = "sqlite")]
@@ -58,6 +59,7 @@ pub use guarantee::Guarantee;
 pub use pipeline::{Definition, Named, Pipeline};
 pub use progress::{Ended, Progress, Report};
 pub use record::{Origin, Position, Record};
+pub use schedule::{Schedule, Scheduled};
 pub use stage::{Lookup, Output, Rejection, Stage};
 
 /// The code of the README and the guide, compiled and run with the documentation's.

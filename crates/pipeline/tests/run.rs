@@ -512,3 +512,16 @@ fn a_broker_is_told_only_what_the_checkpoint_holds_and_in_the_end_all_of_it() {
         assert_eq!(acknowledged.load(Ordering::Relaxed), 1_000);
     });
 }
+
+#[test]
+fn a_batch_that_could_never_be_full_is_refused_by_name() {
+    paused(async || {
+        let shelf = Shelf::new();
+        let pipeline = Pipeline::named("full").read(numbers(10)).write(shelf.clone()).chunk(10).look_ahead(50);
+        let error = pipeline.collector(|collector| collector.max_size(500)).run().await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`look_ahead` must be at least 460, so that a batch of the sink's `max_size`, 500, can be full (got 50)"
+        );
+    });
+}

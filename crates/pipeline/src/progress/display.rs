@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_rt::task::JoinHandle;
-use tokio::time::{interval, sleep};
+use tokio::time::sleep;
 
 use super::{Counters, Progress};
 
@@ -86,7 +86,7 @@ async fn on_terminal(counters: &Counters, resumed: bool) {
         bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
     }
     let _cleared = Cleared(bar.clone());
-    let mut ticks = interval(Duration::from_millis(100));
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
     loop {
         ticks.tick().await;
         let progress = counters.progress(false);

@@ -11,9 +11,13 @@ use serde::Serialize;
 use crate::source::Size;
 
 mod display;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod report;
 
 pub(crate) use display::Display;
+#[cfg(feature = "metrics")]
+pub(crate) use metrics::Metrics;
 pub use report::{Ended, Report};
 
 /// What a run has done so far.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use actix_batch::{Collector, Shutdown};
+use actix_batch::{Collector, Shutdown, StartError};
 use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use tokio::{sync::oneshot, time::interval};
 
@@ -20,6 +20,9 @@ use crate::{
     source::Source,
     stage::Chain,
 };
+
+#[cfg(feature = "metrics")]
+use crate::progress::Metrics;
 
 mod budget;
 mod control;
@@ -83,11 +86,16 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         *counters.size.lock() = self.source.size().await;
         // From here on a run that is killed goes on, also before its first batch.
         stores.save(&resume.checkpoint).await?;
-        let collectors = self.outlet.start(&self.context(&shared))?;
+        let context = self.context(&shared);
+        let collectors = self.outlet.start(&context).map_err(|error| self.explained(error, context.max_pending))?;
         let _interrupt = self.settings.stop_on_ctrl_c.then(|| Interrupt::listen(control.clone()));
         let display = self.settings.show_progress.then(|| Display::start(Arc::clone(counters), resume.goes_on));
+        #[cfg(feature = "metrics")]
+        let metrics = self.settings.metrics.then(|| Metrics::start(Arc::clone(counters)));
         let copied = self.copy(&shared, &resume, &collectors, &mut stores).await;
         drop(display);
+        #[cfg(feature = "metrics")]
+        drop(metrics);
         self.end(copied, &shared, &resume, &collectors, &mut stores).await
     }
 
@@ -163,6 +171,25 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             letters: Arc::clone(&shared.letters),
             max_pending: ahead.saturating_mul(self.settings.readers),
             monitor: Arc::clone(&shared.monitor),
+        }
+    }
+
+    /// A batch that is larger than what may be on its way would never be full: the user set one by `max_size`, the other by `look_ahead`.
+    fn explained(&self, error: StartError, most: usize) -> RunError {
+        match error {
+            StartError::Config(error) if error.key == "max_size" && error.allowed.contains("max_pending") => {
+                let least =
+                    error.value.parse::<usize>().map_or(0, |size| size.saturating_sub(most - self.settings.look_ahead));
+                RunError::Config {
+                    key: "look_ahead",
+                    value: self.settings.look_ahead.to_string(),
+                    allowed: format!(
+                        "at least {least}, so that a batch of the sink's `max_size`, {}, can be full",
+                        error.value
+                    ),
+                }
+            }
+            error => error.into(),
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) start_at: Option<serde_json::Value>,
     pub(crate) show_progress: bool,
     pub(crate) stop_on_ctrl_c: bool,
+    #[cfg(feature = "metrics")]
+    pub(crate) metrics: bool,
 }
 
 impl Settings {
@@ -46,6 +48,8 @@ impl Settings {
             start_at: None,
             show_progress: false,
             stop_on_ctrl_c: false,
+            #[cfg(feature = "metrics")]
+            metrics: false,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     record::Record,
 };
 
+mod batches;
 mod error;
 mod file;
 mod for_each;
@@ -16,6 +17,7 @@ mod processor;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub use batches::{CollectorSink, Processor, ProcessorSink, collector, processor};
 pub use error::{SinkError, SinkErrorKind};
 #[cfg(feature = "csv")]
 pub use file::{CsvFile, CsvSink};

@@ -16,6 +16,7 @@ mod iterator;
 mod json_lines;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod stream;
 
 pub use chunk::{Chunk, More, Unreadable};
 #[cfg(feature = "csv")]
@@ -26,6 +27,7 @@ pub use iterator::{FromIter, from_iter};
 pub use json_lines::{JsonLines, JsonLinesReader};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteKey, SqliteReader, SqliteTable};
+pub use stream::{FromStream, Once, StreamReader, from_stream};
 
 /// The description of a data set that can be read: a file, a table, a topic.
 ///

@@ -1,5 +1,7 @@
 //! The kit that this project's own sources and sinks are tested with (feature `test-util`).
 
+mod sink;
 mod source;
 
+pub use sink::{Unreliable, UnreliableSink, check_sink};
 pub use source::{Read, check_source, read_range};

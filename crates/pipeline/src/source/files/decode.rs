@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Read},
+    io::{self, Read},
     path::Path,
 };
 
@@ -50,7 +50,7 @@ fn plain(file: File, path: &Path) -> Result<Decoded, SourceError> {
 #[expect(clippy::unnecessary_wraps, reason = "without the feature it is an error")]
 fn gzip(file: File, _path: &Path) -> Result<Box<dyn Read + Send>, SourceError> {
     // All members: files are often joined from several.
-    Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))))
+    Ok(Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::new(file))))
 }
 
 #[cfg(feature = "compression")]

@@ -153,6 +153,7 @@ impl Text {
         Origin::File { file: self.name, line: self.line, byte: self.byte }
     }
 
+    #[cfg(feature = "csv")]
     pub(in crate::source) fn path(&self) -> &Path {
         &self.path
     }
@@ -166,6 +167,7 @@ impl Text {
     }
 
     /// Whether the text is the file byte by byte, so that it can be cut into ranges.
+    #[cfg(feature = "csv")]
     pub(in crate::source) fn is_plain(&self) -> bool {
         self.is_plain
     }

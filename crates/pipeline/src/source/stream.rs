@@ -1,0 +1,175 @@
+//! Any stream as a source.
+
+use std::{fmt, marker::PhantomData, pin::Pin};
+
+use futures_util::{FutureExt, Stream, StreamExt};
+use serde_json::json;
+
+use super::{Chunk, Identity, More, Reader, Source, SourceError};
+use crate::{cursor::Range, record::Origin};
+
+/// Records from a stream that is made anew whenever it is read; made by [`from_stream`].
+pub struct FromStream<F, I> {
+    name: String,
+    make: F,
+    stream: PhantomData<fn() -> I>,
+}
+
+/// Reads what a stream yields: a channel, a socket, the pages of an API. The closure makes the stream anew for each reader. A stream that
+/// waits holds nothing up: what it has yielded goes on its way.
+///
+/// A run that goes on skips as many records as have settled, so the closure must make the same stream each time. For one that only exists
+/// once say so: [`once`](FromStream::once).
+///
+/// ```
+/// use actix_batch_pipeline::{prelude::*, source::from_stream};
+/// use futures_util::stream;
+///
+/// # actix_rt::System::new().block_on(async {
+/// let report = Pipeline::named("numbers")
+///     .read(from_stream("numbers", || stream::iter(1..=100_u32)))
+///     .write(for_each(|number: &u32| assert!(*number <= 100)))
+///     .accept_duplicates(true)
+///     .run()
+///     .await?;
+/// assert_eq!(report.written, 100);
+/// # Ok::<(), RunError>(())
+/// # }).unwrap();
+/// ```
+pub fn from_stream<F, I>(name: impl Into<String>, make: F) -> FromStream<F, I>
+where
+    F: Fn() -> I + Send + Sync + 'static,
+    I: Stream,
+{
+    FromStream { name: name.into(), make, stream: PhantomData }
+}
+
+impl<F, I> FromStream<F, I> {
+    /// The stream only exists once: the closure makes what comes from now on. A run that goes on skips nothing, and records that had not
+    /// settled are gone.
+    pub fn once(self) -> Once<Self> {
+        Once(self)
+    }
+}
+
+/// A stream that only exists once.
+#[derive(Debug)]
+pub struct Once<S>(S);
+
+/// Reads a stream.
+pub struct StreamReader<I> {
+    stream: Pin<Box<I>>,
+    read: u64,
+    to: Option<u64>,
+}
+
+impl<F, I> FromStream<F, I>
+where
+    F: Fn() -> I + Send + Sync + 'static,
+    I: Stream<Item: Send + Sync + 'static> + 'static,
+{
+    fn reader(&self, range: &Range<u64>) -> StreamReader<I> {
+        StreamReader { stream: Box::pin((self.make)()), read: range.from.unwrap_or(0), to: range.to }
+    }
+}
+
+impl<F, I> Source for FromStream<F, I>
+where
+    F: Fn() -> I + Send + Sync + 'static,
+    I: Stream<Item: Send + Sync + 'static> + 'static,
+{
+    type Record = I::Item;
+    type Cursor = u64;
+    type Reader = StreamReader<I>;
+
+    fn describe(&self) -> String {
+        format!("stream:{}", self.name)
+    }
+
+    async fn identity(&self) -> Result<Identity, SourceError> {
+        Ok(json!({ "stream": self.name }))
+    }
+
+    async fn open(&self, range: &Range<u64>) -> Result<Self::Reader, SourceError> {
+        let mut reader = self.reader(range);
+        for skipped in 0..reader.read {
+            if reader.stream.next().await.is_none() {
+                return Err(SourceError::changed(format!(
+                    "{} has {skipped} records, fewer than the {} that the checkpoint has settled: start again with `fresh`",
+                    self.describe(),
+                    reader.read
+                )));
+            }
+        }
+        Ok(reader)
+    }
+}
+
+impl<F, I> Source for Once<FromStream<F, I>>
+where
+    F: Fn() -> I + Send + Sync + 'static,
+    I: Stream<Item: Send + Sync + 'static> + 'static,
+{
+    type Record = I::Item;
+    type Cursor = u64;
+    type Reader = StreamReader<I>;
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn is_resumable(&self) -> bool {
+        false
+    }
+
+    async fn identity(&self) -> Result<Identity, SourceError> {
+        self.0.identity().await
+    }
+
+    async fn open(&self, range: &Range<u64>) -> Result<Self::Reader, SourceError> {
+        Ok(self.0.reader(range))
+    }
+}
+
+impl<I: Stream + 'static> Reader for StreamReader<I> {
+    type Record = I::Item;
+    type Cursor = u64;
+
+    /// Waits for a record, and takes those that are there already.
+    async fn read(&mut self, chunk: &mut Chunk<I::Item, u64>, limit: usize) -> Result<More, SourceError> {
+        let left = self.to.map_or(limit, |to| usize::try_from(to - self.read).map_or(limit, |left| left.min(limit)));
+        let mut more = if left < limit { More::No } else { More::Yes };
+        while chunk.len() < left {
+            let next =
+                if chunk.is_empty() { Some(self.stream.next().await) } else { self.stream.next().now_or_never() };
+            match next {
+                Some(Some(record)) => chunk.push(record, Origin::Unknown),
+                Some(None) => {
+                    more = More::No;
+                    break;
+                }
+                None => {
+                    more = More::Yes;
+                    break;
+                }
+            }
+        }
+        let records = chunk.len() as u64;
+        self.read += records;
+        chunk.add_progress(records);
+        chunk.set_after(self.read);
+        Ok(more)
+    }
+}
+
+impl<F, I> fmt::Debug for FromStream<F, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FromStream").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<I> fmt::Debug for StreamReader<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamReader").field("read", &self.read).finish_non_exhaustive()
+    }
+}
