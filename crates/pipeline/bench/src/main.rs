@@ -1,0 +1,188 @@
+//! What a pipeline costs, beside loops that are written by hand: the same rows, the same checks, the same table.
+//!
+//! Every trial runs in a process of its own. The contenders take turns, so that all of them have the same bad moments of the machine, and
+//! what is printed is the median of the ratios within a round.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::Parser;
+
+use crate::{
+    chart::Bar,
+    trial::{Outcome, Trial},
+};
+
+mod by_hand;
+mod chart;
+#[path = "../../../../examples/web/flight.rs"]
+#[allow(dead_code, reason = "the web example needs its key")]
+mod flight;
+mod piped;
+mod rows;
+mod trial;
+
+const SLICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../examples/data/flights.csv");
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/img/pipelines.svg");
+
+/// Measures pipelines beside loops that are written by hand.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Flights as CSV. Default: the slice in the repository, repeated with other years until there are 200,000 rows.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// How often each contender has its turn.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// A few seconds in all: shows that everything runs. Its figures say little.
+    #[arg(long)]
+    smoke: bool,
+    /// Draws the picture of the guide.
+    #[arg(long)]
+    plot: bool,
+    /// One trial, as JSON; its outcome is printed as JSON.
+    #[arg(long, hide = true)]
+    trial: Option<String>,
+}
+
+fn main() -> io::Result<()> {
+    let args = Args::parse();
+    if let Some(trial) = &args.trial {
+        let trial: Trial = serde_json::from_str(trial)?;
+        let outcome = trial.run_here(args.data.as_deref().unwrap_or(Path::new(SLICE)));
+        println!("{}", serde_json::to_string(&outcome)?);
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let data = match &args.data {
+        Some(data) => data.clone(),
+        None => repeated(folder.path(), if args.smoke { 1 } else { 40 })?,
+    };
+    let rounds = if args.smoke { 1 } else { args.rounds };
+    let mut bars = Vec::new();
+    println!("CSV → SQLite, upserts, WAL, synchronous = FULL; ratios to the serial loop, medians of {rounds} rounds");
+    for batch in if args.smoke { vec![500] } else { vec![100, 500, 2_000] } {
+        let trials = [Trial::Serial(batch), Trial::Threads(batch), Trial::Pipeline(batch), Trial::Python(batch)];
+        let names = ["serial loop", "two threads by hand", "pipeline", "Python, executemany"];
+        bars.extend(group(&format!("batch {batch}"), &names, &turns(&trials, &data, rounds)));
+    }
+    println!("\nCSV → JSON lines");
+    let trials = [Trial::JsonLinesByHand, Trial::JsonLinesPipeline];
+    bars.extend(group("JSON lines", &["serial loop", "pipeline"], &turns(&trials, &data, rounds)));
+    println!("\nCSV → nothing: reading and checking alone");
+    let trials = [Trial::Nothing { readers: 1 }, Trial::Nothing { readers: 2 }];
+    group("readers", &["one reader", "two readers"], &turns(&trials, &data, rounds));
+    costs(if args.smoke { 100_000 } else { 3_000_000 }, &data, rounds);
+    if !args.smoke {
+        memory(folder.path(), &data)?;
+    }
+    if args.plot {
+        let subtitle =
+            "times the serial loop of the same batch size; cargo run --release -p actix-batch-pipeline-bench -- --plot";
+        fs::write(CHART, chart::svg("Flights from CSV, by pipelines and by hand", subtitle, &bars))?;
+        println!("\n{CHART} is drawn");
+    }
+    Ok(())
+}
+
+/// The slice again and again, each time with years of its own, so that no key comes twice.
+fn repeated(folder: &Path, times: usize) -> io::Result<PathBuf> {
+    let (slice, path) = (fs::read_to_string(SLICE)?, folder.join("flights.csv"));
+    let (header, rows) = slice.split_once('\n').unwrap_or_default();
+    let mut file = io::BufWriter::new(File::create(&path)?);
+    writeln!(file, "{header}")?;
+    for time in 0..times {
+        for row in rows.lines() {
+            writeln!(file, "{}{}", 2_013 + time, row.strip_prefix("2013").unwrap_or(row))?;
+        }
+    }
+    file.flush()?;
+    Ok(path)
+}
+
+/// The outcomes of each trial. In each round all of them have their turn.
+fn turns(trials: &[Trial], data: &Path, rounds: usize) -> Vec<Vec<Outcome>> {
+    let mut outcomes = vec![Vec::new(); trials.len()];
+    for _ in 0..rounds {
+        for (trial, outcomes) in trials.iter().zip(&mut outcomes) {
+            outcomes.extend(trial.run(data));
+        }
+    }
+    outcomes
+}
+
+/// Prints a group whose first contender is the measure, and returns its bars.
+fn group(title: &str, names: &[&str], outcomes: &[Vec<Outcome>]) -> Vec<Bar> {
+    let mut bars = Vec::new();
+    for (at, (name, own)) in names.iter().zip(outcomes).enumerate() {
+        if own.is_empty() {
+            println!("  {title:<12} {name:<22} not here");
+            continue;
+        }
+        let ratios: Vec<_> =
+            own.iter().zip(&outcomes[0]).map(|(own, first)| first.nanoseconds() / own.nanoseconds()).collect();
+        let (ratio, rate) = (median(&ratios), median(&own.iter().map(|own| own.per_second()).collect::<Vec<_>>()));
+        let (low, high) = (least(&ratios), -least(&ratios.iter().map(|ratio| -ratio).collect::<Vec<_>>()));
+        let peak = own.iter().map(|own| own.peak_kib).max().unwrap_or_default();
+        let peak = if peak == 0 { "–".to_owned() } else { format!("{} MB", peak / 1024) };
+        println!("  {title:<12} {name:<22} {rate:>9.0} rows/s  {ratio:>5.2} × ({low:.2}–{high:.2})  peak {peak}");
+        let note = format!("{:.0}k rows/s", rate / 1_000.0);
+        bars.push(Bar { name: format!("{title}: {name}"), ratio, note, colour: at, begins: at == 0 });
+    }
+    bars
+}
+
+/// What a small record costs on its way, and what each stage adds.
+fn costs(records: u64, data: &Path, rounds: usize) {
+    let trials = [
+        Trial::Filtered { records, stages: 0 },
+        Trial::Filtered { records, stages: 8 },
+        Trial::Stages { records, stages: 0 },
+    ];
+    let outcomes = turns(&trials, data, rounds);
+    let cost = |at: usize| median(&outcomes[at].iter().map(|outcome| outcome.nanoseconds()).collect::<Vec<_>>());
+    let stage: Vec<_> = outcomes[1]
+        .iter()
+        .zip(&outcomes[0])
+        .map(|(with, without)| (with.nanoseconds() - without.nanoseconds()) / 8.0)
+        .collect();
+    println!(
+        "\nA small record: {:.0} ns to be read and filtered, {:.1} ns more for each `map`, {:.0} ns more to go through the collector into a sink that does nothing",
+        cost(0),
+        median(&stage),
+        cost(2) - cost(0)
+    );
+}
+
+/// The most memory at this size of the data and at ten times as much.
+fn memory(folder: &Path, data: &Path) -> io::Result<()> {
+    let ten = folder.join("ten.csv");
+    let mut file = File::create(&ten)?;
+    let text = fs::read_to_string(data)?;
+    let (header, rows) = text.split_once('\n').unwrap_or_default();
+    writeln!(file, "{header}")?;
+    for _ in 0..10 {
+        file.write_all(rows.as_bytes())?;
+    }
+    drop(file);
+    let peak = |data: &Path| Trial::Pipeline(2_000).run(data).map_or(0, |outcome| outcome.peak_kib / 1024);
+    println!(
+        "\nPeak memory, batches of 2,000 into SQLite: {} MB, and {} MB for ten times the rows",
+        peak(data),
+        peak(&ten)
+    );
+    Ok(())
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn least(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::INFINITY, f64::min)
+}

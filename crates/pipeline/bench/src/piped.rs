@@ -1,0 +1,59 @@
+//! The same by pipelines.
+
+use std::path::Path;
+
+use actix_batch::Workers;
+use actix_batch_pipeline::{prelude::*, sink::JsonLinesFile};
+
+use crate::{
+    flight::{Flight, Refused},
+    rows::{KEY, SCHEMA},
+};
+
+fn run<T>(pipeline: impl Future<Output = Result<T, RunError>>) -> T {
+    actix_rt::System::new().block_on(pipeline).expect("the pipeline runs")
+}
+
+fn csv(data: &Path) -> Csv<Flight> {
+    Csv::<Flight>::file(data).null_words(["NA", ""])
+}
+
+fn checked(flight: Flight) -> Result<Flight, Refused> {
+    flight.check()?;
+    Ok(flight)
+}
+
+pub(crate) fn sqlite(data: &Path, database: &Path, batch: usize) -> u64 {
+    let sink = Sqlite::upsert(database, "flights").key(KEY).create_table(SCHEMA);
+    let pipeline = Pipeline::named("flights").read(csv(data)).try_map(checked).write(sink);
+    run(pipeline.collector(move |sink| sink.max_size(batch).workers(Workers::threads(1))).run()).read
+}
+
+pub(crate) fn json_lines(data: &Path, file: &Path) -> u64 {
+    let pipeline = Pipeline::named("flights").read(csv(data)).try_map(checked).write(JsonLinesFile::create(file));
+    run(pipeline.run()).read
+}
+
+/// Reads and checks; the sink does nothing.
+pub(crate) fn nothing(data: &Path, readers: usize) -> u64 {
+    let pipeline = Pipeline::named("flights").read(csv(data)).try_map(checked).write(for_each(|_: &Flight| {}));
+    run(pipeline.accept_duplicates(true).readers(readers).run()).read
+}
+
+/// Small records through so many stages, into a sink that does nothing.
+pub(crate) fn stages(records: u64, stages: usize) -> u64 {
+    let mut flow = Pipeline::named("numbers").read(from_iter("numbers", move || 0..records));
+    for _ in 0..stages {
+        flow = flow.map(|number| number ^ 1);
+    }
+    run(flow.write(for_each(|_: &u64| {})).accept_duplicates(true).run()).read
+}
+
+/// Small records that no stage lets pass: what reading and counting alone cost.
+pub(crate) fn filtered(records: u64, stages: usize) -> u64 {
+    let mut flow = Pipeline::named("numbers").read(from_iter("numbers", move || 0..records));
+    for _ in 0..stages {
+        flow = flow.map(|number| number ^ 1);
+    }
+    run(flow.filter(|number| *number == u64::MAX).write(for_each(|_: &u64| {})).accept_duplicates(true).run()).read
+}
