@@ -19,6 +19,14 @@ pub struct Interval {
 #[serde(transparent)]
 pub struct Intervals(Vec<Interval>);
 
+/// Joins records to intervals, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct IntervalBuilder {
+    intervals: Vec<(u32, Interval)>,
+    /// The sequence number of the last record.
+    before: Option<u64>,
+}
+
 impl Interval {
     /// The intervals of a batch, each with its range, in the order of the batch: neighbours become one.
     pub fn of_batch<T>(batch: &Batch<Record<T>>) -> Vec<(u32, Self)> {
@@ -34,19 +42,32 @@ impl Interval {
 
     /// The intervals of some records of a batch, by position and sequence number: of those that were written.
     pub fn of(records: impl IntoIterator<Item = (Position, u64)>) -> Vec<(u32, Self)> {
-        let mut intervals: Vec<(u32, Self)> = Vec::new();
-        let mut before = None;
-        for (position, sequence) in records {
-            let place = (position.record, position.part);
-            match intervals.last_mut() {
-                Some((range, interval)) if *range == position.range && before == sequence.checked_sub(1) => {
-                    interval.last = place;
-                }
-                _ => intervals.push((position.range, Self { first: place, last: place })),
+        let mut joined = IntervalBuilder::default();
+        records.into_iter().for_each(|(position, sequence)| joined.add(position, sequence));
+        joined.into_intervals()
+    }
+}
+
+impl IntervalBuilder {
+    /// Adds a record, which comes after those that were added before.
+    pub(crate) fn add(&mut self, position: Position, sequence: u64) {
+        let place = (position.record, position.part);
+        match self.intervals.last_mut() {
+            Some((range, interval)) if *range == position.range && self.before == sequence.checked_sub(1) => {
+                interval.last = place;
             }
-            before = Some(sequence);
+            _ => self.intervals.push((position.range, Interval { first: place, last: place })),
         }
-        intervals
+        self.before = Some(sequence);
+    }
+
+    /// The intervals so far.
+    pub(crate) fn intervals(&self) -> &[(u32, Interval)] {
+        &self.intervals
+    }
+
+    pub(crate) fn into_intervals(self) -> Vec<(u32, Interval)> {
+        self.intervals
     }
 }
 

@@ -2,19 +2,20 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
-use actix_batch::Batch;
+use actix_batch::{Batch, Trigger};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{
     Sqlite, fault,
+    fields::Fields,
     prepare::{Prepared, prepare},
     progress::{Held, Progress},
     value::BindError,
 };
 use crate::{
-    checkpoint::{Checkpoint, Interval, RunId, Settled},
+    checkpoint::{Checkpoint, Interval, IntervalBuilder, RunId, Settled},
     record::Record,
     sink::{Sink, SinkError, SinkErrorKind, Written},
 };
@@ -83,8 +84,19 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for SqliteSink<T> {
 impl<T: Serialize> SqliteSink<T> {
     fn write_batch(&mut self, batch: &Batch<Record<T>>) -> Result<Written, SinkError> {
         self.connect()?;
-        let Some(link) = &mut self.link else { return Ok(Written::all()) };
-        let sink = &self.sink;
+        // Most batches come once. For them it is cheaper to write, then to look whether that was right, and to undo it if not: a worker
+        // that was given up may write after its successor.
+        let is_repeated = batch.attempt() > 1 || matches!(batch.trigger(), Trigger::Retry | Trigger::Split);
+        if !is_repeated && let Some(written) = self.transact(batch, false)? {
+            return Ok(written);
+        }
+        Ok(self.transact(batch, true)?.unwrap_or_default())
+    }
+
+    /// Writes a batch in one transaction. `None` if nothing was written, because some of its records are there already and
+    /// `skip_held` is not set.
+    fn transact(&mut self, batch: &Batch<Record<T>>, skip_held: bool) -> Result<Option<Written>, SinkError> {
+        let (sink, Some(link)) = (&self.sink, &mut self.link) else { return Ok(None) };
         let begun = link.prepared.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = begun.map_err(|error| fault::of_batch(error, doing(sink, "a transaction cannot begin")))?;
         let progress = Progress::new(&transaction, &self.run.pipeline);
@@ -95,28 +107,33 @@ impl<T: Serialize> SqliteSink<T> {
         let moved = self.settled.moved_since(&mut seen);
         save_prefix(progress, moved.as_ref(), link.stored.as_ref()).map_err(failed)?;
 
-        let batch_intervals = Interval::of_batch(batch);
-        let held = progress.held(&batch_intervals).map_err(failed)?;
-        let fields = &mut link.prepared.fields;
-        let savepoints = link.prepared.needs_savepoints;
-        let mut rows = Rows { connection: &transaction, fields, savepoints, refused: Vec::new() };
+        let held = if skip_held { progress.held(&Interval::of_batch(batch)).map_err(failed)? } else { Held::default() };
+        let mut rows = Rows::new(&transaction, &mut link.prepared.fields, link.prepared.needs_savepoints);
         rows.write(batch, &held)?;
-        let refused = rows.refused;
-
-        if refused.is_empty() && held.is_empty() {
-            progress.add(&batch_intervals, &held).map_err(failed)?;
-        } else {
-            let is_refused = |at| refused.binary_search_by_key(&at, |(position, _)| *position).is_ok();
-            let is_written = |at: usize| !is_refused(at) && !held.contains(batch[at].position());
-            progress.add(&Interval::of_written(batch, is_written), &held).map_err(failed)?;
+        let (written, refused) = rows.finish();
+        if !skip_held && !is_new(progress, batch, &written, &refused).map_err(failed)? {
+            return Ok(None);
         }
+        progress.add(written.intervals(), &held).map_err(failed)?;
         transaction.commit().map_err(|error| fault::of_batch(error, doing(sink, "committing a batch failed")))?;
         link.seen = seen;
         link.stored = moved.or(link.stored.take());
-        let mut written = Written::all();
-        refused.into_iter().for_each(|(at, error)| written.refuse(at, error));
-        Ok(written)
+        Ok(Some(refused))
     }
+}
+
+/// Whether none of a batch's records were there already.
+fn is_new<T>(
+    progress: Progress<'_>,
+    batch: &Batch<Record<T>>,
+    written: &IntervalBuilder,
+    refused: &Written,
+) -> rusqlite::Result<bool> {
+    if refused.refused().is_empty() {
+        return Ok(progress.held(written.intervals())?.is_empty());
+    }
+    // A unique key refuses rows that are there already.
+    Ok(progress.held(&Interval::of_batch(batch))?.is_empty())
 }
 
 impl Link {
@@ -147,13 +164,22 @@ fn save_prefix(
 /// The rows of one batch, inside its transaction.
 struct Rows<'a> {
     connection: &'a Connection,
-    fields: &'a mut super::fields::Fields,
-    savepoints: bool,
-    /// In the order of the batch.
-    refused: Vec<(usize, SinkError)>,
+    fields: &'a mut Fields,
+    needs_savepoints: bool,
+    written: IntervalBuilder,
+    refused: Written,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    fn new(connection: &'a Connection, fields: &'a mut Fields, needs_savepoints: bool) -> Self {
+        let (written, refused) = (IntervalBuilder::default(), Written::all());
+        Self { connection, fields, needs_savepoints, written, refused }
+    }
+
+    fn finish(self) -> (IntervalBuilder, Written) {
+        (self.written, self.refused)
+    }
+
     /// Writes one row after the other, in the order of the batch: so the last record of a key wins, and nothing is gained by sorting,
     /// because SQLite has one writer.
     fn write<T: Serialize>(&mut self, batch: &[Record<T>], held: &Held) -> Result<(), SinkError> {
@@ -161,13 +187,12 @@ impl Rows<'_> {
         while at < batch.len() {
             if !self.fields.sql().is_empty() {
                 let prepared = self.connection.prepare_cached(self.fields.sql());
-                let mut statement =
-                    prepared.map_err(|error| fault::of_batch(error, self.doing("preparing its statement")))?;
+                let mut statement = prepared.map_err(|error| fault::of_batch(error, self.doing("its statement is wrong")))?;
                 at = self.write_known(&mut statement, batch, at, held)?;
             }
             let Some(record) = batch.get(at) else { return Ok(()) };
             if let Err(error) = self.fields.learn(&**record) {
-                self.refuse_unless_fatal(at, error)?;
+                self.refuse(at, error)?;
                 at += 1;
             }
         }
@@ -186,33 +211,39 @@ impl Rows<'_> {
             if !held.is_empty() && held.contains(record.position()) {
                 continue;
             }
-            match self.fields.bind(&**record, statement) {
-                Ok(true) => {}
+            match self.write_row(statement, &**record) {
+                Ok(true) => self.written.add(record.position(), record.sequence()),
                 Ok(false) => return Ok(at),
                 Err(error) => {
-                    let error = self.unbound(&**record, error);
-                    self.refuse_unless_fatal(at, error)?;
-                    continue;
+                    self.refuse(at, error)?;
+                    self.check_transaction()?;
                 }
-            }
-            if let Err(error) = self.execute(statement, &**record) {
-                self.refuse_unless_fatal(at, error)?;
-                self.check_transaction()?;
             }
         }
         Ok(batch.len())
     }
 
-    fn refuse_unless_fatal(&mut self, at: usize, error: SinkError) -> Result<(), SinkError> {
+    /// `false` if the record has a field that the statement does not have.
+    #[inline]
+    fn write_row<T: Serialize>(&mut self, statement: &mut CachedStatement<'_>, record: &T) -> Result<bool, SinkError> {
+        match self.fields.bind(record, statement) {
+            Ok(true) => self.execute(statement, record).map(|()| true),
+            Ok(false) => Ok(false),
+            Err(error) => Err(self.unbound(record, error)),
+        }
+    }
+
+    /// Refuses one record, unless the error concerns all of them.
+    fn refuse(&mut self, at: usize, error: SinkError) -> Result<(), SinkError> {
         if error.kind() != SinkErrorKind::Record {
             return Err(error);
         }
-        self.refused.push((at, error));
+        self.refused.refuse(at, error);
         Ok(())
     }
 
     fn execute<T: Serialize>(&self, statement: &mut CachedStatement<'_>, record: &T) -> Result<(), SinkError> {
-        let executed = if self.savepoints { self.execute_in_savepoint(statement) } else { statement.raw_execute() };
+        let executed = if self.needs_savepoints { self.execute_in_savepoint(statement) } else { statement.raw_execute() };
         match executed {
             Ok(0) if !self.fields.may_change_nothing() => Err(SinkError::record(format!(
                 "{} was ignored: a trigger or a constraint of the table drops it silently",
