@@ -44,10 +44,10 @@ const ADD_INTERVAL: &str = "INSERT INTO _pipeline_beyond (pipeline, \"range\", f
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const LOAD_INTERVALS: &str = "SELECT first_record, first_part, last_record, last_part FROM _pipeline_beyond \
     WHERE pipeline = ?1 AND \"range\" = ?2";
-/// The last interval that begins before the end of another one. Because intervals do not overlap, it is the only one to ask.
-const LAST_INTERVAL: &str = "SELECT first_record, first_part, last_record, last_part FROM _pipeline_beyond \
-    WHERE pipeline = ?1 AND \"range\" = ?2 AND (first_record, first_part) <= (?3, ?4) \
-    ORDER BY first_record DESC, first_part DESC LIMIT 1";
+/// The intervals that may overlap another one. Without ORDER BY: with it, SQLite would prepare the statement anew each time, because it
+/// compares the values that are bound.
+const NEAR_INTERVALS: &str = "SELECT first_record, first_part, last_record, last_part FROM _pipeline_beyond \
+    WHERE pipeline = ?1 AND \"range\" = ?2 AND first_record <= ?3 AND last_record >= ?4";
 const FORGET_BEFORE: &str =
     "DELETE FROM _pipeline_beyond WHERE pipeline = ?1 AND \"range\" = ?2 AND first_record < ?3 AND last_record < ?3";
 const FORGET_INTERVALS: &str = "DELETE FROM _pipeline_beyond WHERE pipeline = ?1 AND \"range\" = ?2";
@@ -175,9 +175,15 @@ impl<'a> Progress<'a> {
         if self.prefix(range)? > interval.first.0 {
             return Ok(true);
         }
-        let last = params![self.pipeline, range, integer(interval.last.0)?, interval.last.1];
-        let found = self.statement(LAST_INTERVAL)?.query_row(last, stored_interval).optional()?;
-        Ok(found.is_some_and(|found| found.last >= interval.first))
+        let place = params![self.pipeline, range, integer(interval.last.0)?, integer(interval.first.0)?];
+        let mut statement = self.statement(NEAR_INTERVALS)?;
+        for near in statement.query_map(place, stored_interval)? {
+            let near = near?;
+            if near.first <= interval.last && near.last >= interval.first {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn prefix(self, range: u32) -> Result<u64> {
