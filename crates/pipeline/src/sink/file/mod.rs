@@ -71,5 +71,5 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// One writer: a file has one end.
 fn defaults() -> Defaults {
-    Defaults { max_size: 2_000, workers: Workers::local(1) }
+    Defaults { max_size: 2_000, workers: Workers::threads(1) }
 }
