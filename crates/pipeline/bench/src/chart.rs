@@ -32,6 +32,12 @@ pub(crate) fn svg(title: &str, subtitle: &str, bars: &[Bar]) -> String {
 <text x="24" y="52" fill="#6b7280">{subtitle}</text>
 "##
     );
+    // The measure, behind the words.
+    let (one, bottom) = (LEFT + scale, height - 30.0);
+    let _ = writeln!(
+        svg,
+        r##"<line x1="{one:.1}" y1="{TOP}" x2="{one:.1}" y2="{bottom}" stroke="#9ca3af" stroke-dasharray="3 3"/>"##
+    );
     let mut y = TOP;
     for bar in bars {
         y += if bar.begins { GAP } else { 0.0 };
@@ -48,11 +54,6 @@ pub(crate) fn svg(title: &str, subtitle: &str, bars: &[Bar]) -> String {
         );
         y += BAR + GAP;
     }
-    let one = LEFT + scale;
-    let _ = writeln!(
-        svg,
-        r##"<line x1="{one:.1}" y1="{TOP}" x2="{one:.1}" y2="{y}" stroke="#111827" stroke-dasharray="3 3"/>"##
-    );
     svg.push_str("</svg>\n");
     svg
 }

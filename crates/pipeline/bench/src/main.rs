@@ -130,7 +130,14 @@ fn group(title: &str, names: &[&str], outcomes: &[Vec<Outcome>]) -> Vec<Bar> {
         let peak = if peak == 0 { "–".to_owned() } else { format!("{} MB", peak / 1024) };
         println!("  {title:<12} {name:<22} {rate:>9.0} rows/s  {ratio:>5.2} × ({low:.2}–{high:.2})  peak {peak}");
         let note = format!("{:.0}k rows/s", rate / 1_000.0);
-        bars.push(Bar { name: format!("{title}: {name}"), ratio, note, colour: at, begins: at == 0 });
+        let colour = if *name == "pipeline" {
+            2
+        } else if at > 1 {
+            3
+        } else {
+            at
+        };
+        bars.push(Bar { name: format!("{title}: {name}"), ratio, note, colour, begins: at == 0 });
     }
     bars
 }

@@ -187,7 +187,8 @@ impl<'a> Rows<'a> {
         while at < batch.len() {
             if !self.fields.sql().is_empty() {
                 let prepared = self.connection.prepare_cached(self.fields.sql());
-                let mut statement = prepared.map_err(|error| fault::of_batch(error, self.doing("its statement is wrong")))?;
+                let mut statement =
+                    prepared.map_err(|error| fault::of_batch(error, self.doing("its statement is wrong")))?;
                 at = self.write_known(&mut statement, batch, at, held)?;
             }
             let Some(record) = batch.get(at) else { return Ok(()) };
@@ -243,7 +244,8 @@ impl<'a> Rows<'a> {
     }
 
     fn execute<T: Serialize>(&self, statement: &mut CachedStatement<'_>, record: &T) -> Result<(), SinkError> {
-        let executed = if self.needs_savepoints { self.execute_in_savepoint(statement) } else { statement.raw_execute() };
+        let executed =
+            if self.needs_savepoints { self.execute_in_savepoint(statement) } else { statement.raw_execute() };
         match executed {
             Ok(0) if !self.fields.may_change_nothing() => Err(SinkError::record(format!(
                 "{} was ignored: a trigger or a constraint of the table drops it silently",
