@@ -62,6 +62,7 @@ impl IntervalBuilder {
     }
 
     /// The intervals so far.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn intervals(&self) -> &[(u32, Interval)] {
         &self.intervals
     }

@@ -17,6 +17,7 @@ mod settled;
 
 pub use error::{CheckpointError, CheckpointErrorKind};
 pub use file::FileStore;
+#[cfg(feature = "sqlite")]
 pub(crate) use interval::IntervalBuilder;
 pub use interval::{Interval, Intervals};
 pub use memory::MemoryStore;
