@@ -198,8 +198,8 @@ async fn write_all<T: Send + Sync + 'static, K: IntoSink<T> + Clone>(
         let max_size = 1 + usize::try_from(seed % 13).unwrap_or(0);
         let outlet = One::new(unreliable).collector(move |collector| {
             let collector = collector.max_size(max_size).interval(Duration::from_millis(1));
-            // On this thread, so that the clock can stand still.
-            collector.workers(Workers::local(2)).retry(retry.clone())
+            // On this thread, so that the clock can stand still; and many, because one that panics often rests for long.
+            collector.workers(Workers::local(8)).retry(retry.clone())
         });
         let own = store.clone();
         let report = Pipeline::named("check")

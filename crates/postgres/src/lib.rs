@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+
+mod fault;
+mod server;
+mod sink;
+mod source;
+mod table;
+
+pub use sink::{Postgres, PostgresSink, PostgresStore};
+pub use source::{PostgresReader, PostgresTable, RowKey};

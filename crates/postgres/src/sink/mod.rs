@@ -1,0 +1,122 @@
+//! A table of PostgreSQL as a sink.
+
+use std::sync::Arc;
+
+use actix_batch::Workers;
+use actix_batch_pipeline::{
+    checkpoint::{RunId, Settled, Store},
+    sink::{Defaults, IntoSink, Promises},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::server::Server;
+
+mod progress;
+mod rows;
+mod store;
+mod writer;
+
+pub use store::PostgresStore;
+pub use writer::PostgresSink;
+
+/// Writes records to a table of PostgreSQL 12 or newer. Records are serde structs, and their fields are the table's columns by name.
+///
+/// Rows, progress and what lies beyond the progress are stored in one transaction, so each record takes effect once, whatever is killed.
+/// The table must exist. The sink makes three more beside it: `_pipelines`, `_pipeline_settled` and `_pipeline_beyond`.
+///
+/// A batch is one `INSERT … SELECT … FROM unnest(…)`, with the columns' types from the catalogue. Within a batch the last record of a key
+/// wins, and keys are written in their order, so that two writers cannot block each other. A row that is refused – by a constraint, a type, a
+/// trigger – is found by halving the batch, and is rejected alone. Deadlocks and lost connections are tried again.
+///
+/// It is serde data; the URL, which may hold a password, is read and never written.
+///
+/// ```
+/// use actix_batch_postgres::Postgres;
+///
+/// let departures = Postgres::upsert("departures").key(["day", "carrier", "flight"]);
+/// let text = r#"{ "table": "departures", "mode": "upsert", "key": ["day", "carrier", "flight"] }"#;
+/// assert_eq!(departures, serde_json::from_str(text).unwrap());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Postgres {
+    #[serde(default, rename = "url", skip_serializing)]
+    server: Server,
+    table: String,
+    mode: Mode,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    key: Vec<String>,
+}
+
+/// What happens to a row that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Mode {
+    Upsert,
+    Append,
+    Ignore,
+}
+
+impl Postgres {
+    /// Inserts rows, and updates those whose [`key`](Self::key) is there already. The table may be named with its schema.
+    pub fn upsert(table: impl Into<String>) -> Self {
+        Self::new(table.into(), Mode::Upsert)
+    }
+
+    /// Inserts rows.
+    pub fn append(table: impl Into<String>) -> Self {
+        Self::new(table.into(), Mode::Append)
+    }
+
+    /// Inserts rows, and leaves those alone that are there already by any unique index.
+    pub fn insert_or_ignore(table: impl Into<String>) -> Self {
+        Self::new(table.into(), Mode::Ignore)
+    }
+
+    /// The columns by which [`upsert`](Self::upsert) finds a row. They need a unique index.
+    pub fn key<N: Into<String>>(mut self, columns: impl IntoIterator<Item = N>) -> Self {
+        self.key = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Where the server is: `postgres://user:password@host:port/database`. Default: what the environment says – `DATABASE_URL`, or `PGHOST`,
+    /// `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`.
+    pub fn connect(mut self, url: impl Into<String>) -> Self {
+        self.server = Server::at(url);
+        self
+    }
+
+    fn new(table: String, mode: Mode) -> Self {
+        Self { server: Server::default(), table, mode, key: Vec::new() }
+    }
+}
+
+impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for Postgres {
+    type Sink = PostgresSink<T>;
+
+    fn describe(&self) -> String {
+        let place = format!("postgres:{}/{}", self.server.place(), self.table);
+        match self.mode {
+            Mode::Upsert => format!("{place} by {}", self.key.join(", ")),
+            Mode::Append => format!("{place}, appended"),
+            Mode::Ignore => format!("{place}, new rows only"),
+        }
+    }
+
+    fn promises(&self) -> Promises {
+        Promises::Transactional
+    }
+
+    /// Batches of 2,000, two at once.
+    fn defaults(&self) -> Defaults {
+        Defaults { max_size: 2_000, workers: Workers::local(2) }
+    }
+
+    fn sink(&self, _worker: usize, run: &RunId, settled: &Arc<Settled>) -> PostgresSink<T> {
+        PostgresSink::new(self.clone(), run.clone(), Arc::clone(settled))
+    }
+
+    fn store(&self, run: &RunId) -> Option<Box<dyn Store>> {
+        Some(Box::new(PostgresStore::new(self.server.clone(), run)))
+    }
+}

@@ -1,0 +1,131 @@
+//! The checkpoint beside the rows.
+
+use std::fmt;
+
+use actix_batch_pipeline::checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RunId, Store, StoreFuture};
+use serde_json::Value;
+use tokio_postgres::Client;
+
+use super::progress::{self, CLEAR, VERSION};
+use crate::{fault::Fault, server::Server};
+
+/// Keeps the checkpoint in the database of the rows; made by [`Postgres`](crate::Postgres). Its lease is an advisory lock of its session, which
+/// ends with the process.
+pub struct PostgresStore {
+    server: Server,
+    pipeline: String,
+    client: Option<Client>,
+}
+
+const LEASE: &str = "SELECT pg_try_advisory_lock(hashtextextended('actix-batch:run:' || $1::text, 0))";
+const HAS_TABLES: &str = "SELECT to_regclass('_pipelines') IS NOT NULL";
+const LOAD_PLAN: &str = "SELECT version, plan, identity, cursor_version FROM _pipelines WHERE pipeline = $1";
+
+impl PostgresStore {
+    pub(super) fn new(server: Server, run: &RunId) -> Self {
+        Self { server, pipeline: run.pipeline.clone(), client: None }
+    }
+
+    async fn client(&mut self) -> Result<&mut Client, Fault> {
+        match &mut self.client {
+            Some(client) => Ok(client),
+            none => Ok(none.insert(self.server.connect().await?)),
+        }
+    }
+
+    async fn take_lease(&mut self) -> Result<(), CheckpointError> {
+        let pipeline = self.pipeline.clone();
+        let place = self.server.place();
+        let client = self.client().await?;
+        let failed = |error| Fault::of(&error, "the lease of the run cannot be taken");
+        let taken: bool = client.query_one(LEASE, &[&pipeline]).await.map_err(failed)?.get(0);
+        if !taken {
+            return Err(CheckpointError::new(
+                CheckpointErrorKind::Leased,
+                format!("another run of pipeline `{pipeline}` writes to {place}: wait until it ends, or stop it"),
+            ));
+        }
+        // A run that was killed may have left transactions that the server is about to commit.
+        let transaction = client.transaction().await.map_err(failed)?;
+        progress::lock(&transaction, &pipeline, true).await.map_err(failed)?;
+        Ok(transaction.commit().await.map_err(failed)?)
+    }
+
+    async fn load_checkpoint(&mut self) -> Result<Option<Checkpoint>, CheckpointError> {
+        let pipeline = self.pipeline.clone();
+        let client = self.client().await?;
+        let failed = |error| Fault::of(&error, "the checkpoint cannot be loaded");
+        if !client.query_one(HAS_TABLES, &[]).await.map_err(failed)?.get::<_, bool>(0) {
+            return Ok(None);
+        }
+        let transaction = client.transaction().await.map_err(failed)?;
+        let Some(row) = transaction.query_opt(LOAD_PLAN, &[&pipeline]).await.map_err(failed)? else { return Ok(None) };
+        let version: i32 = row.get(0);
+        if version > VERSION {
+            let message = format!(
+                "the checkpoint of `{pipeline}` was saved by a newer version of this crate: update the program"
+            );
+            return Err(CheckpointError::new(CheckpointErrorKind::Future, message));
+        }
+        let identity = serde_json::from_str(row.get(2)).map_err(|error| {
+            let message = format!("the identity in table _pipelines for `{pipeline}` is no JSON");
+            CheckpointError::new(CheckpointErrorKind::Corrupt, message).caused_by(error)
+        })?;
+        let ranges = progress::load_ranges(&transaction, &pipeline).await.map_err(failed)?;
+        let cursor_version = u32::try_from(row.get::<_, i64>(3)).unwrap_or(u32::MAX);
+        Ok(Some(Checkpoint { plan: row.get(1), identity, cursor_version, ranges, sink: Value::Null }))
+    }
+
+    async fn save_checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        let pipeline = self.pipeline.clone();
+        let client = self.client().await?;
+        let failed = |error| Fault::of(&error, "the checkpoint cannot be saved");
+        if !client.query_one(HAS_TABLES, &[]).await.map_err(failed)?.get::<_, bool>(0) {
+            progress::create(client).await.map_err(failed)?;
+        }
+        let transaction = client.transaction().await.map_err(failed)?;
+        progress::save(&transaction, &pipeline, checkpoint).await.map_err(failed)?;
+        Ok(transaction.commit().await.map_err(failed)?)
+    }
+
+    async fn clear_checkpoint(&mut self) -> Result<(), CheckpointError> {
+        let pipeline = self.pipeline.clone();
+        let client = self.client().await?;
+        let failed = |error| Fault::of(&error, "the checkpoint cannot be removed");
+        if !client.query_one(HAS_TABLES, &[]).await.map_err(failed)?.get::<_, bool>(0) {
+            return Ok(());
+        }
+        let transaction = client.transaction().await.map_err(failed)?;
+        for clear in CLEAR {
+            transaction.execute(clear, &[&pipeline]).await.map_err(failed)?;
+        }
+        Ok(transaction.commit().await.map_err(failed)?)
+    }
+}
+
+impl Store for PostgresStore {
+    fn lease(&mut self) -> StoreFuture<'_, ()> {
+        Box::pin(self.take_lease())
+    }
+
+    fn load(&mut self) -> StoreFuture<'_, Option<Checkpoint>> {
+        Box::pin(self.load_checkpoint())
+    }
+
+    fn save<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> StoreFuture<'a, ()> {
+        Box::pin(self.save_checkpoint(checkpoint))
+    }
+
+    fn clear(&mut self) -> StoreFuture<'_, ()> {
+        Box::pin(self.clear_checkpoint())
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore")
+            .field("server", &self.server)
+            .field("pipeline", &self.pipeline)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,161 @@
+//! Writes a batch: its rows and its progress in one transaction.
+
+use std::{collections::HashMap, fmt, marker::PhantomData, sync::Arc};
+
+use actix_batch::{Batch, Trigger};
+use actix_batch_pipeline::{
+    Record,
+    checkpoint::{Checkpoint, Interval, RunId, Settled},
+    sink::{Sink, SinkError, SinkErrorKind, Written},
+};
+use serde::Serialize;
+use tokio_postgres::{Client, Statement, types::ToSql};
+
+use super::{Mode, Postgres, progress, rows::Rows};
+use crate::{fault::Fault, table::Table};
+
+/// Writes records to a table of PostgreSQL; made by [`Postgres`].
+pub struct PostgresSink<T> {
+    sink: Postgres,
+    run: RunId,
+    settled: Arc<Settled>,
+    /// The connection, while it is known to be good.
+    link: Option<Link>,
+    records: PhantomData<fn(T)>,
+}
+
+struct Link {
+    client: Client,
+    table: Table,
+    statements: HashMap<String, Statement>,
+    /// What of `settled` this connection has stored.
+    stored: Option<Checkpoint>,
+    /// The version of it.
+    seen: u64,
+}
+
+impl<T> PostgresSink<T> {
+    pub(super) fn new(sink: Postgres, run: RunId, settled: Arc<Settled>) -> Self {
+        Self { sink, run, settled, link: None, records: PhantomData }
+    }
+
+    async fn connect(&mut self) -> Result<(), Fault> {
+        if self.link.is_some() {
+            return Ok(());
+        }
+        let mut client = self.sink.server.connect().await?;
+        let table = Table::find(&client, &self.sink.table).await?;
+        if self.sink.mode == Mode::Upsert {
+            if self.sink.key.is_empty() {
+                return Err(Fault::fatal(format!("an upsert into {} needs a key: add `.key([…])`", table.name)));
+            }
+            table.check_key(&self.sink.key)?;
+        }
+        progress::create(&mut client)
+            .await
+            .map_err(|error| Fault::of(&error, "the tables of the progress cannot be made"))?;
+        self.link = Some(Link { client, table, statements: HashMap::new(), stored: None, seen: u64::MAX });
+        Ok(())
+    }
+}
+
+impl<T: Serialize + Send + Sync + 'static> Sink<T> for PostgresSink<T> {
+    async fn prepare(&mut self) -> Result<(), SinkError> {
+        Ok(self.connect().await?)
+    }
+
+    async fn write(&mut self, batch: &Batch<Record<T>>) -> Result<Written, SinkError> {
+        self.connect().await?;
+        let Some(link) = &mut self.link else { return Err(SinkError::temporary("there is no connection")) };
+        let written = link.write(batch, &self.sink, &self.run.pipeline, &self.settled).await;
+        match written {
+            Ok(written) => Ok(written),
+            Err(fault) => {
+                if fault.kind != SinkErrorKind::Batch {
+                    // The next attempt begins with a new connection, which checks everything anew.
+                    self.link = None;
+                }
+                let alone = batch.len() == 1 && fault.kind == SinkErrorKind::Batch;
+                Err(if alone { SinkError::record(fault.message) } else { fault.into() })
+            }
+        }
+    }
+
+    fn show(record: &T) -> Option<String> {
+        serde_json::to_string(record).ok()
+    }
+
+    /// Stores what has settled since the last batch.
+    async fn close(&mut self) -> Result<(), SinkError> {
+        let Some(mut link) = self.link.take() else { return Ok(()) };
+        let Some(moved) = self.settled.moved_since(&mut link.seen) else { return Ok(()) };
+        let failed = |error| Fault::of(&error, "storing the last progress failed");
+        let transaction = link.client.transaction().await.map_err(failed)?;
+        progress::save_moved(&transaction, &self.run.pipeline, &moved, link.stored.as_ref()).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+impl Link {
+    async fn write<T: Serialize>(
+        &mut self,
+        batch: &Batch<Record<T>>,
+        sink: &Postgres,
+        pipeline: &str,
+        settled: &Settled,
+    ) -> Result<Written, Fault> {
+        let Self { client, table, statements, stored, seen } = self;
+        let failed = |error| Fault::of(&error, format!("table {}: storing the progress failed", table.name));
+        let transaction = client.transaction().await.map_err(failed)?;
+        // The answer of an earlier attempt may have been lost while the server goes on with it: a repeated batch waits for all other writers.
+        let is_repeated = batch.attempt() > 1 || matches!(batch.trigger(), Trigger::Retry | Trigger::Split);
+        progress::lock(&transaction, pipeline, is_repeated).await.map_err(failed)?;
+        let held = progress::held(&transaction, pipeline, &Interval::of_batch(batch)).await.map_err(failed)?;
+        let is_held = |record: &Record<T>| held.iter().any(|held| held.contains(record.position()));
+        let rows = Rows::of(batch, is_held, table, sink)?;
+        if rows.rows > 0 {
+            let sql = rows.sql(table, sink)?;
+            let wrong = |error| Fault::of(&error, described(batch, table, sink));
+            if !statements.contains_key(&sql) {
+                statements.insert(sql.clone(), transaction.prepare(&sql).await.map_err(wrong)?);
+            }
+            let texts: Vec<&(dyn ToSql + Sync)> =
+                rows.texts.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
+            let changed = transaction.execute(&statements[&sql], &texts).await.map_err(wrong)?;
+            if changed < rows.rows && rows.must_all_change(sink) {
+                let message =
+                    format!("{}: a trigger or a rule of the table drops it silently", described(batch, table, sink));
+                return Err(Fault { kind: SinkErrorKind::Batch, message });
+            }
+        }
+        let written = rows.written.iter().map(|at| (batch[*at].position(), batch[*at].sequence()));
+        progress::add(&transaction, pipeline, &Interval::of(written)).await.map_err(failed)?;
+        let mut now = *seen;
+        let moved = settled.moved_since(&mut now);
+        if let Some(moved) = &moved {
+            progress::save_moved(&transaction, pipeline, moved, stored.as_ref()).await.map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)?;
+        *seen = now;
+        *stored = moved.or(stored.take());
+        Ok(rows.refused)
+    }
+}
+
+/// What was written when it failed, for people: the row with its key if there is only one.
+fn described<T: Serialize>(batch: &Batch<Record<T>>, table: &Table, sink: &Postgres) -> String {
+    let table = &table.name;
+    let [record] = &**batch else { return format!("{} rows of table {table} were refused", batch.len()) };
+    let row = serde_json::to_value(&**record).unwrap_or_default();
+    let parts = sink.key.iter().filter_map(|column| Some(format!("{column} = {}", row.get(column)?)));
+    let key = parts.collect::<Vec<_>>().join(", ");
+    let with = if key.is_empty() { String::new() } else { format!(" with {key}") };
+    format!("the row of table {table}{with} was refused")
+}
+
+impl<T> fmt::Debug for PostgresSink<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresSink").field("sink", &self.sink).field("run", &self.run).finish_non_exhaustive()
+    }
+}

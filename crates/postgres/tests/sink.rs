@@ -1,0 +1,158 @@
+//! The sink on a real server: rows and progress stand or fall together, and a bad row fails alone.
+
+use actix_batch::Workers;
+use actix_batch_pipeline::{outlet::One, prelude::*, read_dead_records, test_util::check_sink};
+use actix_batch_postgres::Postgres;
+use serde::Serialize;
+use tempfile::TempDir;
+
+use support::{Server, client, numbers};
+
+mod support;
+
+#[derive(Debug, Clone, Serialize)]
+struct Row {
+    id: i64,
+    name: Option<String>,
+}
+
+fn row(id: i64) -> Row {
+    Row { id, name: Some(format!("row {id}")) }
+}
+
+const KEYED: &str = "CREATE TABLE rows (id bigint PRIMARY KEY, name text CHECK (name <> 'bad'))";
+const PLAIN: &str = "CREATE TABLE rows (id bigint NOT NULL, name text CHECK (name <> 'bad'))";
+
+async fn run(rows: impl Fn() -> Vec<Row> + Send + Sync + 'static, sink: Postgres) -> Result<Report, RunError> {
+    Pipeline::named("rows").read(from_iter("rows", rows)).write(sink).run().await
+}
+
+#[actix_rt::test]
+async fn rows_are_appended_upserted_or_ignored() {
+    let Some(server) = Server::start() else { return };
+    let again = || (0..300).map(|number| Row { name: Some("new".to_owned()), ..row(number % 100 + 50) }).collect();
+    for (mode, expected) in [("append", (400, 300)), ("upsert", (150, 100)), ("ignore", (150, 50))] {
+        let url = server.database(if mode == "append" { PLAIN } else { KEYED }).await;
+        let sink = match mode {
+            "append" => Postgres::append("rows"),
+            "upsert" => Postgres::upsert("rows").key(["id"]),
+            _ => Postgres::insert_or_ignore("rows"),
+        };
+        let sink = sink.connect(&url);
+        let first =
+            Pipeline::named("first").read(from_iter("rows", || (0..100).map(row))).write(sink.clone()).run().await;
+        assert_eq!(first.unwrap().guarantee, Guarantee::Once);
+        assert_eq!(run(again, sink).await.unwrap().written, 300, "{mode}");
+        let counts =
+            numbers(&url, "SELECT count(*) FROM rows UNION ALL SELECT count(*) FROM rows WHERE name = 'new'").await;
+        assert_eq!(counts, [expected.0, expected.1], "{mode}");
+    }
+}
+
+#[actix_rt::test]
+async fn the_last_record_of_a_key_wins_within_a_batch() {
+    let Some(server) = Server::start() else { return };
+    let url = server.database(KEYED).await;
+    let rows = || (0..1_000).map(|number| Row { id: number % 10, name: Some(number.to_string()) }).collect();
+    run(rows, Postgres::upsert("rows").key(["id"]).connect(&url)).await.unwrap();
+    assert_eq!(numbers(&url, "SELECT name::bigint FROM rows ORDER BY id").await, (990..1_000).collect::<Vec<_>>());
+}
+
+#[actix_rt::test]
+async fn refused_rows_are_rejected_alone_with_what_the_server_says() {
+    let Some(server) = Server::start() else { return };
+    let (url, folder) = (server.database(KEYED).await, TempDir::new().unwrap());
+    let letters = folder.path().join("rejected.jsonl");
+    let name = |id: i64| match id {
+        17 => "bad".to_owned(),
+        400 => "a\0b".to_owned(),
+        _ => "good".to_owned(),
+    };
+    let flow = Pipeline::named("rows")
+        .read(from_iter("rows", move || (0..500).map(move |id| Row { id, name: Some(name(id)) })));
+    let report = flow.write(Postgres::append("rows").connect(&url)).dead_letters(&letters).run().await.unwrap();
+    assert_eq!((report.written, report.rejected), (498, 2));
+    assert_eq!(numbers(&url, "SELECT count(*) FROM rows").await, [498]);
+    let letters = read_dead_records(&letters).unwrap();
+    let mut said: Vec<_> = letters.iter().map(|letter| (letter.position.record, letter.error.clone())).collect();
+    said.sort();
+    assert!(said[0].0 == 17 && said[0].1.contains("rows_name_check"), "{said:?}");
+    assert!(said[1].0 == 400 && said[1].1.contains("NUL"), "{said:?}");
+}
+
+#[actix_rt::test]
+async fn what_can_never_work_ends_the_run_by_name() {
+    let Some(server) = Server::start() else { return };
+    let url = server.database(PLAIN).await;
+    let said = async |sink: Postgres| run(|| vec![row(1)], sink.connect(&url)).await.unwrap_err().to_string();
+    assert!(said(Postgres::append("nothing")).await.contains("there is no table `nothing`"));
+    let unkeyed = said(Postgres::upsert("rows").key(["id"])).await;
+    assert!(unkeyed.contains("has no unique index on its key") && unkeyed.contains("CREATE UNIQUE INDEX"), "{unkeyed}");
+    let column = said(Postgres::upsert("rows").key(["number"])).await;
+    assert!(column.contains("has no column `number`"), "{column}");
+    let sink = Postgres::append("rows").connect("postgres://nobody:secret@127.0.0.1:1/none");
+    let unreachable = format!("{sink:?} {}", serde_json::to_string(&sink).unwrap());
+    assert!(!unreachable.contains("secret"), "{unreachable}");
+}
+
+#[actix_rt::test]
+async fn each_record_is_stored_once_whatever_fails() {
+    let Some(server) = Server::start() else { return };
+    for schema in [PLAIN, KEYED] {
+        let mut urls = Vec::new();
+        for _ in 0..6 {
+            urls.push(server.database(schema).await);
+        }
+        let make = |seed: u64| {
+            let sink = if schema == KEYED { Postgres::upsert("rows").key(["id"]) } else { Postgres::append("rows") };
+            sink.connect(&urls[usize::try_from(seed).unwrap()])
+        };
+        let read = async |seed: u64| {
+            let ids = numbers(&urls[usize::try_from(seed).unwrap()], "SELECT id FROM rows").await;
+            ids.into_iter().map(i64::unsigned_abs).collect()
+        };
+        check_sink(0..6, |number| row(i64::try_from(number).unwrap()), make, read).await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_server_that_crashes_and_comes_back_loses_nothing() {
+    let Some(server) = Server::start() else { return };
+    let url = server.database(PLAIN).await;
+    let pipeline = || {
+        let retry = actix_batch::Retry::exponential(std::time::Duration::from_millis(50)).attempts(100);
+        let outlet = One::new(Postgres::append("rows").connect(&url));
+        let outlet = outlet.collector(move |sink| sink.max_size(20).workers(Workers::local(3)).retry(retry.clone()));
+        Pipeline::named("rows").read(from_iter("rows", || (0..20_000).map(row))).throttle(20_000.0).write_to(outlet)
+    };
+    let run = pipeline().start().unwrap();
+    while run.progress().written < 2_000 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    server.crash();
+    server.up();
+    // The lease has gone with the server: the run may end, and the next one goes on.
+    if run.report().await.is_err() {
+        pipeline().run().await.unwrap();
+    }
+    let counts = numbers(&url, "SELECT count(*) FROM rows UNION ALL SELECT count(DISTINCT id) FROM rows").await;
+    assert_eq!(counts, [20_000, 20_000]);
+}
+
+#[actix_rt::test]
+async fn two_runs_of_one_pipeline_cannot_write_together() {
+    let Some(server) = Server::start() else { return };
+    let url = server.database(PLAIN).await;
+    let sink = Postgres::append("rows").connect(&url);
+    let slow =
+        Pipeline::named("rows").read(from_iter("rows", || (0..100_000).map(row))).throttle(1_000.0).write(sink.clone());
+    let first = slow.start().unwrap();
+    while first.progress().read == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let second = run(|| vec![row(1)], sink).await.unwrap_err().to_string();
+    assert!(second.contains("another run of pipeline `rows`"), "{second}");
+    first.stop().await.unwrap();
+    first.report().await.unwrap();
+    drop(client(&url).await);
+}

@@ -1,0 +1,72 @@
+//! The source on a real server: the same rows however they are read, and on again after any key.
+
+use actix_batch_pipeline::{prelude::*, sink::for_each, source::Source, test_util::check_source};
+use actix_batch_postgres::PostgresTable;
+use serde::Deserialize;
+
+use support::Server;
+
+mod support;
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Row {
+    name: String,
+}
+
+#[actix_rt::test]
+async fn a_table_is_read_the_same_in_chunks_of_any_size_after_each_stop_and_in_ranges() {
+    let Some(server) = Server::start() else { return };
+    let keys = [
+        "bigint:(n - 30)::text",
+        "text:chr(65 + n % 20) || n::text",
+        "numeric:(n * 1.1)::text",
+        "timestamptz:(timestamptz '2024-01-01' + n * interval '1 hour 1 microsecond')::text",
+        "date:(date '1999-12-01' + n)::text",
+        "uuid:md5(n::text)::uuid::text",
+        "double precision:(n / 3.0::float8)::text",
+    ];
+    for key in keys {
+        let (sql_type, value) = key.split_once(':').unwrap();
+        let sql = format!(
+            "CREATE TABLE rows (key {sql_type} PRIMARY KEY, name text); \
+             INSERT INTO rows SELECT ({value})::{sql_type}, 'row ' || n FROM generate_series(1, 60) AS n"
+        );
+        let url = server.database(&sql).await;
+        let rows = check_source(&PostgresTable::<Row>::named("rows").key(["key"]).connect(&url)).await;
+        assert_eq!(rows.len(), 60, "{sql_type}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_key_of_several_columns_reads_every_row_once() {
+    let Some(server) = Server::start() else { return };
+    let sql = "CREATE TABLE rows (a int NOT NULL, b text NOT NULL, name text, UNIQUE (a, b)); \
+        INSERT INTO rows SELECT n % 5, 'b' || n, 'row ' || n FROM generate_series(1, 60) AS n";
+    let url = server.database(sql).await;
+    assert_eq!(check_source(&PostgresTable::<Row>::named("rows").key(["a", "b"]).connect(&url)).await.len(), 60);
+}
+
+#[actix_rt::test]
+async fn a_key_that_is_not_unique_or_has_nulls_is_refused_by_name() {
+    let Some(server) = Server::start() else { return };
+    let sql =
+        "CREATE TABLE rows (id int, number int UNIQUE, name text); INSERT INTO rows VALUES (1, 1, 'a'), (2, NULL, 'b')";
+    let url = server.database(sql).await;
+    let table = |key: &str| PostgresTable::<Row>::named("rows").key([key]).connect(&url);
+    assert!(table("id").identity().await.unwrap_err().to_string().contains("no unique index"));
+    assert!(table("number").identity().await.unwrap_err().to_string().contains("skip_null_keys"));
+    assert_eq!(check_source(&table("number").skip_null_keys(true)).await.len(), 1);
+}
+
+#[actix_rt::test]
+async fn a_row_that_does_not_fit_is_rejected_and_young_rows_wait() {
+    let Some(server) = Server::start() else { return };
+    let sql = "CREATE TABLE rows (id int PRIMARY KEY, name text, at timestamptz NOT NULL); \
+        INSERT INTO rows VALUES (1, 'a', now() - interval '1 hour'), (2, NULL, now() - interval '1 hour'), (3, 'c', now())";
+    let url = server.database(sql).await;
+    let table = PostgresTable::<Row>::named("rows").key(["id"]).connect(&url);
+    let table = table.lag("at", std::time::Duration::from_secs(60));
+    let flow = Pipeline::named("rows").read(table).write(for_each(|_: &Row| {})).accept_duplicates(true);
+    let report = flow.run().await.unwrap();
+    assert_eq!((report.read, report.written, report.rejected), (2, 1, 1));
+}
