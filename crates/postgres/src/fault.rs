@@ -47,7 +47,11 @@ fn kind(error: &Error) -> SinkErrorKind {
 
 /// The server's own words, with its detail and hint. They name the constraint and the key, and never a password.
 fn words(error: &Error) -> String {
-    let Some(db) = error.as_db_error() else { return error.to_string() };
+    let Some(db) = error.as_db_error() else {
+        // The connection, with what the system says of it.
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        return format!("{error}{cause}");
+    };
     let detail = db.detail().map(|detail| format!(" – {detail}")).unwrap_or_default();
     let hint = db.hint().map(|hint| format!(" – {hint}")).unwrap_or_default();
     format!("{} ({}){detail}{hint}", db.message(), db.code().code())

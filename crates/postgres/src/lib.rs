@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod fault;
+mod form;
 mod server;
 mod sink;
 mod source;

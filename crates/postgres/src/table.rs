@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use crate::fault::Fault;
+use crate::{fault::Fault, form::Form};
 
 /// A table, as the catalogue has it.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Column {
     pub(crate) name: String,
     /// As SQL writes it: `character varying(20)`.
     pub(crate) sql_type: String,
+    /// How values are sent to it.
+    pub(crate) form: Form,
     pub(crate) is_nullable: bool,
 }
 
@@ -36,15 +38,22 @@ impl Table {
         let name: Option<String> = client.query_one(NAME, &[&table]).await.map_err(failed)?.get(0);
         let Some(name) = name else { return Err(Fault::fatal(format!("there is no table `{table}`"))) };
         let columns = client.query(COLUMNS, &[&table]).await.map_err(failed)?;
-        let column =
-            |row: &tokio_postgres::Row| Column { name: row.get(0), sql_type: row.get(1), is_nullable: row.get(2) };
+        let column = |row: &tokio_postgres::Row| {
+            let sql_type: String = row.get(1);
+            Column { name: row.get(0), form: Form::of(&sql_type), sql_type, is_nullable: row.get(2) }
+        };
         let unique = client.query(UNIQUE, &[&table]).await.map_err(failed)?;
         let unique = unique.iter().map(|row| row.get(0)).collect();
         Ok(Self { name, columns: columns.iter().map(column).collect(), unique })
     }
 
     pub(crate) fn column(&self, name: &str) -> Result<&Column, Fault> {
-        let found = self.columns.iter().find(|column| column.name == name);
+        self.place(name).map(|at| &self.columns[at])
+    }
+
+    /// The place of this column.
+    pub(crate) fn place(&self, name: &str) -> Result<usize, Fault> {
+        let found = self.columns.iter().position(|column| column.name == name);
         found.ok_or_else(|| Fault::fatal(format!("table {} has no column `{name}`", self.name)))
     }
 

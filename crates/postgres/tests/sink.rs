@@ -4,6 +4,7 @@ use actix_batch::Workers;
 use actix_batch_pipeline::{outlet::One, prelude::*, read_dead_records, test_util::check_sink};
 use actix_batch_postgres::Postgres;
 use serde::Serialize;
+use serde_json::json;
 use tempfile::TempDir;
 
 use support::{Server, client, numbers};
@@ -78,6 +79,25 @@ async fn refused_rows_are_rejected_alone_with_what_the_server_says() {
     said.sort();
     assert!(said[0].0 == 17 && said[0].1.contains("rows_name_check"), "{said:?}");
     assert!(said[1].0 == 400 && said[1].1.contains("NUL"), "{said:?}");
+}
+
+#[actix_rt::test]
+async fn values_that_do_not_fit_their_columns_are_rejected_without_a_look_at_the_others() {
+    #[derive(Debug, Clone, Serialize)]
+    struct Loose {
+        id: serde_json::Value,
+        name: Option<String>,
+    }
+    let Some(server) = Server::start() else { return };
+    let url = server.database("CREATE TABLE rows (id int NOT NULL, name varchar(5))").await;
+    let rows = || {
+        let ids = [json!(1), json!("2"), json!(null), json!("three"), json!(3_000_000_000_u64), json!(4.5), json!(7)];
+        ids.map(|id| Loose { id, name: Some("short".to_owned()) })
+    };
+    let flow = Pipeline::named("rows").read(from_iter("rows", rows)).write(Postgres::append("rows").connect(&url));
+    let report = flow.run().await.unwrap();
+    assert_eq!((report.written, report.rejected, report.batches), (3, 4, 1));
+    assert_eq!(numbers(&url, "SELECT id::bigint FROM rows ORDER BY id").await, [1, 2, 7]);
 }
 
 #[actix_rt::test]

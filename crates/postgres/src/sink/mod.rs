@@ -22,7 +22,7 @@ pub use writer::PostgresSink;
 /// Writes records to a table of PostgreSQL 12 or newer. Records are serde structs, and their fields are the table's columns by name.
 ///
 /// Rows, progress and what lies beyond the progress are stored in one transaction, so each record takes effect once, whatever is killed.
-/// The table must exist. The sink makes three more beside it: `_pipelines`, `_pipeline_settled` and `_pipeline_beyond`.
+/// The table must exist, or [`create_table`](Self::create_table) makes it. The sink makes three more beside it: `_pipelines`, `_pipeline_settled` and `_pipeline_beyond`.
 ///
 /// A batch is one `INSERT … SELECT … FROM unnest(…)`, with the columns' types from the catalogue. Within a batch the last record of a key
 /// wins, and keys are written in their order, so that two writers cannot block each other. A row that is refused – by a constraint, a type, a
@@ -46,6 +46,8 @@ pub struct Postgres {
     mode: Mode,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     key: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    create_table: Option<String>,
 }
 
 /// What happens to a row that is there already.
@@ -79,6 +81,12 @@ impl Postgres {
         self
     }
 
+    /// SQL that is run before the table is looked at: `CREATE TABLE IF NOT EXISTS …`. Default: none. The table must exist.
+    pub fn create_table(mut self, sql: impl Into<String>) -> Self {
+        self.create_table = Some(sql.into());
+        self
+    }
+
     /// Where the server is: `postgres://user:password@host:port/database`. Default: what the environment says – `DATABASE_URL`, or `PGHOST`,
     /// `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`.
     pub fn connect(mut self, url: impl Into<String>) -> Self {
@@ -87,7 +95,7 @@ impl Postgres {
     }
 
     fn new(table: String, mode: Mode) -> Self {
-        Self { server: Server::default(), table, mode, key: Vec::new() }
+        Self { server: Server::default(), table, mode, key: Vec::new(), create_table: None }
     }
 }
 

@@ -55,10 +55,15 @@ pub(super) const CLEAR: [&str; 3] = [
 
 /// Makes the tables, if they are missing.
 pub(super) async fn create(client: &mut Client) -> Result<(), Error> {
+    one_by_one(client, TABLES).await
+}
+
+/// Runs SQL that makes tables, while no other session of this crate does.
+pub(super) async fn one_by_one(client: &mut Client, sql: &str) -> Result<(), Error> {
     let transaction = client.transaction().await?;
     transaction.batch_execute(ONE_BY_ONE).await?;
     transaction.batch_execute("SET LOCAL client_min_messages = warning").await?;
-    transaction.batch_execute(TABLES).await?;
+    transaction.batch_execute(sql).await?;
     transaction.commit().await
 }
 

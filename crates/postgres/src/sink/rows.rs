@@ -1,33 +1,40 @@
-//! The rows of a batch, as texts by column.
+//! The rows of a batch, as an array for each column.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use actix_batch_pipeline::{
     Record,
     sink::{SinkError, Written},
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Mode, Postgres};
 use crate::{
     fault::Fault,
+    form::{Array, Cell},
     table::{Table, list, quoted},
 };
 
 /// What is to be written of a batch.
 pub(super) struct Rows {
-    /// The columns that some record has, in the table's order.
-    columns: Vec<String>,
-    /// For each column, the texts of the rows.
-    pub(super) texts: Vec<Vec<Option<String>>>,
-    pub(super) rows: u64,
+    /// The columns that some record has, by their places in the table.
+    columns: Vec<usize>,
+    /// For each of them, the values of the rows.
+    pub(super) arrays: Vec<Array>,
+    pub(super) count: u64,
     /// The positions of the records in the batch that are written.
     pub(super) written: Vec<usize>,
     pub(super) refused: Written,
 }
 
-type Values = Map<String, Value>;
+/// Why a record does not become a row.
+enum Misfit {
+    /// It is this record's own fault.
+    Record(SinkError),
+    /// No record of this type can be stored.
+    Table(Fault),
+}
 
 impl Rows {
     /// Of these records, all but those that are `held` already.
@@ -37,92 +44,121 @@ impl Rows {
         table: &Table,
         sink: &Postgres,
     ) -> Result<Self, Fault> {
-        let (mut written, mut values, mut refused) = (Vec::new(), Vec::new(), Written::all());
+        let (mut written, mut refused) = (Vec::new(), Written::all());
+        let mut rows: Vec<Vec<Cell>> = Vec::with_capacity(batch.len());
+        let mut is_used = vec![false; table.columns.len()];
         for (at, record) in batch.iter().enumerate().filter(|(_, record)| !held(record)) {
-            match fields(&**record) {
-                Ok(fields) => {
+            match row(&**record, table, &mut is_used) {
+                Ok(row) => {
                     written.push(at);
-                    values.push(fields);
+                    rows.push(row);
                 }
-                Err(error) => refused.refuse(at, error),
+                Err(Misfit::Record(error)) => refused.refuse(at, error),
+                Err(Misfit::Table(fault)) => return Err(fault),
             }
         }
-        let names: BTreeSet<&String> = values.iter().flat_map(Map::keys).collect();
-        for name in &names {
-            table.column(name)?;
-        }
-        let columns: Vec<_> =
-            table.columns.iter().map(|column| column.name.clone()).filter(|name| names.contains(name)).collect();
+        let columns: Vec<_> = (0..is_used.len()).filter(|column| is_used[*column]).collect();
+        refuse_nulls(&mut rows, &mut written, &mut refused, &columns, table);
         if sink.mode == Mode::Upsert {
-            values = last_of_each_key(values, &sink.key);
+            let key = sink.key.iter().filter_map(|part| table.columns.iter().position(|column| column.name == *part));
+            rows = last_of_each_key(rows, &key.collect::<Vec<_>>());
         }
-        let texts =
-            columns.iter().map(|column| values.iter().map(|row| row.get(column).and_then(text)).collect()).collect();
-        Ok(Self { columns, texts, rows: values.len() as u64, written, refused })
+        let mut arrays: Vec<_> = columns.iter().map(|at| Array::new(table.columns[*at].form, rows.len())).collect();
+        let count = rows.len() as u64;
+        for mut row in rows {
+            for (column, array) in columns.iter().zip(&mut arrays) {
+                array.push(std::mem::replace(&mut row[*column], Cell::Null));
+            }
+        }
+        Ok(Self { columns, arrays, count, written, refused })
     }
 
     /// The statement that writes them.
-    pub(super) fn sql(&self, table: &Table, sink: &Postgres) -> Result<String, Fault> {
-        let (mut arrays, mut casts) = (Vec::new(), Vec::new());
-        for (at, name) in self.columns.iter().enumerate() {
-            arrays.push(format!("${}::text[]", at + 1));
-            casts.push(format!("new.{}::{}", quoted(name), table.column(name)?.sql_type));
+    pub(super) fn sql(&self, table: &Table, sink: &Postgres) -> String {
+        let (mut arrays, mut casts, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, column) in self.columns.iter().map(|column| &table.columns[*column]).enumerate() {
+            arrays.push(format!("${}::{}", at + 1, column.form.array()));
+            casts.push(format!("new.{}::{}", quoted(&column.name), column.sql_type));
+            names.push(&column.name);
         }
-        let (columns, arrays, casts) = (list(&self.columns), arrays.join(", "), casts.join(", "));
+        let (columns, arrays, casts) = (list(&names), arrays.join(", "), casts.join(", "));
         let conflict = match sink.mode {
             Mode::Append => String::new(),
             Mode::Ignore => " ON CONFLICT DO NOTHING".to_owned(),
-            Mode::Upsert => format!(" ON CONFLICT ({}) {}", list(&sink.key), self.update(sink)),
+            Mode::Upsert => format!(" ON CONFLICT ({}) {}", list(&sink.key), self.update(table, sink)),
         };
         let table = &table.name;
-        Ok(format!("INSERT INTO {table} ({columns}) SELECT {casts} FROM unnest({arrays}) AS new ({columns}){conflict}"))
+        format!("INSERT INTO {table} ({columns}) SELECT {casts} FROM unnest({arrays}) AS new ({columns}){conflict}")
     }
 
-    fn update(&self, sink: &Postgres) -> String {
-        let others = self.columns.iter().filter(|column| !sink.key.contains(column));
-        let sets: Vec<_> = others.map(|column| format!("{} = EXCLUDED.{}", quoted(column), quoted(column))).collect();
+    fn update(&self, table: &Table, sink: &Postgres) -> String {
+        let sets: Vec<_> = self.others(table, sink).map(|name| format!("{0} = EXCLUDED.{0}", quoted(name))).collect();
         if sets.is_empty() { "DO NOTHING".to_owned() } else { format!("DO UPDATE SET {}", sets.join(", ")) }
     }
 
+    /// The columns that are no part of the key.
+    fn others<'a>(&'a self, table: &'a Table, sink: &'a Postgres) -> impl Iterator<Item = &'a String> {
+        self.columns.iter().map(|column| &table.columns[*column].name).filter(|name| !sink.key.contains(name))
+    }
+
     /// Whether the server must say that it has written all of them. A trigger may drop a row silently.
-    pub(super) fn must_all_change(&self, sink: &Postgres) -> bool {
+    pub(super) fn must_all_change(&self, table: &Table, sink: &Postgres) -> bool {
         match sink.mode {
             Mode::Append => true,
             Mode::Ignore => false,
-            Mode::Upsert => self.columns.iter().any(|column| !sink.key.contains(column)),
+            Mode::Upsert => self.others(table, sink).next().is_some(),
+        }
+    }
+}
+
+/// Refuses rows that lack a value which their table wants: the server would refuse the whole batch.
+fn refuse_nulls(
+    rows: &mut Vec<Vec<Cell>>,
+    written: &mut Vec<usize>,
+    refused: &mut Written,
+    columns: &[usize],
+    table: &Table,
+) {
+    let wanted: Vec<_> = columns.iter().copied().filter(|column| !table.columns[*column].is_nullable).collect();
+    let missing = |row: &Vec<Cell>| wanted.iter().find(|column| row[**column] == Cell::Null).copied();
+    if rows.iter().all(|row| missing(row).is_none()) {
+        return;
+    }
+    let all = std::mem::take(rows).into_iter().zip(std::mem::take(written));
+    for (row, at) in all {
+        if let Some(column) = missing(&row) {
+            let name = &table.columns[column].name;
+            let message = format!("`{name}` is NULL, and the column of table {} is NOT NULL", table.name);
+            refused.refuse(at, SinkError::record(message));
+        } else {
+            rows.push(row);
+            written.push(at);
         }
     }
 }
 
 /// The last row of each key wins. Keys are sorted, so that two writers lock rows in the same order.
-fn last_of_each_key(rows: Vec<Values>, key: &[String]) -> Vec<Values> {
-    let of =
-        |row: &Values| -> Vec<Option<String>> { key.iter().map(|column| row.get(column).and_then(text)).collect() };
+fn last_of_each_key(rows: Vec<Vec<Cell>>, key: &[usize]) -> Vec<Vec<Cell>> {
+    let of = |row: &[Cell]| -> Vec<Option<String>> { key.iter().map(|column| row[*column].text()).collect() };
     let by_key: BTreeMap<_, _> = rows.into_iter().map(|row| (of(&row), row)).collect();
     by_key.into_values().collect()
 }
 
-/// The record's fields, or why it cannot be stored.
-fn fields<T: Serialize>(record: &T) -> Result<Values, SinkError> {
-    let values = match serde_json::to_value(record) {
-        Ok(Value::Object(values)) => values,
-        Ok(_) => return Err(SinkError::record("the record is no struct, so it has no columns")),
-        Err(error) => return Err(SinkError::record("the record cannot be serialized").caused_by(error)),
-    };
-    let with_nul = values.iter().find(|(_, value)| text(value).is_some_and(|text| text.contains('\0')));
-    match with_nul {
-        Some((name, _)) => {
-            Err(SinkError::record(format!("`{name}` has a NUL, which PostgreSQL does not store in a text")))
+/// The record's values by the table's columns.
+fn row<T: Serialize>(record: &T, table: &Table, is_used: &mut [bool]) -> Result<Vec<Cell>, Misfit> {
+    let fields = match serde_json::to_value(record) {
+        Ok(Value::Object(fields)) => fields,
+        Ok(_) => return Err(Misfit::Record(SinkError::record("the record is no struct, so it has no columns"))),
+        Err(error) => {
+            return Err(Misfit::Record(SinkError::record("the record cannot be serialized").caused_by(error)));
         }
-        None => Ok(values),
+    };
+    let mut row = vec![Cell::Null; table.columns.len()];
+    for (name, value) in fields {
+        let at = table.place(&name).map_err(Misfit::Table)?;
+        let refused = |why| Misfit::Record(SinkError::record(format!("`{name}` {why}")));
+        row[at] = table.columns[at].form.cell(value).map_err(refused)?;
+        is_used[at] = true;
     }
-}
-
-/// A value as PostgreSQL reads it; `None` is NULL.
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    }
+    Ok(row)
 }

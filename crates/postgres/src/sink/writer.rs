@@ -9,10 +9,10 @@ use actix_batch_pipeline::{
     sink::{Sink, SinkError, SinkErrorKind, Written},
 };
 use serde::Serialize;
-use tokio_postgres::{Client, Statement, types::ToSql};
+use tokio_postgres::{Client, Statement};
 
 use super::{Mode, Postgres, progress, rows::Rows};
-use crate::{fault::Fault, table::Table};
+use crate::{fault::Fault, form::Array, table::Table};
 
 /// Writes records to a table of PostgreSQL; made by [`Postgres`].
 pub struct PostgresSink<T> {
@@ -44,6 +44,10 @@ impl<T> PostgresSink<T> {
             return Ok(());
         }
         let mut client = self.sink.server.connect().await?;
+        if let Some(sql) = &self.sink.create_table {
+            let made = progress::one_by_one(&mut client, sql).await;
+            made.map_err(|error| Fault::of(&error, "the SQL of `create_table` failed"))?;
+        }
         let table = Table::find(&client, &self.sink.table).await?;
         if self.sink.mode == Mode::Upsert {
             if self.sink.key.is_empty() {
@@ -114,16 +118,15 @@ impl Link {
         let held = progress::held(&transaction, pipeline, &Interval::of_batch(batch)).await.map_err(failed)?;
         let is_held = |record: &Record<T>| held.iter().any(|held| held.contains(record.position()));
         let rows = Rows::of(batch, is_held, table, sink)?;
-        if rows.rows > 0 {
-            let sql = rows.sql(table, sink)?;
+        if rows.count > 0 {
+            let sql = rows.sql(table, sink);
             let wrong = |error| Fault::of(&error, described(batch, table, sink));
             if !statements.contains_key(&sql) {
                 statements.insert(sql.clone(), transaction.prepare(&sql).await.map_err(wrong)?);
             }
-            let texts: Vec<&(dyn ToSql + Sync)> =
-                rows.texts.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
-            let changed = transaction.execute(&statements[&sql], &texts).await.map_err(wrong)?;
-            if changed < rows.rows && rows.must_all_change(sink) {
+            let arrays: Vec<_> = rows.arrays.iter().map(Array::parameter).collect();
+            let changed = transaction.execute(&statements[&sql], &arrays).await.map_err(wrong)?;
+            if changed < rows.count && rows.must_all_change(table, sink) {
                 let message =
                     format!("{}: a trigger or a rule of the table drops it silently", described(batch, table, sink));
                 return Err(Fault { kind: SinkErrorKind::Batch, message });
