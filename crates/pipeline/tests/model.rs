@@ -19,9 +19,9 @@ mod support;
 #[derive(Debug, Clone)]
 struct Plan {
     records: u64,
-    /// Every so manieth record is filtered.
+    /// Every n-th record is filtered.
     filtered: u64,
-    /// Every so manieth record is rejected.
+    /// Every n-th record is rejected.
     rejected: u64,
     /// So many records are made of each, at most.
     parts: u64,

@@ -174,5 +174,19 @@ async fn two_runs_of_one_pipeline_cannot_write_together() {
     assert!(second.contains("another run of pipeline `rows`"), "{second}");
     first.stop().await.unwrap();
     first.report().await.unwrap();
-    drop(client(&url).await);
+}
+
+#[actix_rt::test]
+async fn a_damaged_cursor_is_refused_and_never_taken_for_a_first_run() {
+    let Some(server) = Server::start() else { return };
+    let url = server.database(PLAIN).await;
+    let sink = Postgres::append("rows").connect(&url);
+    let rows = || (0..100).map(row).collect();
+    run(rows, sink.clone()).await.unwrap();
+    client(&url).await.batch_execute("UPDATE _pipeline_settled SET cursor = '{', done = false").await.unwrap();
+    let refused = run(rows, sink.clone()).await.unwrap_err().to_string();
+    assert!(refused.contains("is no JSON"), "{refused}");
+    assert_eq!(numbers(&url, "SELECT count(*) FROM rows").await, [100]);
+    let fresh = Pipeline::named("rows").read(from_iter("rows", rows)).write(sink).fresh(true).run().await;
+    assert_eq!(fresh.unwrap().written, 100);
 }

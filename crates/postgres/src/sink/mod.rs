@@ -25,7 +25,7 @@ pub use writer::PostgresSink;
 /// The table must exist, or [`create_table`](Self::create_table) makes it. The sink makes three more beside it: `_pipelines`, `_pipeline_settled` and `_pipeline_beyond`.
 ///
 /// A batch is one `INSERT … SELECT … FROM unnest(…)`, with the columns' types from the catalogue. Within a batch the last record of a key
-/// wins, and keys are written in their order, so that two writers cannot block each other. A row that is refused – by a constraint, a type, a
+/// wins, and keys are written in their order, so that two writers cannot deadlock. A row that is refused – by a constraint, a type, a
 /// trigger – is found by halving the batch, and is rejected alone. Deadlocks and lost connections are tried again.
 ///
 /// It is serde data; the URL, which may hold a password, is read and never written.

@@ -149,7 +149,8 @@ pub(super) async fn save(transaction: &Transaction<'_>, pipeline: &str, checkpoi
     let identity = checkpoint.identity.to_string();
     let cursor_version = i64::from(checkpoint.cursor_version);
     transaction.execute(SAVE_PLAN, &[&pipeline, &VERSION, &checkpoint.plan, &identity, &cursor_version]).await?;
-    for stored in load_ranges(transaction, pipeline).await? {
+    // What cannot be read was refused when the run began; a fresh run overwrites it.
+    for stored in load_ranges(transaction, pipeline).await?.unwrap_or_default() {
         let kept = checkpoint.ranges.iter().find(|range| range.range == stored.range);
         // Another piece of the source under the same number counts its records anew.
         if kept.is_none_or(|range| (&range.from, &range.to) != (&stored.from, &stored.to)) {
@@ -172,24 +173,32 @@ async fn save_range(transaction: &Transaction<'_>, pipeline: &str, range: &Range
     transaction.execute(FORGET_BEFORE, &[&pipeline, &number, &record]).await.map(drop)
 }
 
-/// The ranges, each with what lies beyond its prefix.
-pub(super) async fn load_ranges<C: GenericClient>(client: &C, pipeline: &str) -> Result<Vec<RangeCheckpoint>, Error> {
+/// The ranges, each with what lies beyond its prefix; or the text of one that is no JSON.
+pub(super) async fn load_ranges<C: GenericClient>(
+    client: &C,
+    pipeline: &str,
+) -> Result<Result<Vec<RangeCheckpoint>, String>, Error> {
     let mut ranges = Vec::new();
     for row in client.query(LOAD_RANGES, &[&pipeline]).await? {
         let number: i64 = row.get(0);
         let beyond = client.query(LOAD_NEAR, &[&pipeline, &number, &i64::MAX, &0_i64]).await?;
-        let json = |at| row.get::<_, Option<String>>(at).and_then(|text| serde_json::from_str(&text).ok());
+        let texts = [1, 2, 4].map(|at| row.get::<_, Option<String>>(at));
+        let [from, to, cursor] =
+            texts.map(|text| text.map(|text| serde_json::from_str(&text).map_err(|_| text)).transpose());
+        let (Ok(from), Ok(to), Ok(cursor)) = (&from, &to, &cursor) else {
+            return Ok(Err([from, to, cursor].into_iter().find_map(Result::err).unwrap_or_default()));
+        };
         ranges.push(RangeCheckpoint {
             range: u32::try_from(number).unwrap_or(u32::MAX),
-            from: json(1),
-            to: json(2),
+            from: from.clone(),
+            to: to.clone(),
             record: unsigned(&row, 3),
-            cursor: json(4),
+            cursor: cursor.clone(),
             done: row.get(5),
             beyond: beyond.iter().map(interval).collect(),
         });
     }
-    Ok(ranges)
+    Ok(Ok(ranges))
 }
 
 fn interval(row: &Row) -> Interval {

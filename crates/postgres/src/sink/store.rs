@@ -71,7 +71,10 @@ impl PostgresStore {
             let message = format!("the identity in table _pipelines for `{pipeline}` is no JSON");
             CheckpointError::new(CheckpointErrorKind::Corrupt, message).caused_by(error)
         })?;
-        let ranges = progress::load_ranges(&transaction, &pipeline).await.map_err(failed)?;
+        let ranges = progress::load_ranges(&transaction, &pipeline).await.map_err(failed)?.map_err(|text| {
+            let message = format!("a cursor in table _pipeline_settled for `{pipeline}` is no JSON: {text}");
+            CheckpointError::new(CheckpointErrorKind::Corrupt, message)
+        })?;
         let cursor_version = u32::try_from(row.get::<_, i64>(3)).unwrap_or(u32::MAX);
         Ok(Some(Checkpoint { plan: row.get(1), identity, cursor_version, ranges, sink: Value::Null }))
     }
