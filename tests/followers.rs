@@ -6,7 +6,7 @@ use fastrand::Rng;
 use futures_util::future::join_all;
 use tokio::time::{Instant, advance, sleep};
 
-use self::support::{Broken, Clerk, Desk, Tenfold, balanced, ms, paused, quiet, tenfold};
+use self::support::{Clerk, Desk, Slow, Tenfold, balanced, ms, paused, quiet};
 
 mod support;
 
@@ -160,18 +160,6 @@ fn an_urgent_follower_lends_its_priority_to_an_open_batch() {
         join_all(replies).await;
         balanced(&ledger, &jobs).await;
     });
-}
-
-/// Takes its time.
-struct Slow;
-
-impl BatchProcessor for Slow {
-    type Job = Tenfold;
-
-    async fn process(&mut self, batch: &Batch<Tenfold>) -> Result<Outcomes<Tenfold>, Broken> {
-        sleep(ms(3)).await;
-        Ok(Outcomes::each(batch.iter().map(tenfold)))
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use futures_util::{FutureExt, future::join_all};
 use tokio::time::{Instant, advance, sleep};
 
-use self::support::{Broken, Desk, Tenfold, balanced, ms, paused, quiet, tenfold};
+use self::support::{Desk, Slow, Tenfold, balanced, ms, paused, quiet};
 
 mod support;
 
@@ -148,18 +148,6 @@ fn a_waiting_job_of_low_priority_is_admitted_before_urgent_ones_that_come_much_l
         }
         assert!(since.elapsed() >= ms(200), "{:?}", since.elapsed());
     });
-}
-
-/// Takes its time.
-struct Slow;
-
-impl BatchProcessor for Slow {
-    type Job = Tenfold;
-
-    async fn process(&mut self, batch: &Batch<Tenfold>) -> Result<Outcomes<Tenfold>, Broken> {
-        sleep(ms(3)).await;
-        Ok(Outcomes::each(batch.iter().map(tenfold)))
-    }
 }
 
 fn weight(job: u64) -> u64 {

@@ -102,6 +102,18 @@ pub(crate) fn tenfold(job: &Tenfold) -> Result<u64, Broken> {
     Ok(job.0 * 10)
 }
 
+/// Answers after three milliseconds.
+pub(crate) struct Slow;
+
+impl BatchProcessor for Slow {
+    type Job = Tenfold;
+
+    async fn process(&mut self, batch: &Batch<Tenfold>) -> Result<Outcomes<Tenfold>, Broken> {
+        tokio::time::sleep(ms(3)).await;
+        Ok(Outcomes::each(batch.iter().map(tenfold)))
+    }
+}
+
 /// An error that cannot be cloned.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Broken(pub(crate) &'static str);

@@ -148,7 +148,7 @@ fn records_of_a_stream_that_waits_go_on_their_way() {
             stream::unfold(receive, async |mut receive| receive.recv().await.map(|number| (number, receive)))
         });
         let shelf = Shelf::new();
-        let pipeline = Pipeline::named("channel").read(source.once()).write(shelf.clone()).accept_duplicates(true);
+        let pipeline = Pipeline::named("channel").read(source.once(true)).write(shelf.clone()).accept_duplicates(true);
         let run = pipeline.start().unwrap();
         for number in 0..5 {
             send.send(number).unwrap();

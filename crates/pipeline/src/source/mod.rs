@@ -27,7 +27,7 @@ pub use iterator::{FromIter, from_iter};
 pub use json_lines::{JsonLines, JsonLinesReader};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteKey, SqliteReader, SqliteTable};
-pub use stream::{FromStream, Once, StreamReader, from_stream};
+pub use stream::{FromStream, StreamReader, from_stream};
 
 /// The description of a data set that can be read: a file, a table, a topic.
 ///

@@ -12,14 +12,15 @@ use crate::{cursor::Range, record::Origin};
 pub struct FromStream<F, I> {
     name: String,
     make: F,
+    once: bool,
     stream: PhantomData<fn() -> I>,
 }
 
 /// Reads what a stream yields: a channel, a socket, the pages of an API. The closure makes the stream anew for each reader. A stream that
 /// waits holds nothing up: what it has yielded goes on its way.
 ///
-/// A run that goes on skips as many records as have settled, so the closure must make the same stream each time. For one that only exists
-/// once say so: [`once`](FromStream::once).
+/// A run that goes on skips as many records as have settled, so the closure must make the same stream each time; for a stream that
+/// exists only once there is [`once`](FromStream::once).
 ///
 /// ```
 /// use actix_batch_pipeline::{prelude::*, source::from_stream};
@@ -41,36 +42,23 @@ where
     F: Fn() -> I + Send + Sync + 'static,
     I: Stream,
 {
-    FromStream { name: name.into(), make, stream: PhantomData }
+    FromStream { name: name.into(), make, once: false, stream: PhantomData }
 }
 
 impl<F, I> FromStream<F, I> {
-    /// The stream only exists once: the closure makes what comes from now on. A run that goes on skips nothing, and records that had not
-    /// settled are gone.
-    pub fn once(self) -> Once<Self> {
-        Once(self)
+    /// The stream exists only once: the closure makes what comes from now on. A run that goes on skips nothing, and records that had not
+    /// settled are gone. Default: `false`.
+    pub fn once(mut self, once: bool) -> Self {
+        self.once = once;
+        self
     }
 }
-
-/// A stream that only exists once.
-#[derive(Debug)]
-pub struct Once<S>(S);
 
 /// Reads a stream.
 pub struct StreamReader<I> {
     stream: Pin<Box<I>>,
     read: u64,
     to: Option<u64>,
-}
-
-impl<F, I> FromStream<F, I>
-where
-    F: Fn() -> I + Send + Sync + 'static,
-    I: Stream<Item: Send + Sync + 'static> + 'static,
-{
-    fn reader(&self, range: &Range<u64>) -> StreamReader<I> {
-        StreamReader { stream: Box::pin((self.make)()), read: range.from.unwrap_or(0), to: range.to }
-    }
 }
 
 impl<F, I> Source for FromStream<F, I>
@@ -86,48 +74,26 @@ where
         format!("stream:{}", self.name)
     }
 
+    fn is_resumable(&self) -> bool {
+        !self.once
+    }
+
     async fn identity(&self) -> Result<Identity, SourceError> {
         Ok(json!({ "stream": self.name }))
     }
 
     async fn open(&self, range: &Range<u64>) -> Result<Self::Reader, SourceError> {
-        let mut reader = self.reader(range);
-        for skipped in 0..reader.read {
+        let read = range.from.unwrap_or(0);
+        let mut reader = StreamReader { stream: Box::pin((self.make)()), read, to: range.to };
+        for skipped in 0..if self.once { 0 } else { read } {
             if reader.stream.next().await.is_none() {
                 return Err(SourceError::changed(format!(
-                    "{} has {skipped} records, fewer than the {} that the checkpoint has settled: start again with `fresh`",
-                    self.describe(),
-                    reader.read
+                    "{} has {skipped} records, fewer than the {read} that the checkpoint has settled: start again with `fresh`",
+                    self.describe()
                 )));
             }
         }
         Ok(reader)
-    }
-}
-
-impl<F, I> Source for Once<FromStream<F, I>>
-where
-    F: Fn() -> I + Send + Sync + 'static,
-    I: Stream<Item: Send + Sync + 'static> + 'static,
-{
-    type Record = I::Item;
-    type Cursor = u64;
-    type Reader = StreamReader<I>;
-
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-
-    fn is_resumable(&self) -> bool {
-        false
-    }
-
-    async fn identity(&self) -> Result<Identity, SourceError> {
-        self.0.identity().await
-    }
-
-    async fn open(&self, range: &Range<u64>) -> Result<Self::Reader, SourceError> {
-        Ok(self.0.reader(range))
     }
 }
 
