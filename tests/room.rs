@@ -1,4 +1,4 @@
-//! Shares of the room: by partition and by weight; and who gets room that becomes free.
+//! Bounds of the room by partition and by weight; and who gets room that becomes free.
 #![cfg(feature = "test-util")]
 
 use actix_batch::{prelude::*, test_util::Ledger};
@@ -15,7 +15,7 @@ fn of(number: u64, priority: Priority) -> SubmitJob<Tenfold> {
 }
 
 #[test]
-fn a_partition_that_has_its_share_leaves_room_for_the_others() {
+fn a_full_partition_leaves_room_for_the_others() {
     paused(async || {
         let (mut desk, factory) = Desk::new();
         let builder = Collector::builder(factory).partition_by(|job: &Tenfold| job.0 % 2).workers(Workers::local(2));

@@ -94,7 +94,7 @@ impl<P: BatchProcessor> CollectorBuilder<P> {
     /// the order within the batch, and the next batch of the key waits for this one. The parts of such a batch – made by a
     /// batcher, by a split, or by a retry of its failed jobs – do not wait for each other.
     ///
-    /// Jobs that wait for room are accepted in the order of arrival, too, whatever their priorities; but a job whose partition has its share
+    /// Jobs that wait for room are accepted in the order of arrival, too, whatever their priorities; but a job whose partition is full
     /// ([`max_pending_per_partition`](Self::max_pending_per_partition)) may be overtaken by one of another partition.
     ///
     /// A job's wait counts from its acceptance, so a job that was held for longer than the interval leaves at once afterwards. The

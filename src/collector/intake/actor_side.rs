@@ -83,10 +83,11 @@ impl<J: Job> Intake<J> {
         self.lock().flush(Trigger::Manual)
     }
 
-    /// Whether the intake must be told which jobs are settled: if jobs with the same key are processed in order, and if jobs have
-    /// shares of the room.
+    /// Whether the intake must be told which jobs are settled: if jobs with the same key are processed in order, and if the room is
+    /// bounded by more than their number.
     pub(crate) fn needs_ids(&self) -> bool {
-        self.asks_all && (self.has_shares || self.keying.as_ref().is_some_and(|keying| keying.sequence.is_some()))
+        self.takes_all_steps
+            && (self.has_limits || self.keying.as_ref().is_some_and(|keying| keying.sequence.is_some()))
     }
 
     /// Whether a failed job fails those that are held behind it.

@@ -63,8 +63,8 @@ impl<J: Job> Intake<J> {
                 Submission { slot, waits: true, is_answered: false, accepted: Ok(wake) }
             }
             entry => {
-                // With this job its partition may have its share, so that it is the turn of others that wait.
-                let room_is_idle = self.has_shares && state.room_is_idle();
+                // With this job its partition may be full, so that it is the turn of others that wait.
+                let room_is_idle = self.has_limits && state.room_is_idle();
                 drop(state);
                 if room_is_idle {
                     self.admit_next();

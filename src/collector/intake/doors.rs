@@ -139,7 +139,7 @@ impl<J: Job> Intake<J> {
     /// The metadata for admission; `None` if the job has none and needs none.
     #[inline]
     fn needed(&self, metadata: Option<Box<Metadata>>) -> Option<Box<Metadata>> {
-        if metadata.is_none() && self.asks_all { Some(Box::default()) } else { metadata }
+        if metadata.is_none() && self.takes_all_steps { Some(Box::default()) } else { metadata }
     }
 
     #[inline]

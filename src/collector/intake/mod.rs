@@ -34,8 +34,8 @@ mod flushing;
 mod following;
 mod keys;
 mod lanes;
+mod room;
 mod sequences;
-mod shares;
 mod sharing;
 mod state;
 mod submit;
@@ -46,8 +46,8 @@ mod waiting;
 pub(crate) use caching::ResultCache;
 pub(crate) use flushing::{Flushing, Weigher};
 pub(crate) use keys::{Keying, MemoryRules, SharingRules};
+use room::{Room, RoomLimits};
 use sequences::Sequences;
-use shares::{RoomLimits, Shares};
 use state::{Gathering, State};
 pub use submit::Submit;
 
@@ -58,10 +58,10 @@ pub(crate) struct Intake<J: Job> {
     weigher: Option<Weigher<J>>,
     /// `None`: jobs have no keys.
     keying: Option<Box<Keying<J>>>,
-    /// Whether a job without metadata needs all steps of admission.
-    asks_all: bool,
-    /// Whether jobs have shares of the room.
-    has_shares: bool,
+    /// Whether a job without metadata takes all steps of admission, too.
+    takes_all_steps: bool,
+    /// Whether the room is bounded by weight or by partition, too.
+    has_limits: bool,
     observers: Observers,
     /// Whether rejected `do_send`s are kept for the dead-letter queue.
     keeps_rejected: bool,
@@ -115,7 +115,7 @@ impl<J: Job> Intake<J> {
             ageing: flushing.ageing,
             sequences: keying.sequence.as_ref().map(|_| Box::new(Sequences::default())),
             sharing: keying.new_sharing(),
-            shares: if limits.is_off() { None } else { Some(Box::new(Shares::new(limits))) },
+            room: if limits.is_off() { None } else { Some(Box::new(Room::new(limits))) },
         };
         let clock = Arc::new(Clock::default());
         let departures = Arc::new(Departures::new(Arc::clone(&bell), Arc::clone(&collector)));
@@ -126,8 +126,8 @@ impl<J: Job> Intake<J> {
             bell,
             collector,
             weigher: flushing.weigher,
-            has_shares: !limits.is_off(),
-            asks_all: keying.is_some() || !limits.is_off(),
+            has_limits: !limits.is_off(),
+            takes_all_steps: keying.is_some() || !limits.is_off(),
             keying,
             observers,
             keeps_rejected,

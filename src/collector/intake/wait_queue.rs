@@ -1,7 +1,7 @@
 //! The wait queue: jobs that wait for room, by priority and age.
 //!
 //! Jobs stand in lines: one for each partition that has a share of the room, and one for all others. The job that is admitted next is
-//! the first of all lines that are not blocked, which are those whose partition has its share.
+//! the first of all lines that are not blocked, which are those whose partition is full.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -128,7 +128,7 @@ impl<J: Job> WaitQueue<J> {
         }
     }
 
-    /// The partition of this line has its share of the room: its jobs go on waiting.
+    /// The partition of this line is full: its jobs go on waiting.
     pub(super) fn block(&mut self, line: u64) {
         if self.blocked.insert(line)
             && let Some(first) = self.first(line)

@@ -61,7 +61,7 @@ impl<J: Job> Intake<J> {
 
     /// The first job of the wait queue waits no more: there may be room for those behind it.
     pub(super) fn admit_next(&self) {
-        if self.has_shares {
+        if self.has_limits {
             self.admit_waiting(self.lock());
             self.bell.ring();
         }

@@ -9,8 +9,8 @@ use crate::{
     batch::{Metadata, Replies, SharedKey, Trigger},
     collector::intake::{
         lanes::Lane,
+        room::{COMMON_LINE, Room},
         sequences::{Joining, Turn},
-        shares::{COMMON_LINE, Shares},
         sharing::{Known, SharedReply},
         wait_queue::Waiting,
     },
@@ -127,19 +127,19 @@ impl<J: Job> State<J> {
         if self.is_full() {
             return false;
         }
-        let Some(shares) = &self.shares else { return true };
+        let Some(room) = &self.room else { return true };
         // Lighter jobs would overtake a heavy one for ever.
         let (turn, _) = self.place(&candidate.metadata, now);
         let overtakes = !candidate.has_waited && self.wait_queue.peek().is_some_and(|first| first.turn <= turn);
         let partition = candidate.metadata.keys.partition.as_ref();
-        !overtakes && shares.bears(candidate.weight) && !shares.has_its_share(partition)
+        !overtakes && room.fits(candidate.weight) && !room.partition_is_full(partition)
     }
 
     /// Whether there still is room for a job that was taken from the wait queue.
     pub(crate) fn has_room_for_waiting(&self, waiting: &Waiting<J>) -> bool {
         let partition = waiting.metadata.keys.partition.as_ref();
-        let has_share = |shares: &Shares| shares.bears(waiting.weight) && !shares.has_its_share(partition);
-        !self.is_full() && self.shares.as_deref().is_none_or(has_share)
+        let has_room = |room: &Room| room.fits(waiting.weight) && !room.partition_is_full(partition);
+        !self.is_full() && self.room.as_deref().is_none_or(has_room)
     }
 
     fn known(&mut self, candidate: &Candidate<J>, now: Instant) -> Known<J> {
@@ -165,12 +165,12 @@ impl<J: Job> State<J> {
         if let (Some(sharing), Some(shared)) = (&mut self.sharing, shared) {
             sharing.lead(id, shared, lane.clone());
         }
-        self.take_share(id, weight, &lane);
-        // Without shares the partition is not asked for.
-        let partition = if self.shares.is_some() { lane.partition.clone() } else { None };
+        self.take_room(id, weight, &lane);
+        // Without such bounds the partition is not needed.
+        let partition = if self.room.is_some() { lane.partition.clone() } else { None };
         let joining = Joining { id, job, weight, lane, accepted_at: now, replies, follows: turn == Turn::Follows };
         let wake = if turn == Turn::Later { self.hold(joining) } else { self.add(joining, now) };
-        self.seal_full_share(partition.as_ref());
+        self.seal_if_room_is_full(partition.as_ref());
         self.after_admission(wake)
     }
 
@@ -188,18 +188,18 @@ impl<J: Job> State<J> {
         sequences.due().is_some_and(|due| self.wakes_at(due))
     }
 
-    /// Takes the job's share of the room.
-    fn take_share(&mut self, id: JobId, weight: u64, lane: &Lane) {
-        let Some(shares) = &mut self.shares else { return };
-        shares.take(id, weight, lane.partition.as_ref()).into_iter().for_each(|full| self.wait_queue.block(full));
+    /// Counts the job's weight and its partition.
+    fn take_room(&mut self, id: JobId, weight: u64, lane: &Lane) {
+        let Some(room) = &mut self.room else { return };
+        room.take(id, weight, lane.partition.as_ref()).into_iter().for_each(|full| self.wait_queue.block(full));
     }
 
-    /// If a share of the room is taken, nothing more can join the open batches that have it: they leave.
-    fn seal_full_share(&mut self, partition: Option<&Key>) {
-        let Some(shares) = &self.shares else { return };
-        if shares.is_full() {
+    /// If there is no room for any weight or for this partition, nothing more can join its open batches: they leave.
+    fn seal_if_room_is_full(&mut self, partition: Option<&Key>) {
+        let Some(room) = &self.room else { return };
+        if room.is_full() {
             self.seal_all(Trigger::Full);
-        } else if shares.has_its_share(partition) {
+        } else if room.partition_is_full(partition) {
             self.seal_partition(partition, Trigger::Full);
         }
     }
@@ -222,13 +222,13 @@ impl<J: Job> State<J> {
     /// When a waiting job has its turn, and the line that it waits in. A job does not overtake others of its sequence by its priority.
     pub(crate) fn place(&self, metadata: &Metadata, now: Instant) -> (Instant, u64) {
         let priority = if metadata.keys.sequence.is_some() { Priority::Normal } else { metadata.priority };
-        let line = |shares: &Shares| shares.line(metadata.keys.partition.as_ref());
-        (priority.turn(now, self.ageing), self.shares.as_deref().map_or(COMMON_LINE, line))
+        let line = |room: &Room| room.line(metadata.keys.partition.as_ref());
+        (priority.turn(now, self.ageing), self.room.as_deref().map_or(COMMON_LINE, line))
     }
 
     /// If a job waits for a weight to be free, the open batches leave: they may hold it.
     pub(crate) fn seal_for_waiting(&mut self) {
-        if self.shares.is_some() && self.wait_queue.peek().is_some() {
+        if self.room.is_some() && self.wait_queue.peek().is_some() {
             self.seal_all(Trigger::Full);
         }
     }
@@ -244,12 +244,12 @@ impl<J: Job> State<J> {
     /// The next job of the wait queue, if there is room for it.
     pub(crate) fn next_waiting(&mut self) -> Option<Waiting<J>> {
         while !self.is_full() {
-            let Some(shares) = &self.shares else { return self.wait_queue.next() };
-            self.wait_queue.peek().filter(|next| shares.bears(next.weight))?;
+            let Some(room) = &self.room else { return self.wait_queue.next() };
+            self.wait_queue.peek().filter(|next| room.fits(next.weight))?;
             let next = self.wait_queue.next()?;
             let partition = next.metadata.keys.partition.as_ref();
-            let (has_its_share, line) = (shares.has_its_share(partition), shares.line(partition));
-            if !has_its_share || line == COMMON_LINE {
+            let (partition_is_full, line) = (room.partition_is_full(partition), room.line(partition));
+            if !partition_is_full || line == COMMON_LINE {
                 return Some(next);
             }
             // Its partition had no share when it came, and has all of it now.
@@ -287,8 +287,8 @@ impl<J: Job> State<J> {
     pub(crate) fn settled(&mut self, jobs: usize, followers: usize, ids: Option<&JobIds>) {
         self.counts.pending -= jobs;
         self.counts.following -= followers;
-        if let (Some(ids), Some(shares)) = (ids, &mut self.shares) {
-            for line in shares.give_back(ids) {
+        if let (Some(ids), Some(room)) = (ids, &mut self.room) {
+            for line in room.give_back(ids) {
                 self.wait_queue.unblock(line);
             }
         }
@@ -313,7 +313,7 @@ impl<J: Job> State<J> {
             let Some(next) = sequences.next(queue, place, together) else { return };
             let partition = next.lane.partition.clone();
             self.add(next, now);
-            self.seal_full_share(partition.as_ref());
+            self.seal_if_room_is_full(partition.as_ref());
         }
     }
 }

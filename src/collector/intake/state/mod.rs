@@ -21,8 +21,8 @@ pub(crate) use admission::{Admitted, Candidate, Entry, KnownReply};
 use super::{
     Buffers, RejectedSends, View,
     lanes::{Lanes, Open},
+    room::Room,
     sequences::Sequences,
-    shares::Shares,
     sharing::Sharing,
     wait_queue::WaitQueue,
 };
@@ -60,7 +60,7 @@ pub(super) struct State<J: Job> {
     // Admission.
     pub(super) max_pending: usize,
     /// `None`: the number of jobs is the only bound.
-    pub(super) shares: Option<Box<Shares>>,
+    pub(super) room: Option<Box<Room>>,
     pub(super) wait_queue: WaitQueue<J>,
     /// A shutdown was requested: jobs from handles are rejected.
     pub(super) rejects_submits: bool,
@@ -79,7 +79,7 @@ pub(super) struct Gathering<J: Job> {
     pub(super) ageing: Duration,
     pub(super) sequences: Option<Box<Sequences<J>>>,
     pub(super) sharing: Option<Box<Sharing<J>>>,
-    pub(super) shares: Option<Box<Shares>>,
+    pub(super) room: Option<Box<Room>>,
 }
 
 impl<J: Job> State<J> {
@@ -93,7 +93,7 @@ impl<J: Job> State<J> {
         departures: Arc<Departures>,
         clock: Arc<Clock>,
     ) -> Self {
-        let Gathering { max_partitions, ageing, sequences, sharing, shares } = gathering;
+        let Gathering { max_partitions, ageing, sequences, sharing, room } = gathering;
         Self {
             open: Open::default(),
             policy,
@@ -108,7 +108,7 @@ impl<J: Job> State<J> {
             clock,
             blocks: Blocks::new(departures),
             max_pending,
-            shares,
+            room,
             wait_queue: WaitQueue::default(),
             rejects_submits: false,
             closed: false,
@@ -268,7 +268,7 @@ impl<J: Job> State<J> {
     }
 
     pub(super) fn view(&self, due: Option<Instant>) -> View {
-        let pending_weight = self.shares.as_ref().map_or(0, |shares| shares.weight());
+        let pending_weight = self.room.as_ref().map_or(0, |room| room.weight());
         let counts = IntakeCounts { waiting: self.wait_queue.len(), pending_weight, ..self.counts };
         let needs_room = self.is_full() || counts.waiting > 0;
         View { due, counts, needs_room, rejected_sends: self.rejected_sends.is_some() }

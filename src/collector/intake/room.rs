@@ -1,5 +1,5 @@
-//! Shares of the room: how much the accepted jobs weigh, and how many each partition has. Kept only by a collector that bounds one of
-//! them.
+//! The room beyond the number of jobs: how much the accepted jobs weigh, and how many each partition has. Kept only by a collector that
+//! bounds one of them.
 
 use std::collections::HashMap;
 
@@ -18,12 +18,12 @@ impl RoomLimits {
     }
 }
 
-/// The line of jobs whose partition has no accepted job, or no share.
+/// The line of jobs whose partition has no accepted job, or no bound.
 pub(super) const COMMON_LINE: u64 = 0;
 
 /// The accepted jobs that are not settled.
 #[derive(Default)]
-pub(super) struct Shares {
+pub(super) struct Room {
     limits: RoomLimits,
     weight: u128,
     /// Each job's weight, and the number of its partition.
@@ -39,7 +39,7 @@ struct Partition {
     jobs: usize,
 }
 
-impl Shares {
+impl Room {
     pub(super) fn new(limits: RoomLimits) -> Self {
         Self { limits, ..Self::default() }
     }
@@ -50,7 +50,7 @@ impl Shares {
     }
 
     /// Whether a job of this weight can be accepted. A job that is heavier than the bound is accepted when there is no other.
-    pub(super) fn bears(&self, weight: u64) -> bool {
+    pub(super) fn fits(&self, weight: u64) -> bool {
         let fits = |most| self.weight + u128::from(weight) <= u128::from(most);
         self.jobs.is_empty() || self.limits.weight.is_none_or(fits)
     }
@@ -60,8 +60,8 @@ impl Shares {
         self.limits.weight.is_some_and(|most| self.weight >= u128::from(most))
     }
 
-    /// Whether the partition of this key has its share.
-    pub(super) fn has_its_share(&self, key: Option<&Key>) -> bool {
+    /// Whether the partition of this key has as many jobs as it may.
+    pub(super) fn partition_is_full(&self, key: Option<&Key>) -> bool {
         let jobs =
             self.number(key).and_then(|number| self.partitions.get(&number)).map_or(0, |partition| partition.jobs);
         self.limits.per_partition.is_some_and(|most| jobs >= most)
@@ -77,7 +77,7 @@ impl Shares {
         self.numbers.get(&key.cloned()).copied().filter(|number| self.partitions.contains_key(number))
     }
 
-    /// A job is accepted. Returns the line to block, if its partition has its share now.
+    /// A job is accepted. Returns the line to block, if its partition is full now.
     pub(super) fn take(&mut self, job: JobId, weight: u64, key: Option<&Key>) -> Option<u64> {
         self.weight += u128::from(weight);
         let Some(most) = self.limits.per_partition else {
