@@ -48,16 +48,14 @@ impl<J: Job> Intake<J> {
             ReplyTo::Requester(requester) => (Replies::of_requester(id, requester), false, state.closed),
         };
         let candidate = Candidate { id, job, weight, metadata, replies, cached, has_waited: false };
-        let entry = if closed {
-            Entry::Rejected(candidate, RejectReason::ShutDown)
-        } else {
-            state.enter(candidate, self.clock.now())
-        };
+        let now = self.clock.now();
+        let entry =
+            if closed { Entry::Rejected(candidate, RejectReason::ShutDown) } else { state.enter(candidate, now) };
         match entry {
             Entry::Full(Candidate { job, metadata, replies, .. }) if may_wait => {
                 replies.forget();
-                let (turn, line) = state.place(&metadata, self.clock.now());
-                let wake = state.wait(Waiting { id, job, weight, metadata, block, at, turn, line });
+                let place = state.place(&metadata, now);
+                let wake = state.wait(Waiting { id, job, weight, metadata, block, at, place });
                 drop(state);
                 self.ring(wake);
                 Submission { slot, waits: true, is_answered: false, accepted: Ok(wake) }

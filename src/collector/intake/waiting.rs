@@ -46,7 +46,7 @@ impl<J: Job> Intake<J> {
                 state.wait(waiting);
                 return;
             }
-            state.admit(waiting, cached, admitted);
+            state.admit(waiting, cached, self.clock.now(), admitted);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
         room::{COMMON_LINE, Room},
         sequences::{Joining, Turn},
         sharing::{Known, SharedReply},
-        wait_queue::Waiting,
+        wait_queue::{Place, Waiting},
     },
     error::RejectReason,
     job::{Job, JobId, JobIds, Key, Priority},
@@ -129,8 +129,8 @@ impl<J: Job> State<J> {
         }
         let Some(room) = &self.room else { return true };
         // Lighter jobs would overtake a heavy one for ever.
-        let (turn, _) = self.place(&candidate.metadata, now);
-        let overtakes = !candidate.has_waited && self.wait_queue.peek().is_some_and(|first| first.turn <= turn);
+        let turn = self.place(&candidate.metadata, now).turn;
+        let overtakes = !candidate.has_waited && self.wait_queue.peek().is_some_and(|first| first.place.turn <= turn);
         let partition = candidate.metadata.keys.partition.as_ref();
         !overtakes && room.fits(candidate.weight) && !room.partition_is_full(partition)
     }
@@ -219,11 +219,12 @@ impl<J: Job> State<J> {
         self.wait_queue.due().is_some_and(|due| self.wakes_at(due))
     }
 
-    /// When a waiting job has its turn, and the line that it waits in. A job does not overtake others of its sequence by its priority.
-    pub(crate) fn place(&self, metadata: &Metadata, now: Instant) -> (Instant, u64) {
+    /// Where a job waits. A job does not overtake others of its sequence by its priority.
+    pub(crate) fn place(&self, metadata: &Metadata, now: Instant) -> Place {
         let priority = if metadata.keys.sequence.is_some() { Priority::Normal } else { metadata.priority };
         let line = |room: &Room| room.line(metadata.keys.partition.as_ref());
-        (priority.turn(now, self.ageing), self.room.as_deref().map_or(COMMON_LINE, line))
+        let line = self.room.as_deref().map_or(COMMON_LINE, line);
+        Place { line, priority, turn: priority.turn(now, self.ageing) }
     }
 
     /// If a job waits for a weight to be free, the open batches leave: they may hold it.
@@ -235,8 +236,10 @@ impl<J: Job> State<J> {
 
     /// Admits jobs from the wait queue while there is room, in their order.
     pub(crate) fn admit_waiting(&mut self, admitted: &mut Admitted<J>) {
+        let mut now = None;
         while let Some(waiting) = self.next_waiting() {
-            self.admit(waiting, None, admitted);
+            let now = *now.get_or_insert_with(|| self.clock.now());
+            self.admit(waiting, None, now, admitted);
         }
         self.seal_for_waiting();
     }
@@ -254,31 +257,37 @@ impl<J: Job> State<J> {
             }
             // Its partition had no share when it came, and has all of it now.
             self.wait_queue.block(line);
-            self.wait_queue.join(Waiting { line, ..next });
+            let place = Place { line, ..next.place };
+            self.wait_queue.join(Waiting { place, ..next });
         }
         None
     }
 
     /// Admits a job that waited, and with it those that can follow it. What became known of its key meanwhile counts.
-    pub(crate) fn admit(&mut self, waiting: Waiting<J>, cached: Option<J::Output>, admitted: &mut Admitted<J>) {
+    pub(crate) fn admit(
+        &mut self,
+        waiting: Waiting<J>,
+        cached: Option<J::Output>,
+        now: Instant,
+        admitted: &mut Admitted<J>,
+    ) {
         let Waiting { id, job, weight, metadata, block, at, .. } = waiting;
         let (key, replies) =
             (metadata.keys.shared.as_ref().map(|shared| shared.key.clone()), Replies::of_slot(&block, at));
-        let entry =
-            self.enter(Candidate { id, job, weight, metadata, replies, cached, has_waited: true }, self.clock.now());
+        let entry = self.enter(Candidate { id, job, weight, metadata, replies, cached, has_waited: true }, now);
         let leads = matches!(entry, Entry::Accepted { .. });
         admitted.add(id, entry);
         if let Some(key) = key.filter(|_| leads) {
-            self.admit_followers(&key, admitted);
+            self.admit_followers(&key, now, admitted);
         }
     }
 
     /// Jobs that wait with the key of a job that has just been admitted follow it: they need no room.
-    fn admit_followers(&mut self, key: &Key, admitted: &mut Admitted<J>) {
+    fn admit_followers(&mut self, key: &Key, now: Instant, admitted: &mut Admitted<J>) {
         for Waiting { id, job, weight, metadata, block, at, .. } in self.wait_queue.leave_with(key) {
             let replies = Replies::of_slot(&block, at);
             let candidate = Candidate { id, job, weight, metadata, replies, cached: None, has_waited: true };
-            let entry = self.enter(candidate, self.clock.now());
+            let entry = self.enter(candidate, now);
             admitted.add(id, entry);
         }
     }
