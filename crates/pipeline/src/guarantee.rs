@@ -15,7 +15,7 @@ pub enum Guarantee {
     Once,
     /// Once in effect: a record that is written again overwrites itself.
     OnceByKey,
-    /// At least once: a record may be written again, and stands there twice.
+    /// At least once: a record may be written again, and is stored twice.
     AtLeastOnce,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for Guarantee {
         f.write_str(match self {
             Self::Once => "rows and progress are stored in one transaction",
             Self::OnceByKey => "a record that is written again overwrites itself",
-            Self::AtLeastOnce => "a record that is written again stands there twice",
+            Self::AtLeastOnce => "a record that is written again is stored twice",
         })
     }
 }

@@ -74,7 +74,7 @@ fn a_json_lines_file_has_each_record_once_whatever_fails() {
 }
 
 #[test]
-#[should_panic(expected = "stand there more than once")]
+#[should_panic(expected = "are stored more than once")]
 fn a_sink_that_breaks_its_promise_is_found() {
     paused(async || {
         // It promises keys, and appends.

@@ -32,7 +32,7 @@ pub(crate) fn svg(title: &str, subtitle: &str, bars: &[Bar]) -> String {
 <text x="24" y="52" fill="#6b7280">{subtitle}</text>
 "##
     );
-    // The measure, behind the words.
+    // The serial loop's line comes first, so that it does not cross out the words.
     let (one, bottom) = (LEFT + scale, height - 30.0);
     let _ = writeln!(
         svg,

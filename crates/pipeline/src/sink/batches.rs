@@ -68,7 +68,7 @@ where
 }
 
 impl<F, G> Processor<F, G> {
-    /// A record that is written again overwrites the first one. Default: it stands there twice.
+    /// A record that is written again overwrites the first one. Default: it is stored twice.
     pub fn overwrites(mut self, overwrites: bool) -> Self {
         self.promises = if overwrites { Promises::Keyed } else { Promises::Append };
         self
@@ -203,7 +203,7 @@ where
 }
 
 impl<J: Job, G> CollectorSink<J, G> {
-    /// A record that is written again overwrites the first one. Default: it stands there twice.
+    /// A record that is written again overwrites the first one. Default: it is stored twice.
     pub fn overwrites(mut self, overwrites: bool) -> Self {
         self.promises = if overwrites { Promises::Keyed } else { Promises::Append };
         self

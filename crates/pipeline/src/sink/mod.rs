@@ -113,7 +113,7 @@ pub enum Promises {
     Transactional,
     /// A record overwrites an earlier one with the same key, so writing it again changes nothing.
     Keyed,
-    /// A record that is written again stands there twice.
+    /// A record that is written again is stored twice.
     Append,
 }
 

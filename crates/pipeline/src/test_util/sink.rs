@@ -29,7 +29,7 @@ pub struct Unreliable<K> {
     sink: K,
     seed: u64,
     calls: Arc<AtomicU64>,
-    /// Of 100 calls, so many fail.
+    /// How many of 100 calls fail.
     failing: u64,
 }
 
@@ -178,7 +178,7 @@ pub async fn check_sink<T: Send + Sync + 'static, K: IntoSink<T> + Clone>(
         assert!(strange.is_empty(), "seed {seed}: numbers that were never written: {strange:?}");
         let doubled: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
         let once = promises != Promises::Append;
-        assert!(!once || doubled.is_empty(), "seed {seed}: {} numbers stand there more than once", doubled.len());
+        assert!(!once || doubled.is_empty(), "seed {seed}: {} numbers are stored more than once", doubled.len());
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{record::Record, sink::Written};
 
 /// Writes each record as one row of CSV, under a header with the names of its serde fields. As for
-/// [`JsonLinesFile`](super::JsonLinesFile), the file gets its name when it is complete, and each record stands there once.
+/// [`JsonLinesFile`](super::JsonLinesFile), the file gets its name when it is complete, and each record is stored once.
 ///
 /// `None` is an empty field. Maps and nested structs are refused.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use crate::{record::Record, sink::Written};
 /// Writes each record as one line of JSON. The file is written as `<path>.partial` and gets its name when it is complete; a file of
 /// that name is replaced then.
 ///
-/// Records and progress belong together, so each record stands there once, also after a kill: a torn end is cut back to the last
+/// Records and progress belong together, so each record is stored once, also after a kill: a torn end is cut back to the last
 /// checkpoint, which is `<path>.partial.checkpoint`.
 ///
 /// ```
