@@ -9,7 +9,8 @@ use crate::{
     sink::IntoSink,
     source::Source,
     stage::{
-        Chain, Dedupe, Filter, FlatMap, Inspect, Lookup, Map, MapAsync, Stage, Start, Then, Throttle, Through, TryMap,
+        Chain, Debounce, Dedupe, Filter, FlatMap, Inspect, Lookup, Map, MapAsync, Stage, Start, Then, Throttle,
+        Through, TryMap,
     },
 };
 
@@ -117,6 +118,15 @@ impl<S: Source, T: Send + Sync + 'static> Flow<S, T> {
         K: Hash + Eq + Clone + Send + 'static,
     {
         self.stage(Dedupe::new(key, window))
+    }
+
+    /// Holds each record for the quiet time, and filters it if a newer one of its key comes meanwhile: of a burst only the last record
+    /// passes. It is for sources that go on for ever; at most two chunks are held, so a busy source waits.
+    pub fn debounce<K>(self, key: impl Fn(&T) -> K + Send + Sync + 'static, quiet: Duration) -> Self
+    where
+        K: Hash + Eq + Clone + Send + 'static,
+    {
+        self.stage(Debounce::new(key, quiet))
     }
 
     /// Lets no more than this many records pass in a second, over all readers: chunks wait.

@@ -51,7 +51,7 @@ pub mod test_util;
 pub use actor::{PipelineActor, PipelineHandle};
 pub use builder::PipelineBuilder;
 pub use cursor::{Cursor, Range};
-pub use dead_letters::{DeadRecord, read_dead_records};
+pub use dead_letters::{DeadLetterQueue, DeadRecord, PendingLetters, read_dead_records};
 pub use error::RunError;
 pub use file_name::FileName;
 pub use flow::Flow;

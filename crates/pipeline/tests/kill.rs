@@ -83,6 +83,12 @@ async fn run(kind: &str, folder: &Path) -> Result<Report, RunError> {
     match kind {
         "keyed" => flow.write(upsert).dead_letters(letters).chunk(50).checkpoint_every(every).run().await,
         "append" => flow.write(append).dead_letters(letters).chunk(50).checkpoint_every(every).run().await,
+        "letters beside" => {
+            // Nothing but the batches stores progress and letters.
+            let every = Duration::from_secs(600);
+            let sink = append.dead_letters_table("rejected");
+            flow.write(sink).collector(|sink| sink.max_size(40)).chunk(50).checkpoint_every(every).run().await
+        }
         "overtaking" => {
             flow.write(append)
                 .collector(|sink| sink.max_size(40).workers(Workers::threads(3)))
@@ -175,10 +181,22 @@ struct Outcome {
     letters: Vec<(u32, u64)>,
 }
 
+fn letters(folder: &Path) -> Vec<(u32, u64)> {
+    let file = folder.join("rejected.jsonl");
+    if !file.exists() {
+        let database = rusqlite::Connection::open(folder.join("parts.sqlite")).unwrap();
+        let mut select = database.prepare("SELECT range, record FROM rejected ORDER BY range, record").unwrap();
+        let places = select.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())));
+        return places.unwrap().map(Result::unwrap).collect();
+    }
+    let letters = read_dead_records(&file).unwrap();
+    let mut places: Vec<_> = letters.iter().map(|letter| (letter.position.range, letter.position.record)).collect();
+    places.sort_unstable();
+    places
+}
+
 fn outcome(folder: &Path) -> Outcome {
-    let letters = read_dead_records(&folder.join("rejected.jsonl")).unwrap();
-    let mut letters: Vec<_> = letters.iter().map(|letter| (letter.position.range, letter.position.record)).collect();
-    letters.sort_unstable();
+    let letters = letters(folder);
     if let Ok(text) = fs::read_to_string(folder.join("parts.jsonl")) {
         let parts = text.lines().map(|line| serde_json::from_str::<Part>(line).unwrap());
         let checksums = parts.map(|part| (part.id * 31 + part.number * 7 + part.text.len() as u64).cast_signed());
@@ -246,6 +264,29 @@ fn batches_that_overtake_each_other_are_written_once_after_kills() {
 #[test]
 fn two_readers_write_each_record_once_after_kills() {
     a_killed_run_equals_an_uninterrupted_one("two readers");
+}
+
+#[test]
+fn dead_letters_beside_the_rows_are_complete_and_stored_once_after_kills() {
+    a_killed_run_equals_an_uninterrupted_one("letters beside");
+}
+
+#[test]
+fn the_checkpoint_never_passes_a_rejected_record_whose_letter_is_not_stored() {
+    let folder = folder();
+    let mut random = fastrand::Rng::new();
+    for _ in 0..20 {
+        let mut child = start("letters beside", folder.path());
+        thread::sleep(Duration::from_micros(random.u64(4_000..40_000)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let Ok(database) = rusqlite::Connection::open(folder.path().join("parts.sqlite")) else { continue };
+        let one = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap_or(0).unsigned_abs();
+        let prefix = one("SELECT record FROM _pipeline_settled WHERE range = 0");
+        let is_rejected = |id: &u64| id % 500 == 499 || (!id.is_multiple_of(7) && id.is_multiple_of(101));
+        let expected = (0..prefix).filter(is_rejected).count() as u64;
+        assert_eq!(one(&format!("SELECT count(*) FROM rejected WHERE record < {prefix}")), expected, "prefix {prefix}");
+    }
 }
 
 #[test]

@@ -16,9 +16,10 @@ use actix_batch_pipeline::{
     outlet::One,
     prelude::*,
     sink::SinkError,
-    source::{Chunk, Identity, More, Reader, Source, SourceError},
+    source::{Chunk, Identity, More, Reader, Source, SourceError, from_stream},
 };
 
+use futures_util::stream;
 use support::{Shelf, paused};
 
 mod support;
@@ -310,6 +311,31 @@ fn a_key_passes_once_within_its_window() {
         let flow = Pipeline::named("dedupe").read(numbers(100)).dedupe(|number| number % 10, 10);
         let report = flow.write(shelf.clone()).run().await.unwrap();
         assert_eq!((shelf.stored(), report.filtered), ((0..10).collect(), 90));
+    });
+}
+
+#[test]
+fn a_debounced_key_passes_its_last_record_once_it_has_been_quiet() {
+    paused(async || {
+        let shelf = Shelf::new();
+        // A burst of 20 for key 0, then a second for key 1 and one more for key 0, each after the quiet time.
+        let ticks = || {
+            stream::unfold(0_u64, |number| async move {
+                if number >= 20 {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                (number < 23).then_some((number, number + 1))
+            })
+        };
+        let debounced = Pipeline::named("debounce")
+            .read(from_stream("ticks", ticks))
+            .debounce(|number| u64::from(*number == 21), Duration::from_millis(100))
+            .write(shelf.clone())
+            .run()
+            .await
+            .unwrap();
+        assert_eq!(shelf.stored(), [19, 20, 21, 22]);
+        assert_eq!(debounced.filtered, 19);
     });
 }
 

@@ -1,7 +1,7 @@
 //! SQLite: rows and progress stand or fall together, a bad row fails alone, and tables are read by their key.
 #![cfg(all(feature = "sqlite", feature = "test-util"))]
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use actix_batch::{Batch, Workers};
 use actix_batch_pipeline::{
@@ -72,6 +72,44 @@ fn an_upsert_overwrites_the_row_of_its_key_and_the_last_one_wins() {
     });
     assert_eq!(database.one("SELECT count(*) FROM rows"), 10);
     assert_eq!(database.one("SELECT CAST(name AS INTEGER) FROM rows WHERE id = 7"), 97);
+}
+
+#[test]
+fn every_kind_of_rejected_record_has_one_letter_beside_the_rows_and_a_fresh_run_begins_without_any() {
+    let database = Database::new(PLAIN);
+    let rejecting = |fresh: bool| {
+        let named = |id: i64| match id {
+            3 => Err("three"),
+            5 => Ok(Row { id, name: Some("bad".to_owned()) }),
+            _ => Ok(row(id)),
+        };
+        let sink = Sqlite::append(&database.path, "rows").dead_letters_table("rejected rows");
+        let flow = Pipeline::named("rows").read(from_iter("rows", || 0..10)).try_map(named);
+        async move { flow.write(sink).fresh(fresh).run().await.unwrap() }
+    };
+    for fresh in [false, true] {
+        assert_eq!(run(rejecting(fresh)).rejected, 2);
+        assert_eq!(database.one("SELECT count(*) FROM \"rejected rows\""), 2);
+    }
+    let one = |column: &str, record: i64| {
+        let sql = format!("SELECT {column} FROM \"rejected rows\" WHERE record = {record}");
+        Connection::open(&database.path).unwrap().query_row(&sql, [], |row| row.get::<_, String>(0)).unwrap()
+    };
+    assert_eq!((one("rejected_by", 3), one("error", 3)), ("try_map".to_owned(), "three".to_owned()));
+    assert!(one("error", 5).contains("CHECK constraint failed"), "{}", one("error", 5));
+    assert_eq!(one("value", 5), r#"{"id":5,"name":"bad"}"#);
+}
+
+#[test]
+fn more_rejected_records_than_may_wait_for_the_table_hold_the_reader_and_none_is_lost() {
+    let database = Database::new(PLAIN);
+    let sink = Sqlite::append(&database.path, "rows").dead_letters_table("rejected");
+    let flow = Pipeline::named("rows")
+        .read(from_iter("rows", || 0..50_000_i64))
+        .try_map(|id| if id % 10_000 == 0 { Ok(row(id)) } else { Err("not wanted") });
+    let report = run(async move { flow.write(sink).checkpoint_every(Duration::from_secs(600)).run().await.unwrap() });
+    assert_eq!((report.written, report.rejected), (5, 49_995));
+    assert_eq!(database.one("SELECT count(*) FROM rejected"), 49_995);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{fmt, future::Future, pin::Pin};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::source::Identity;
+use crate::{dead_letters::DeadRecord, source::Identity};
 
 mod error;
 mod file;
@@ -99,6 +99,21 @@ pub trait Store: fmt::Debug {
     ///
     /// If it cannot be removed.
     fn clear(&mut self) -> StoreFuture<'_, ()>;
+
+    /// Whether it keeps dead letters, too: then the run hands them over, here and to the sink by [`Settled::dead_letters`].
+    fn keeps_dead_letters(&self) -> bool {
+        false
+    }
+
+    /// Stores dead letters; those that are there already, by pipeline, position and what rejected them, stay as they are. The run calls it
+    /// before it saves the checkpoint that passes them.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be stored.
+    fn save_dead_letters<'a>(&'a mut self, _letters: &'a [&'a DeadRecord]) -> StoreFuture<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 impl Checkpoint {

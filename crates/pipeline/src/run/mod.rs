@@ -11,7 +11,7 @@ use tokio::{sync::oneshot, time::interval};
 
 use crate::{
     checkpoint::{RunId, Settled},
-    dead_letters::Letters,
+    dead_letters::{DeadLetterQueue, Letters, PendingLetters},
     error::RunError,
     guarantee::Guarantee,
     outlet::{Outlet, OutletContext, SinkMonitor},
@@ -82,10 +82,10 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             stores.clear().await?;
         }
         let resume = self.resume(&mut stores).await?;
-        let shared = Arc::new(self.shared(&resume, control, counters)?);
+        let shared = Arc::new(self.shared(&resume, &stores, control, counters)?);
         *counters.size.lock() = self.source.size().await;
         // From here on a run that is killed goes on, also before its first batch.
-        stores.save(&resume.checkpoint).await?;
+        stores.save(&resume.checkpoint, &PendingLetters::default()).await?;
         let context = self.context(&shared);
         let collectors = self.outlet.start(&context).map_err(|error| self.explained(error, context.max_pending))?;
         let _interrupt = self.settings.stop_on_ctrl_c.then(|| Interrupt::listen(control.clone()));
@@ -138,13 +138,17 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         Resume::find(&*self.source, &plan, readers, stores).await
     }
 
-    fn shared(&self, resume: &Resume, control: &Control, counters: &Arc<Counters>) -> Result<Shared, RunError> {
+    fn shared(
+        &self,
+        resume: &Resume,
+        stores: &Stores,
+        control: &Control,
+        counters: &Arc<Counters>,
+    ) -> Result<Shared, RunError> {
         let settings = &self.settings;
-        let letters = match &settings.dead_letters {
-            Some(path) => Letters::open(&settings.name, path, resume.goes_on)
-                .map_err(|error| RunError::DeadLetters { path: path.clone(), error })?,
-            None => Letters::none(&settings.name),
-        };
+        let settled = Arc::new(Settled::new(resume.checkpoint.clone()));
+        let letters =
+            self.letters(resume.goes_on, stores.keep_dead_letters().then(|| Arc::clone(settled.dead_letters())))?;
         Ok(Shared {
             source: self.source.describe(),
             chunk: settings.chunk,
@@ -153,13 +157,26 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             max_rejected: settings.max_rejected,
             max_batches: settings.max_batches,
             counters: Arc::clone(counters),
-            settled: Arc::new(Settled::new(resume.checkpoint.clone())),
+            settled,
             letters: Arc::new(letters),
             monitor: Arc::default(),
             budget: Budget::new(settings.max_records),
             control: control.clone(),
             saves: Saves::default(),
         })
+    }
+
+    fn letters(&self, goes_on: bool, queue: Option<Arc<DeadLetterQueue>>) -> Result<Letters, RunError> {
+        let mut letters = Letters::new(&self.settings.name);
+        if let Some(queue) = queue {
+            letters = letters.beside_the_rows(queue);
+        }
+        match &self.settings.dead_letters {
+            Some(path) => {
+                letters.in_file(path, goes_on).map_err(|error| RunError::DeadLetters { path: path.clone(), error })
+            }
+            None => Ok(letters),
+        }
     }
 
     fn context(&self, shared: &Shared) -> OutletContext {
@@ -310,6 +327,10 @@ impl Shared {
         if self.max_batches.is_some() { self.chunk.min(self.look_ahead) } else { self.look_ahead }
     }
 
+    fn has_room_for_letters(&self) -> bool {
+        self.settled.dead_letters().len() < range::LETTERS_AT_ONCE
+    }
+
     fn count_rejected(&self, records: u64) -> Result<(), RunError> {
         if records == 0 {
             return Ok(());
@@ -339,9 +360,12 @@ impl Shared {
     async fn save(&self, stores: &mut Stores) -> Result<(), RunError> {
         self.sync_letters()?;
         let checkpoint = self.settled.checkpoint();
+        // Asked for after the checkpoint, so that no letter of a record that it passes is missing.
+        let letters = self.settled.dead_letters().pending();
         if !stores.is_empty() {
-            stores.save(&checkpoint).await?;
+            stores.save(&checkpoint, &letters).await?;
         }
+        self.settled.dead_letters().acknowledge(&letters);
         self.saves.done(&checkpoint);
         *self.counters.saved.lock() = Some(std::time::Instant::now());
         Ok(())

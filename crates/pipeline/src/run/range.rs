@@ -32,6 +32,9 @@ use crate::{
 /// Chunks that pass the stages at the same time, so that a lookup never waits for the next chunk.
 const CHUNKS_AT_ONCE: usize = 2;
 
+/// Dead letters that wait for a sink to store them: with more of them, reading waits.
+pub(super) const LETTERS_AT_ONCE: usize = 10_000;
+
 /// A chunk that has passed the stages.
 struct Staged<T, C> {
     records: Vec<crate::record::Record<T>>,
@@ -119,6 +122,7 @@ impl<S: Source, T: Send + Sync + 'static> RangeCopy<S, T> {
             tokio::select! {
                 biased;
                 _ = commands.changed() => {}
+                () = shared.saves.wait_until(|| shared.has_room_for_letters()), if !shared.has_room_for_letters() => {}
                 Some(staged) = flight.staging.next(), if !flight.staging.is_empty() && !command.paused => {
                     flight.send(staged)?;
                     yield_now().await;
@@ -140,6 +144,7 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
         !self.at_end
             && !command.paused
             && !command.stopping
+            && self.shared.has_room_for_letters()
             && self.staging.len() < at_once
             && self.replies.len() + self.in_stages < self.shared.look_ahead()
     }

@@ -6,6 +6,7 @@ use tracing::info;
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RangeCheckpoint, Store},
     cursor::Cursor,
+    dead_letters::PendingLetters,
     error::RunError,
     source::{Identity, Source, SourceError},
 };
@@ -53,11 +54,24 @@ impl Stores {
     }
 
     /// Stores the checkpoint everywhere: first beside the data, so that the other place never runs ahead of it.
-    pub(crate) async fn save(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+    pub(crate) async fn save(
+        &mut self,
+        checkpoint: &Checkpoint,
+        letters: &PendingLetters,
+    ) -> Result<(), CheckpointError> {
+        let letters: Vec<_> = letters.iter().collect();
         for store in self.all() {
+            if store.keeps_dead_letters() && !letters.is_empty() {
+                store.save_dead_letters(&letters).await?;
+            }
             store.save(checkpoint).await?;
         }
         Ok(())
+    }
+
+    /// Whether rejected records are kept beside the data.
+    pub(crate) fn keep_dead_letters(&self) -> bool {
+        self.sinks.iter().flatten().chain(&self.own).any(|store| store.keeps_dead_letters())
     }
 
     /// What each sink has settled: its own store outranks the other place.

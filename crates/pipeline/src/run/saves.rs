@@ -40,10 +40,15 @@ impl Saves {
 
     /// Asks for a checkpoint, and waits until it holds so many records of a range.
     pub(super) async fn wait_for(&self, range: u32, record: u64) {
+        self.wait_until(|| self.saved(range) >= record).await;
+    }
+
+    /// Asks for checkpoints until this is so.
+    pub(super) async fn wait_until(&self, is_so: impl Fn() -> bool) {
         loop {
             let mut saved = std::pin::pin!(self.saved.notified());
             saved.as_mut().enable();
-            if self.saved(range) >= record {
+            if is_so() {
                 return;
             }
             self.ask();

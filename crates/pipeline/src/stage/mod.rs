@@ -8,6 +8,7 @@ use std::future::Future;
 use crate::record::Record;
 
 mod chain;
+mod debounce;
 mod dedupe;
 mod filter;
 mod flat_map;
@@ -19,6 +20,7 @@ mod output;
 mod throttle;
 
 pub(crate) use chain::{BrokenSum, Chain, Ledger, Start, Then};
+pub(crate) use debounce::Debounce;
 pub(crate) use dedupe::Dedupe;
 pub(crate) use filter::Filter;
 pub(crate) use flat_map::FlatMap;

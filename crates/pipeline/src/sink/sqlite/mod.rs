@@ -4,6 +4,7 @@
 //! - Rows, their intervals and the settled prefix are committed in one transaction, or not at all.
 //! - The stored intervals of a range neither overlap nor nest, and none of them holds a record that was refused.
 //! - The stored prefix of a range only moves forwards.
+//! - A prefix that passes a rejected record is committed with the record's dead letter, if the letters have a table.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{Defaults, IntoSink, Promises};
 use crate::checkpoint::{RunId, Settled, Store};
 
+mod dead_letters;
 mod fault;
 mod fields;
 mod prepare;
@@ -59,6 +61,8 @@ pub struct Sqlite {
     key: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     create_table: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dead_letters_table: Option<String>,
 }
 
 /// What happens to a row that is there already.
@@ -96,8 +100,19 @@ impl Sqlite {
         self
     }
 
+    /// Keeps rejected records in this table, too, which is made if it is missing. A letter is committed in the transaction of the progress
+    /// that passes its record, so that the table always fits the rows. Its columns are `pipeline`, `range`, `record`, `part`, `rejected_by`,
+    /// `origin`, `error`, `attempts` and `value`; a run that begins anew ([`fresh`](crate::PipelineBuilder::fresh)) removes the letters of its
+    /// pipeline first.
+    ///
+    /// Default: none. [`PipelineBuilder::dead_letters`](crate::PipelineBuilder::dead_letters) keeps them in a file.
+    pub fn dead_letters_table(mut self, table: impl Into<String>) -> Self {
+        self.dead_letters_table = Some(table.into());
+        self
+    }
+
     fn new(path: PathBuf, table: String, mode: Mode) -> Self {
-        Self { path, table, mode, key: Vec::new(), create_table: None }
+        Self { path, table, mode, key: Vec::new(), create_table: None, dead_letters_table: None }
     }
 
     fn path(&self) -> &Path {

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{Mode, Sqlite, fault, fields::Fields, progress};
+use super::{Mode, Sqlite, dead_letters::DeadLetters, fault, fields::Fields, progress};
 use crate::{
     sink::SinkError,
     sqlite::{Access, Table, is_in_memory, list, listed, open, quoted},
@@ -24,9 +24,15 @@ pub(super) fn prepare(sink: &Sqlite) -> Result<Prepared, SinkError> {
     let table = find_table(sink, &connection)?;
     check_key(sink, &table, &connection)?;
     let doing = || format!("the tables of the progress cannot be made in {}", sink.path().display());
-    progress::create(&connection).map_err(|error| fault::of_batch(error, doing()))?;
+    create_tables(sink, &connection).map_err(|error| fault::of_batch(error, doing()))?;
     let needs_savepoints = can_fail_halfway(&connection).map_err(|error| fault::of_batch(error, doing()))?;
     Ok(Prepared { connection, fields: Fields::new(sink, table), needs_savepoints })
+}
+
+/// Makes the tables beside the rows, if they are missing.
+pub(super) fn create_tables(sink: &Sqlite, connection: &Connection) -> rusqlite::Result<()> {
+    progress::create(connection)?;
+    DeadLetters::of(sink, connection).map_or(Ok(()), DeadLetters::create)
 }
 
 /// Opens the database of a sink. It is created if the sink creates its table.

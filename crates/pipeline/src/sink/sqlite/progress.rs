@@ -252,7 +252,7 @@ fn stored_interval(row: &Row<'_>) -> Result<Interval> {
 }
 
 /// SQLite's integers have a sign.
-fn integer(number: u64) -> Result<i64> {
+pub(super) fn integer(number: u64) -> Result<i64> {
     i64::try_from(number).map_err(|error| Error::ToSqlConversionFailure(error.into()))
 }
 

@@ -11,11 +11,13 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, Transactio
 
 use super::{
     Sqlite,
-    prepare::{IN_MEMORY, open_database},
-    progress::{self, Progress, VERSION, parse},
+    dead_letters::DeadLetters,
+    prepare::{IN_MEMORY, create_tables, open_database},
+    progress::{Progress, VERSION, parse},
 };
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RunId, Store, StoreFuture},
+    dead_letters::DeadRecord,
     sqlite::{Access, is_in_memory, open},
 };
 
@@ -124,7 +126,7 @@ impl SqliteStore {
 
     fn change(
         &mut self,
-        change: impl FnOnce(&Transaction<'_>, &str) -> rusqlite::Result<()>,
+        change: impl FnOnce(&Transaction<'_>, &str, &Sqlite) -> rusqlite::Result<()>,
     ) -> Result<(), CheckpointError> {
         self.check_place()?;
         let changed = self.changed(change);
@@ -134,17 +136,20 @@ impl SqliteStore {
         })
     }
 
-    fn changed(&mut self, change: impl FnOnce(&Transaction<'_>, &str) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+    fn changed(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>, &str, &Sqlite) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
                 let connection = open_database(&self.sink)?;
-                progress::create(&connection)?;
+                create_tables(&self.sink, &connection)?;
                 none.insert(connection)
             }
         };
         let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
-        change(&transaction, &self.pipeline)?;
+        change(&transaction, &self.pipeline, &self.sink)?;
         transaction.commit()
     }
 
@@ -186,18 +191,29 @@ impl Store for SqliteStore {
     }
 
     fn save<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> StoreFuture<'a, ()> {
-        Box::pin(ready(self.change(|transaction, pipeline| Progress::new(transaction, pipeline).save(checkpoint))))
+        Box::pin(ready(self.change(|transaction, pipeline, _| Progress::new(transaction, pipeline).save(checkpoint))))
     }
 
-    /// Forgets the progress. The rows stay.
+    /// Forgets the progress and the dead letters. The rows stay.
     fn clear(&mut self) -> StoreFuture<'_, ()> {
         if !self.sink.path().exists() {
             return Box::pin(ready(Ok(())));
         }
-        Box::pin(ready(self.change(|transaction, pipeline| {
-            ["_pipelines", "_pipeline_settled", "_pipeline_beyond"].iter().try_for_each(|table| {
-                transaction.execute(&format!("DELETE FROM {table} WHERE pipeline = ?1"), [pipeline]).map(|_| ())
-            })
+        Box::pin(ready(self.change(|transaction, pipeline, sink| {
+            for table in ["_pipelines", "_pipeline_settled", "_pipeline_beyond"] {
+                transaction.execute(&format!("DELETE FROM {table} WHERE pipeline = ?1"), [pipeline])?;
+            }
+            DeadLetters::of(sink, transaction).map_or(Ok(()), |letters| letters.clear(pipeline))
+        })))
+    }
+
+    fn keeps_dead_letters(&self) -> bool {
+        self.sink.dead_letters_table.is_some()
+    }
+
+    fn save_dead_letters<'a>(&'a mut self, letters: &'a [&'a DeadRecord]) -> StoreFuture<'a, ()> {
+        Box::pin(ready(self.change(|transaction, _, sink| {
+            DeadLetters::of(sink, transaction).map_or(Ok(()), |table| table.add(letters.iter().copied()))
         })))
     }
 }

@@ -8,7 +8,9 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{
-    Sqlite, fault,
+    Sqlite,
+    dead_letters::DeadLetters,
+    fault,
     fields::Fields,
     prepare::{Prepared, prepare},
     progress::{Held, Progress},
@@ -16,6 +18,7 @@ use super::{
 };
 use crate::{
     checkpoint::{Checkpoint, Interval, IntervalBuilder, RunId, Settled},
+    dead_letters::PendingLetters,
     record::Record,
     sink::{Sink, SinkError, SinkErrorKind, Written},
 };
@@ -76,7 +79,7 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for SqliteSink<T> {
     /// Stores what has settled since the last batch.
     async fn close(&mut self) -> Result<(), SinkError> {
         let Some(mut link) = self.link.take() else { return Ok(()) };
-        let saved = link.save_settled(&self.run, &self.settled);
+        let saved = link.save_settled(&self.sink, &self.run, &self.settled);
         saved.map_err(|error| fault::of_batch(error, doing(&self.sink, "storing the last progress failed")))
     }
 }
@@ -106,6 +109,7 @@ impl<T: Serialize> SqliteSink<T> {
         let mut seen = link.seen;
         let moved = self.settled.moved_since(&mut seen);
         save_prefix(progress, moved.as_ref(), link.stored.as_ref()).map_err(failed)?;
+        let letters = save_letters(sink, &transaction, &self.settled).map_err(failed)?;
 
         let held = if skip_held { progress.held(&Interval::of_batch(batch)).map_err(failed)? } else { Held::default() };
         let mut rows = Rows::new(&transaction, &mut link.prepared.fields, link.prepared.needs_savepoints);
@@ -116,6 +120,7 @@ impl<T: Serialize> SqliteSink<T> {
         }
         progress.add(written.intervals(), &held).map_err(failed)?;
         transaction.commit().map_err(|error| fault::of_batch(error, doing(sink, "committing a batch failed")))?;
+        self.settled.dead_letters().acknowledge(&letters);
         link.seen = seen;
         link.stored = moved.or(link.stored.take());
         Ok(Some(refused))
@@ -137,11 +142,14 @@ fn is_new<T>(
 }
 
 impl Link {
-    fn save_settled(&mut self, run: &RunId, settled: &Settled) -> rusqlite::Result<()> {
+    fn save_settled(&mut self, sink: &Sqlite, run: &RunId, settled: &Settled) -> rusqlite::Result<()> {
         let Some(moved) = settled.moved_since(&mut self.seen) else { return Ok(()) };
         let transaction = Transaction::new(&mut self.prepared.connection, TransactionBehavior::Immediate)?;
         save_prefix(Progress::new(&transaction, &run.pipeline), Some(&moved), self.stored.as_ref())?;
-        transaction.commit()
+        let letters = save_letters(sink, &transaction, settled)?;
+        transaction.commit()?;
+        settled.dead_letters().acknowledge(&letters);
+        Ok(())
     }
 }
 
@@ -159,6 +167,16 @@ fn save_prefix(
         (Some(moved), None) => progress.save(moved),
         (Some(moved), Some(stored)) => progress.save_moved(moved, stored),
     }
+}
+
+/// Stores the dead letters that wait. They are asked for after the prefix, so that none is missing that it passes.
+fn save_letters(sink: &Sqlite, transaction: &Connection, settled: &Settled) -> rusqlite::Result<PendingLetters> {
+    let Some(table) = DeadLetters::of(sink, transaction) else { return Ok(PendingLetters::default()) };
+    let letters = settled.dead_letters().pending();
+    if !letters.is_empty() {
+        table.add(letters.iter())?;
+    }
+    Ok(letters)
 }
 
 /// The rows of one batch, inside its transaction.

@@ -1,0 +1,94 @@
+//! Dead letters as lines of JSON in a file.
+
+use std::{
+    collections::HashSet,
+    fs::{self, File, OpenOptions},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::{DeadRecord, read_dead_records};
+use crate::record::Position;
+
+/// Appends letters.
+#[derive(Debug)]
+pub(super) struct LetterFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+    /// What earlier attempts of this run have written beyond their checkpoint.
+    known: HashSet<(Position, String)>,
+    error: Option<io::Error>,
+}
+
+impl LetterFile {
+    /// A run that starts anew keeps the letters of earlier ones beside it, under a name with the time.
+    pub(super) fn open(path: &Path, goes_on: bool) -> io::Result<Self> {
+        if !goes_on && fs::metadata(path).is_ok_and(|file| file.len() > 0) {
+            fs::rename(path, earlier(path))?;
+        }
+        let known = if goes_on { known(path)? } else { HashSet::new() };
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        if !ends_with_newline(path)? {
+            // A letter that was torn by a kill becomes a line of its own.
+            file.write_all(b"\n")?;
+        }
+        Ok(Self { path: path.to_owned(), file: BufWriter::new(file), known, error: None })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a letter, unless an earlier attempt has written it. An error is told by the next [`sync`](Self::sync).
+    pub(super) fn push(&mut self, letter: &DeadRecord) {
+        if self.known.contains(&(letter.position, letter.by.clone())) {
+            return;
+        }
+        if let Err(error) = self.write(letter) {
+            self.error.get_or_insert(error);
+        }
+    }
+
+    fn write(&mut self, letter: &DeadRecord) -> io::Result<()> {
+        let mut line = serde_json::to_vec(letter)?;
+        line.push(b'\n');
+        self.file.write_all(&line)
+    }
+
+    /// Makes all letters durable.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        self.file.flush()?;
+        self.file.get_ref().sync_data()
+    }
+}
+
+fn known(path: &Path) -> io::Result<HashSet<(Position, String)>> {
+    match read_dead_records(path) {
+        Ok(records) => Ok(records.into_iter().map(|record| (record.position, record.by)).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HashSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn ends_with_newline(path: &Path) -> io::Result<bool> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = File::open(path)?;
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(true);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+fn earlier(path: &Path) -> PathBuf {
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{millis}"));
+    PathBuf::from(name)
+}
