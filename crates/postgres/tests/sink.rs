@@ -51,6 +51,28 @@ async fn rows_are_appended_upserted_or_ignored() {
 }
 
 #[actix_rt::test]
+async fn every_kind_of_rejected_record_has_one_letter_beside_the_rows_and_a_fresh_run_begins_without_any() {
+    let Some(server) = Server::start() else { return };
+    let url = server.database(&format!("CREATE SCHEMA other; {PLAIN}")).await;
+    let sink = Postgres::append("rows").dead_letters_table("other.Rejected").connect(&url);
+    let named = |id: i64| match id {
+        3 => Err("three, with a NUL: \0"),
+        5 => Ok(Row { id, name: Some("bad".to_owned()) }),
+        6 => Ok(Row { id, name: Some("a NUL: \0".to_owned()) }),
+        _ => Ok(row(id)),
+    };
+    for fresh in [false, true] {
+        let flow = Pipeline::named("rows").read(from_iter("rows", || 0..10)).try_map(named);
+        let report = flow.write(sink.clone()).fresh(fresh).run().await.unwrap();
+        assert_eq!((report.written, report.rejected), (7, 3));
+        assert_eq!(numbers(&url, "SELECT record FROM other.\"Rejected\" ORDER BY record").await, [3, 5, 6]);
+    }
+    let by = "SELECT rejected_by || ': ' || error FROM other.\"Rejected\" ORDER BY record LIMIT 1";
+    let by: String = client(&url).await.query_one(by, &[]).await.unwrap().get(0);
+    assert_eq!(by, "try_map: three, with a NUL: \u{FFFD}");
+}
+
+#[actix_rt::test]
 async fn the_last_record_of_a_key_wins_within_a_batch() {
     let Some(server) = Server::start() else { return };
     let url = server.database(KEYED).await;

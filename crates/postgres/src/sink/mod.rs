@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::server::Server;
 
+mod dead_letters;
 mod progress;
 mod rows;
 mod store;
@@ -48,6 +49,8 @@ pub struct Postgres {
     key: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     create_table: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dead_letters_table: Option<String>,
 }
 
 /// What happens to a row that is there already.
@@ -87,6 +90,15 @@ impl Postgres {
         self
     }
 
+    /// Keeps rejected records in this table, too, which may be named with its schema and is made if it is missing. A letter is committed in
+    /// the transaction of the progress that passes its record, so that the table always fits the rows. Its columns are `pipeline`, `range`,
+    /// `record`, `part`, `rejected_by`, `origin`, `error`, `attempts` and `value`; a run that begins anew removes the letters of its pipeline
+    /// first. Default: none.
+    pub fn dead_letters_table(mut self, table: impl Into<String>) -> Self {
+        self.dead_letters_table = Some(table.into());
+        self
+    }
+
     /// Where the server is: `postgres://user:password@host:port/database`. Default: what the environment says – `DATABASE_URL`, or `PGHOST`,
     /// `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`.
     pub fn connect(mut self, url: impl Into<String>) -> Self {
@@ -95,7 +107,7 @@ impl Postgres {
     }
 
     fn new(table: String, mode: Mode) -> Self {
-        Self { server: Server::default(), table, mode, key: Vec::new(), create_table: None }
+        Self { server: Server::default(), table, mode, key: Vec::new(), create_table: None, dead_letters_table: None }
     }
 }
 
@@ -125,6 +137,6 @@ impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for Postgres {
     }
 
     fn store(&self, run: &RunId) -> Option<Box<dyn Store>> {
-        Some(Box::new(PostgresStore::new(self.server.clone(), run)))
+        Some(Box::new(PostgresStore::new(self.clone(), run)))
     }
 }

@@ -207,7 +207,7 @@ fn interval(row: &Row) -> Interval {
 }
 
 /// PostgreSQL's integers have a sign, and no source has 2⁶³ records.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

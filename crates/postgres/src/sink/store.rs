@@ -2,17 +2,24 @@
 
 use std::fmt;
 
-use actix_batch_pipeline::checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RunId, Store, StoreFuture};
+use actix_batch_pipeline::{
+    DeadRecord,
+    checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RunId, Store, StoreFuture},
+};
 use serde_json::Value;
 use tokio_postgres::Client;
 
-use super::progress::{self, CLEAR, VERSION};
-use crate::{fault::Fault, server::Server};
+use super::{
+    Postgres,
+    dead_letters::DeadLetters,
+    progress::{self, CLEAR, VERSION},
+};
+use crate::fault::Fault;
 
 /// Keeps the checkpoint in the database of the rows; made by [`Postgres`](crate::Postgres). Its lease is an advisory lock of its session, which
 /// ends with the process.
 pub struct PostgresStore {
-    server: Server,
+    sink: Postgres,
     pipeline: String,
     client: Option<Client>,
 }
@@ -22,20 +29,20 @@ const HAS_TABLES: &str = "SELECT to_regclass('_pipelines') IS NOT NULL";
 const LOAD_PLAN: &str = "SELECT version, plan, identity, cursor_version FROM _pipelines WHERE pipeline = $1";
 
 impl PostgresStore {
-    pub(super) fn new(server: Server, run: &RunId) -> Self {
-        Self { server, pipeline: run.pipeline.clone(), client: None }
+    pub(super) fn new(sink: Postgres, run: &RunId) -> Self {
+        Self { sink, pipeline: run.pipeline.clone(), client: None }
     }
 
     async fn client(&mut self) -> Result<&mut Client, Fault> {
         match &mut self.client {
             Some(client) => Ok(client),
-            none => Ok(none.insert(self.server.connect().await?)),
+            none => Ok(none.insert(self.sink.server.connect().await?)),
         }
     }
 
     async fn take_lease(&mut self) -> Result<(), CheckpointError> {
         let pipeline = self.pipeline.clone();
-        let place = self.server.place();
+        let place = self.sink.server.place();
         let client = self.client().await?;
         let failed = |error| Fault::of(&error, "the lease of the run cannot be taken");
         let taken: bool = client.query_one(LEASE, &[&pipeline]).await.map_err(failed)?.get(0);
@@ -93,15 +100,32 @@ impl PostgresStore {
 
     async fn clear_checkpoint(&mut self) -> Result<(), CheckpointError> {
         let pipeline = self.pipeline.clone();
+        let letters = DeadLetters::of(&self.sink);
         let client = self.client().await?;
         let failed = |error| Fault::of(&error, "the checkpoint cannot be removed");
         if !client.query_one(HAS_TABLES, &[]).await.map_err(failed)?.get::<_, bool>(0) {
             return Ok(());
         }
+        if let Some(letters) = &letters {
+            letters.create(client).await.map_err(failed)?;
+        }
         let transaction = client.transaction().await.map_err(failed)?;
         for clear in CLEAR {
             transaction.execute(clear, &[&pipeline]).await.map_err(failed)?;
         }
+        if let Some(letters) = letters {
+            letters.clear(&transaction, &pipeline).await.map_err(failed)?;
+        }
+        Ok(transaction.commit().await.map_err(failed)?)
+    }
+
+    async fn add_dead_letters(&mut self, letters: &[&DeadRecord]) -> Result<(), CheckpointError> {
+        let Some(table) = DeadLetters::of(&self.sink) else { return Ok(()) };
+        let client = self.client().await?;
+        let failed = |error| Fault::of(&error, "the dead letters cannot be stored");
+        table.create(client).await.map_err(failed)?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        table.add(&transaction, letters.iter().copied()).await.map_err(failed)?;
         Ok(transaction.commit().await.map_err(failed)?)
     }
 }
@@ -122,12 +146,20 @@ impl Store for PostgresStore {
     fn clear(&mut self) -> StoreFuture<'_, ()> {
         Box::pin(self.clear_checkpoint())
     }
+
+    fn keeps_dead_letters(&self) -> bool {
+        self.sink.dead_letters_table.is_some()
+    }
+
+    fn save_dead_letters<'a>(&'a mut self, letters: &'a [&'a DeadRecord]) -> StoreFuture<'a, ()> {
+        Box::pin(self.add_dead_letters(letters))
+    }
 }
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore")
-            .field("server", &self.server)
+            .field("sink", &self.sink)
             .field("pipeline", &self.pipeline)
             .finish_non_exhaustive()
     }

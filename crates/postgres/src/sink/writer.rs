@@ -4,14 +4,14 @@ use std::{collections::HashMap, fmt, marker::PhantomData, sync::Arc};
 
 use actix_batch::{Batch, Trigger};
 use actix_batch_pipeline::{
-    Record,
+    PendingLetters, Record,
     checkpoint::{Checkpoint, Interval, RunId, Settled},
     sink::{Sink, SinkError, SinkErrorKind, Written},
 };
 use serde::Serialize;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{Client, Error, Statement, Transaction};
 
-use super::{Mode, Postgres, progress, rows::Rows};
+use super::{Mode, Postgres, dead_letters::DeadLetters, progress, rows::Rows};
 use crate::{fault::Fault, form::Array, table::Table};
 
 /// Writes records to a table of PostgreSQL; made by [`Postgres`].
@@ -58,6 +58,10 @@ impl<T> PostgresSink<T> {
         progress::create(&mut client)
             .await
             .map_err(|error| Fault::of(&error, "the tables of the progress cannot be made"))?;
+        if let Some(letters) = DeadLetters::of(&self.sink) {
+            let made = letters.create(&mut client).await;
+            made.map_err(|error| Fault::of(&error, "the table of the dead letters cannot be made"))?;
+        }
         self.link = Some(Link { client, table, statements: HashMap::new(), stored: None, seen: u64::MAX });
         Ok(())
     }
@@ -96,7 +100,9 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for PostgresSink<T> {
         let failed = |error| Fault::of(&error, "storing the last progress failed");
         let transaction = link.client.transaction().await.map_err(failed)?;
         progress::save_moved(&transaction, &self.run.pipeline, &moved, link.stored.as_ref()).await.map_err(failed)?;
+        let letters = save_letters(&transaction, &self.sink, &self.settled).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
+        self.settled.dead_letters().acknowledge(&letters);
         Ok(())
     }
 }
@@ -139,11 +145,27 @@ impl Link {
         if let Some(moved) = &moved {
             progress::save_moved(&transaction, pipeline, moved, stored.as_ref()).await.map_err(failed)?;
         }
+        let letters = save_letters(&transaction, sink, settled).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
+        settled.dead_letters().acknowledge(&letters);
         *seen = now;
         *stored = moved.or(stored.take());
         Ok(rows.refused)
     }
+}
+
+/// Stores the dead letters that wait. They are asked for after the prefix, so that none is missing that it passes.
+async fn save_letters(
+    transaction: &Transaction<'_>,
+    sink: &Postgres,
+    settled: &Settled,
+) -> Result<PendingLetters, Error> {
+    let Some(table) = DeadLetters::of(sink) else { return Ok(PendingLetters::default()) };
+    let letters = settled.dead_letters().pending();
+    if !letters.is_empty() {
+        table.add(transaction, letters.iter()).await?;
+    }
+    Ok(letters)
 }
 
 /// What was written when it failed, for people: the row with its key if there is only one.
