@@ -1,18 +1,15 @@
 //! JSON lines as a source.
 
-use std::{fmt, marker::PhantomData, path::PathBuf, time::Duration};
+use std::{fmt, marker::PhantomData, path::PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::time::sleep;
 
 use super::{
     Chunk, Identity, More, Reader, Size, Source, SourceError, Unreadable,
-    files::{Fill, Paths, Text, TextCursor},
+    files::{Fill, Follow, Next, Paths, Sequence, Text, TextCursor},
 };
 use crate::cursor::Range;
 
-/// How long a reader that follows a file waits for more.
-const FOLLOW: Duration = Duration::from_millis(200);
 /// As much of an unreadable line as is shown.
 const SHOWN: usize = 4096;
 
@@ -26,7 +23,7 @@ pub struct JsonLines<T> {
     #[serde(default = "mebibyte")]
     max_record_bytes: usize,
     #[serde(default)]
-    follow: bool,
+    follow: Follow,
     #[serde(skip)]
     records: PhantomData<fn() -> T>,
 }
@@ -37,12 +34,12 @@ fn mebibyte() -> usize {
 
 /// Reads JSON lines.
 pub struct JsonLinesReader<T> {
-    files: Vec<PathBuf>,
-    text: Option<Text>,
-    next: usize,
+    files: Sequence,
+    text: Text,
     to: Option<TextCursor>,
     max_record_bytes: usize,
-    follow: bool,
+    /// After the last record.
+    cursor: Option<TextCursor>,
     records: PhantomData<fn() -> T>,
 }
 
@@ -63,7 +60,7 @@ impl<T> JsonLines<T> {
     }
 
     fn of(paths: Paths) -> Self {
-        Self { paths, max_record_bytes: mebibyte(), follow: false, records: PhantomData }
+        Self { paths, max_record_bytes: mebibyte(), follow: Follow::No, records: PhantomData }
     }
 
     /// The largest line in bytes, at least 1; a larger one is passed in bounded memory and rejected. Default: 1 MiB.
@@ -72,10 +69,20 @@ impl<T> JsonLines<T> {
         self
     }
 
-    /// Whether to wait for more at the end of the last file. A last line without an end is then not read before it has one. Default:
-    /// `false`.
+    /// Whether to wait for more at the end of the last file. A last line without an end is then not read before it has one. Files that come
+    /// to match the pattern are read, too.
+    ///
+    /// A single file may be rotated: it is renamed, for instance to `app.log.1` or `app.log-20261127`, and another one takes its name. Its rest
+    /// is read first, also if it was renamed while the pipeline was not running. Default: `false`.
     pub fn follow(mut self, follow: bool) -> Self {
-        self.follow = follow;
+        self.follow = if follow { Follow::Refusing } else { Follow::No };
+        self
+    }
+
+    /// As [`follow`](Self::follow), and a file that has become shorter is read again from its beginning. Otherwise the run fails, because
+    /// what was cut away may not have been read.
+    pub fn follow_truncated(mut self) -> Self {
+        self.follow = Follow::Restarting;
         self
     }
 }
@@ -94,28 +101,17 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Source for JsonLines<T> {
     }
 
     async fn verify(&self, checkpoint: &Identity) -> Result<(), SourceError> {
-        self.paths.verify(checkpoint)
+        self.paths.verify(checkpoint, self.follow)
     }
 
     async fn open(&self, range: &Range<TextCursor>) -> Result<JsonLinesReader<T>, SourceError> {
-        let files = self.paths.list()?;
-        let first = range.from.as_ref().map_or(0, |cursor| cursor.file as usize);
-        let missing =
-            || SourceError::changed("the file of the checkpoint is not there: run with `fresh` to start again");
-        let path = files.get(first).ok_or_else(missing)?;
-        let text = match &range.from {
-            Some(cursor) => Text::open_at(path, cursor)?,
-            None => Text::open(path, 0)?,
-        };
-        Ok(JsonLinesReader {
-            next: first + 1,
-            files,
-            text: Some(text),
-            to: range.to.clone(),
-            max_record_bytes: self.max_record_bytes,
-            follow: self.follow,
-            records: PhantomData,
-        })
+        let mut files = Sequence::new(&self.paths, self.follow)?;
+        let (mut text, from) = files.first(range.from.as_ref())?;
+        if let Some(cursor) = from {
+            text = text.go_to(cursor)?;
+        }
+        let (to, cursor) = (range.to.clone(), range.from.clone());
+        Ok(JsonLinesReader { files, text, to, max_record_bytes: self.max_record_bytes, cursor, records: PhantomData })
     }
 
     async fn size(&self) -> Option<Size> {
@@ -126,10 +122,10 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Source for JsonLines<T> {
 impl<T: DeserializeOwned> JsonLinesReader<T> {
     /// Passes one line. Returns whether there was one.
     fn step(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<bool, SourceError> {
-        let Some(text) = &mut self.text else { return Ok(false) };
-        if self.to.as_ref().is_some_and(|to| (text.file(), text.byte()) >= (to.file, to.byte)) {
+        if self.is_past_range() {
             return Ok(false);
         }
+        let text = &mut self.text;
         let (mut scanned, mut is_large) = (0, false);
         let origin = text.origin();
         loop {
@@ -150,7 +146,7 @@ impl<T: DeserializeOwned> JsonLinesReader<T> {
             }
             if text.fill()? == Fill::End {
                 let rest = text.unread().len();
-                if (rest == 0 && !is_large) || self.follow {
+                if (rest == 0 && !is_large) || !text.is_complete() {
                     return Ok(false);
                 }
                 let line = text.unread();
@@ -159,6 +155,10 @@ impl<T: DeserializeOwned> JsonLinesReader<T> {
                 return Ok(true);
             }
         }
+    }
+
+    fn is_past_range(&self) -> bool {
+        self.to.as_ref().is_some_and(|to| (self.text.file(), self.text.byte()) >= (to.file, to.byte))
     }
 }
 
@@ -193,41 +193,28 @@ impl<T: DeserializeOwned + 'static> Reader for JsonLinesReader<T> {
         let mut more = More::Yes;
         while chunk.len() < limit {
             if self.step(chunk)? {
+                self.cursor = None;
                 continue;
             }
-            let at = self.text.as_ref().map(|text| (text.file(), text.byte()));
-            if matches!((&self.to, at), (Some(to), Some(at)) if at >= (to.file, to.byte)) {
+            if self.is_past_range() {
                 more = More::No;
                 break;
             }
-            if let Some(path) = self.files.get(self.next) {
-                let number = u32::try_from(self.next).map_err(|_| SourceError::config("more than 2^32 files"))?;
-                self.text = Some(Text::open(path, number)?);
-                self.next += 1;
-                continue;
-            }
-            if !self.follow {
-                more = More::No;
-                break;
-            }
-            if self.text.as_ref().is_some_and(Text::was_truncated) {
-                return Err(SourceError::changed(
-                    "a file that is followed has become shorter: run with `fresh` to start again",
-                ));
-            }
-            if !chunk.is_empty() {
-                break;
-            }
-            sleep(FOLLOW).await;
-            if let Some(text) = &mut self.text
-                && text.fill()? == Fill::End
-            {
-                break;
+            // Where a file ends is kept until the next one has a record: a file that was rotated away is found again by its cursor.
+            let cursor = self.cursor.take().unwrap_or_else(|| self.text.cursor());
+            let next = self.files.next(&mut self.text, chunk.is_empty()).await?;
+            self.cursor = Some(cursor);
+            match next {
+                Next::Text(text) => self.text = text,
+                Next::Again => {}
+                Next::Nothing => break,
+                Next::End => {
+                    more = More::No;
+                    break;
+                }
             }
         }
-        if let Some(text) = &self.text {
-            chunk.set_after(text.cursor());
-        }
+        chunk.set_after(self.cursor.clone().unwrap_or_else(|| self.text.cursor()));
         Ok(more)
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     Identity, Size, Source, SourceError,
-    files::{Fill, Paths, Text, TextCursor},
+    files::{Fill, Follow, Paths, Text, TextCursor},
 };
 use crate::cursor::Range;
 
@@ -82,7 +82,7 @@ pub struct Csv<T> {
     #[serde(default = "mebibyte")]
     max_record_bytes: usize,
     #[serde(default)]
-    follow: bool,
+    follow: Follow,
     #[serde(skip)]
     records: PhantomData<fn() -> T>,
 }
@@ -132,7 +132,7 @@ impl<T> Csv<T> {
             decimal_comma: false,
             thousands: None,
             max_record_bytes: mebibyte(),
-            follow: false,
+            follow: Follow::No,
             records: PhantomData,
         }
     }
@@ -191,10 +191,20 @@ impl<T> Csv<T> {
         self
     }
 
-    /// Whether to wait for more at the end of the last file. A last line without an end is then not read before it has one. Default:
-    /// `false`.
+    /// Whether to wait for more at the end of the last file. A last line without an end is then not read before it has one. Files that come
+    /// to match the pattern are read, too.
+    ///
+    /// A single file may be rotated: it is renamed, for instance to `app.log.1` or `app.log-20261127`, and another one takes its name. Its rest
+    /// is read first, also if it was renamed while the pipeline was not running. Default: `false`.
     pub fn follow(mut self, follow: bool) -> Self {
-        self.follow = follow;
+        self.follow = if follow { Follow::Refusing } else { Follow::No };
+        self
+    }
+
+    /// As [`follow`](Self::follow), and a file that has become shorter is read again from its beginning. Otherwise the run fails, because
+    /// what was cut away may not have been read.
+    pub fn follow_truncated(mut self) -> Self {
+        self.follow = Follow::Restarting;
         self
     }
 
@@ -241,12 +251,12 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Source for Csv<T> {
     }
 
     async fn verify(&self, checkpoint: &Identity) -> Result<(), SourceError> {
-        self.paths.verify(checkpoint)
+        self.paths.verify(checkpoint, self.follow)
     }
 
     async fn split(&self, from: Option<TextCursor>, at_most: usize) -> Result<Vec<Range<TextCursor>>, SourceError> {
         let files = self.paths.list()?;
-        if at_most <= 1 || self.follow || files.len() > 1 {
+        if at_most <= 1 || self.follow != Follow::No || files.len() > 1 {
             return Ok(vec![Range { from, to: None }]);
         }
         let text = match &from {
@@ -260,7 +270,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Source for Csv<T> {
     }
 
     async fn open(&self, range: &Range<TextCursor>) -> Result<CsvReader<T>, SourceError> {
-        CsvReader::open(self.shape(), self.paths.list()?, range)
+        CsvReader::open(self.shape(), &self.paths, range)
     }
 
     async fn size(&self) -> Option<Size> {

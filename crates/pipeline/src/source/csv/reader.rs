@@ -1,9 +1,8 @@
 //! Reads CSV records, file after file.
 
-use std::{marker::PhantomData, path::PathBuf, str, sync::Arc, time::Duration};
+use std::{marker::PhantomData, path::PathBuf, str, sync::Arc};
 
 use serde::de::DeserializeOwned;
-use tokio::time::sleep;
 
 use super::{
     row::{Columns, Format, Row, RowError},
@@ -14,12 +13,10 @@ use crate::{
     record::Origin,
     source::{
         Chunk, More, Reader, SourceError, Unreadable,
-        files::{Fill, Text, TextCursor},
+        files::{Fill, Follow, Next, Paths, Sequence, Text, TextCursor},
     },
 };
 
-/// How long a reader that follows a file waits for more.
-const FOLLOW: Duration = Duration::from_millis(200);
 /// As much of an unreadable record as is shown.
 const SHOWN: usize = 4096;
 
@@ -32,19 +29,18 @@ pub(super) struct Shape {
     pub(super) columns: Vec<String>,
     pub(super) may_be_missing: bool,
     pub(super) max_record_bytes: usize,
-    pub(super) follow: bool,
+    pub(super) follow: Follow,
 }
 
 /// Reads CSV records.
 pub struct CsvReader<T> {
     shape: Arc<Shape>,
-    files: Vec<PathBuf>,
-    text: Option<Text>,
+    files: Sequence,
+    text: Text,
     scanner: Scanner,
-    columns: Columns,
+    /// `None` until the header of the file has been read.
+    columns: Option<Columns>,
     to: Option<TextCursor>,
-    /// The next file.
-    next: usize,
     /// After the last record.
     cursor: Option<TextCursor>,
     records: PhantomData<fn() -> T>,
@@ -59,71 +55,53 @@ enum Step {
 }
 
 impl<T: DeserializeOwned> CsvReader<T> {
-    pub(super) fn open(shape: Arc<Shape>, files: Vec<PathBuf>, range: &Range<TextCursor>) -> Result<Self, SourceError> {
+    pub(super) fn open(shape: Arc<Shape>, paths: &Paths, range: &Range<TextCursor>) -> Result<Self, SourceError> {
+        let mut files = Sequence::new(paths, shape.follow)?;
+        let (text, from) = files.first(range.from.as_ref())?;
         let scanner = Scanner::new(shape.format.dialect);
-        let mut reader = Self {
-            shape,
-            files,
-            text: None,
-            scanner,
-            columns: Columns::default(),
-            to: range.to.clone(),
-            next: 0,
-            cursor: range.from.clone(),
-            records: PhantomData,
-        };
-        match &range.from {
-            Some(cursor) => reader.resume(cursor)?,
-            None => drop(reader.open_next()?),
+        let (to, cursor) = (range.to.clone(), range.from.clone());
+        let mut reader = Self { shape, files, text, scanner, columns: None, to, cursor, records: PhantomData };
+        // The columns come from the header, wherever reading goes on.
+        reader.find_columns()?;
+        if let Some(cursor) = from.filter(|cursor| reader.text.byte() < cursor.byte) {
+            reader.text = reader.text.go_to(cursor)?;
         }
         Ok(reader)
     }
 
-    /// Opens the file of a cursor. The columns come from its header, wherever reading goes on.
-    fn resume(&mut self, cursor: &TextCursor) -> Result<(), SourceError> {
-        self.next = cursor.file as usize;
-        if !self.open_next()? {
-            return Err(SourceError::changed(
-                "the file of the checkpoint is not there: run with `fresh` to start again",
-            ));
-        }
-        if let Some(text) = self.text.as_ref().filter(|text| text.byte() < cursor.byte) {
-            self.text = Some(Text::open_at(text.path(), cursor)?);
-        }
-        Ok(())
+    /// Begins with another file.
+    fn begin(&mut self, text: Text) -> Result<(), SourceError> {
+        (self.text, self.columns) = (text, None);
+        self.find_columns().map(|_| ())
     }
 
-    /// Opens the next file and reads its header. Returns whether there was one.
-    fn open_next(&mut self) -> Result<bool, SourceError> {
-        let Some(path) = self.files.get(self.next) else {
-            return Ok(false);
-        };
-        let number = u32::try_from(self.next).map_err(|_| SourceError::config("more than 2^32 files"))?;
-        let mut text = Text::open(path, number)?;
-        self.next += 1;
-        let names = if self.shape.has_header { self.header(&mut text)? } else { self.shape.columns.clone() };
-        self.columns = Columns { names, by_field: None, may_be_missing: self.shape.may_be_missing };
-        self.text = Some(text);
-        Ok(true)
+    /// Reads the header, if that has not been done. Returns whether the columns are known.
+    fn find_columns(&mut self) -> Result<bool, SourceError> {
+        if self.columns.is_none() {
+            let names = if self.shape.has_header { self.header()? } else { Some(self.shape.columns.clone()) };
+            let may_be_missing = self.shape.may_be_missing;
+            self.columns = names.map(|names| Columns { names, by_field: None, may_be_missing });
+        }
+        Ok(self.columns.is_some())
     }
 
-    /// The column names. A file without a line has none, and no records either.
-    fn header(&mut self, text: &mut Text) -> Result<Vec<String>, SourceError> {
-        let mut is_all = false;
+    /// The column names; `None` if the header has still to be written. A complete file without a line has no columns, and no records either.
+    fn header(&mut self) -> Result<Option<Vec<String>>, SourceError> {
+        let mut is_end = false;
         loop {
-            match self.scanner.scan(text.unread(), is_all) {
+            match self.scanner.scan(self.text.unread(), is_end && self.text.is_complete()) {
                 Scanned::Record { bytes, lines, fault: None } => {
-                    let names = self.names(text.unread())?;
-                    text.pass(bytes, lines);
-                    return Ok(names);
+                    let names = self.names(self.text.unread())?;
+                    self.text.pass(bytes, lines);
+                    return Ok(Some(names));
                 }
-                Scanned::Record { .. } => return Err(wrong_header(text, "has a quote in the wrong place")),
-                Scanned::Nothing { bytes, lines } => text.pass(bytes, lines),
-                Scanned::Incomplete if is_all => return Ok(Vec::new()),
-                Scanned::Incomplete if text.unread().len() > self.shape.max_record_bytes => {
-                    return Err(wrong_header(text, "is longer than `max_record_bytes`"));
+                Scanned::Record { .. } => return Err(wrong_header(&self.text, "has a quote in the wrong place")),
+                Scanned::Nothing { bytes, lines } => self.text.pass(bytes, lines),
+                Scanned::Incomplete if is_end => return Ok(self.text.is_complete().then(Vec::new)),
+                Scanned::Incomplete if self.text.unread().len() > self.shape.max_record_bytes => {
+                    return Err(wrong_header(&self.text, "is longer than `max_record_bytes`"));
                 }
-                Scanned::Incomplete => is_all = text.fill()? == Fill::End,
+                Scanned::Incomplete => is_end = self.text.fill()? == Fill::End,
             }
         }
     }
@@ -140,20 +118,20 @@ impl<T: DeserializeOwned> CsvReader<T> {
 
     /// Passes one record or one empty line.
     fn step(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<Step, SourceError> {
-        let Some(text) = &mut self.text else { return Ok(Step::End) };
-        if self.to.as_ref().is_some_and(|to| (text.file(), text.byte()) >= (to.file, to.byte)) {
+        if self.is_past_range() || !self.find_columns()? {
             return Ok(Step::End);
         }
-        let mut is_all = false;
+        let Self { text, scanner, columns: Some(columns), shape, .. } = self else { return Ok(Step::End) };
+        let mut is_end = false;
         loop {
-            match self.scanner.scan(text.unread(), is_all && !self.shape.follow) {
+            match scanner.scan(text.unread(), is_end && text.is_complete()) {
                 Scanned::Record { bytes, lines, fault } => {
                     let origin = text.origin();
                     let record = &text.unread()[..bytes];
-                    if bytes > self.shape.max_record_bytes {
-                        chunk.refuse(too_large(self.shape.max_record_bytes), origin);
+                    if bytes > shape.max_record_bytes {
+                        chunk.refuse(too_large(shape.max_record_bytes), origin);
                     } else {
-                        let read = read_record(record, fault, &self.scanner, &mut self.columns, &self.shape.format);
+                        let read = read_record(record, fault, scanner, columns, &shape.format);
                         put(chunk, read, record, origin, text)?;
                     }
                     chunk.add_progress(bytes as u64);
@@ -164,18 +142,18 @@ impl<T: DeserializeOwned> CsvReader<T> {
                     text.pass(bytes, lines);
                     return Ok(Step::Passed);
                 }
-                Scanned::Incomplete if is_all => return Ok(Step::End),
-                Scanned::Incomplete if text.unread().len() > self.shape.max_record_bytes => {
+                Scanned::Incomplete if is_end => return Ok(Step::End),
+                Scanned::Incomplete if text.unread().len() > shape.max_record_bytes => {
                     return self.skip_large(chunk);
                 }
-                Scanned::Incomplete => is_all = text.fill()? == Fill::End,
+                Scanned::Incomplete => is_end = text.fill()? == Fill::End,
             }
         }
     }
 
     /// Passes a record that is too large, in bounded memory.
     fn skip_large(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<Step, SourceError> {
-        let Some(text) = &mut self.text else { return Ok(Step::End) };
+        let text = &mut self.text;
         let origin = text.origin();
         let mut skip = super::skip::Skip::new(self.shape.format.dialect);
         loop {
@@ -191,8 +169,7 @@ impl<T: DeserializeOwned> CsvReader<T> {
     }
 
     fn is_past_range(&self) -> bool {
-        let at = self.text.as_ref().map(|text| (text.file(), text.byte()));
-        matches!((&self.to, at), (Some(to), Some(at)) if at >= (to.file, to.byte))
+        self.to.as_ref().is_some_and(|to| (self.text.file(), self.text.byte()) >= (to.file, to.byte))
     }
 }
 
@@ -204,42 +181,28 @@ impl<T: DeserializeOwned + 'static> Reader for CsvReader<T> {
         let mut more = More::Yes;
         while chunk.len() < limit {
             if let Step::Passed = self.step(chunk)? {
+                self.cursor = None;
                 continue;
             }
             if self.is_past_range() {
                 more = More::No;
                 break;
             }
-            let is_last = self.next >= self.files.len();
-            if !is_last {
-                self.open_next()?;
-                continue;
-            }
-            if !self.shape.follow {
-                more = More::No;
-                break;
-            }
-            if self.text.as_ref().is_some_and(Text::was_truncated) {
-                return Err(SourceError::changed(
-                    "a file that is followed has become shorter: run with `fresh` to start again",
-                ));
-            }
-            if !chunk.is_empty() {
-                break;
-            }
-            sleep(FOLLOW).await;
-            if let Some(text) = &mut self.text
-                && text.fill()? == Fill::End
-            {
-                break;
+            // Where a file ends is kept until the next one has a record: a file that was rotated away is found again by its cursor.
+            let cursor = self.cursor.take().unwrap_or_else(|| self.text.cursor());
+            let next = self.files.next(&mut self.text, chunk.is_empty()).await?;
+            self.cursor = Some(cursor);
+            match next {
+                Next::Text(text) => self.begin(text)?,
+                Next::Again => {}
+                Next::Nothing => break,
+                Next::End => {
+                    more = More::No;
+                    break;
+                }
             }
         }
-        if let Some(text) = &self.text {
-            self.cursor = Some(text.cursor());
-        }
-        if let Some(cursor) = &self.cursor {
-            chunk.set_after(cursor.clone());
-        }
+        chunk.set_after(self.cursor.clone().unwrap_or_else(|| self.text.cursor()));
         Ok(more)
     }
 }
@@ -302,8 +265,8 @@ fn wrong_header(text: &Text, what: &str) -> SourceError {
 
 /// The column names of a file, for a check before anything is read.
 pub(super) fn column_names<T: DeserializeOwned>(shape: &Arc<Shape>, path: PathBuf) -> Result<Vec<String>, SourceError> {
-    let reader = CsvReader::<T>::open(Arc::clone(shape), vec![path], &Range::all())?;
-    Ok(reader.columns.names)
+    let reader = CsvReader::<T>::open(Arc::clone(shape), &Paths::File(path), &Range::all())?;
+    Ok(reader.columns.map(|columns| columns.names).unwrap_or_default())
 }
 
 impl<T> std::fmt::Debug for CsvReader<T> {

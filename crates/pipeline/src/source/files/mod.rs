@@ -12,8 +12,10 @@ use super::{Identity, Size, SourceError};
 use crate::cursor::Cursor;
 
 mod decode;
+mod sequence;
 mod text;
 
+pub(super) use sequence::{Follow, Next, Sequence};
 pub(super) use text::{Fill, Text};
 
 /// Bytes at the beginning of a file that its identity looks at.
@@ -43,6 +45,10 @@ pub struct TextCursor {
     pub line: u64,
     /// The checksum of up to 256 bytes before it.
     pub before: u32,
+    /// The checksum of up to 4096 bytes with which the text begins, if the file is followed: by it the file is found again when it has
+    /// another name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<u32>,
 }
 
 impl Cursor for TextCursor {}
@@ -80,8 +86,21 @@ impl Paths {
         serde_json::to_value(heads?).map_err(|error| SourceError::config(error.to_string()))
     }
 
+    /// Whether a followed file is still that of a checkpoint. How it begins stands in the cursor, because it may have been rotated.
+    fn verify_name(&self, checkpoint: &Identity) -> Result<(), SourceError> {
+        let known: Vec<Head> = serde_json::from_value(checkpoint.clone())
+            .map_err(|error| changed(&format!("the checkpoint does not belong to text files ({error})")))?;
+        match &known[..] {
+            [known] if known.file == self.describe() => Ok(()),
+            _ => Err(changed(&format!("the checkpoint belongs to other files than {}", self.describe()))),
+        }
+    }
+
     /// Whether the files are still those of a checkpoint. Files may have grown, and others may have come after them.
-    pub(super) fn verify(&self, checkpoint: &Identity) -> Result<(), SourceError> {
+    pub(super) fn verify(&self, checkpoint: &Identity, follow: Follow) -> Result<(), SourceError> {
+        if follow != Follow::No && matches!(self, Self::File(_)) {
+            return self.verify_name(checkpoint);
+        }
         let known: Vec<Head> = serde_json::from_value(checkpoint.clone())
             .map_err(|error| changed(&format!("the checkpoint does not belong to text files ({error})")))?;
         let files = self.list()?;
