@@ -66,6 +66,17 @@ impl PipelineActor {
     }
 }
 
+impl Pipeline {
+    /// Starts the run as an actor on this thread.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Config`] and [`RunError::Duplicates`].
+    pub fn start(self) -> Result<PipelineHandle, RunError> {
+        PipelineHandle::start(self)
+    }
+}
+
 impl PipelineHandle {
     pub(crate) fn start(pipeline: Pipeline) -> Result<Self, RunError> {
         pipeline.check()?;

@@ -5,6 +5,7 @@ use std::{fmt::Display, future::Future, hash::Hash, marker::PhantomData, sync::A
 use crate::{
     builder::PipelineBuilder,
     outlet::{One, Outlet, Route, Tee},
+    pipeline::Pipeline,
     record::Record,
     sink::IntoSink,
     source::Source,
@@ -14,7 +15,7 @@ use crate::{
     },
 };
 
-/// Records on their way: a source and the stages behind it. Made by [`Named::read`](crate::Named::read).
+/// Records on their way: a source and the stages behind it. Made by [`Named::read`].
 ///
 /// Closures are shared by all readers of a run, so they are `Fn + Send + Sync`. If one panics, the record at hand is rejected.
 #[must_use = "a flow does nothing until it is written to a sink and run"]
@@ -22,6 +23,25 @@ pub struct Flow<S: Source, T: Send + Sync + 'static> {
     name: String,
     source: S,
     stages: Arc<dyn Chain<S::Record, T>>,
+}
+
+/// A pipeline that has a name and nothing else yet; made by [`Pipeline::named`].
+#[derive(Debug, Clone)]
+#[must_use = "a pipeline does nothing until it is run"]
+pub struct Named(String);
+
+impl Pipeline {
+    /// A pipeline by this name. Checkpoints belong to the name, so it must be its own.
+    pub fn named(name: impl Into<String>) -> Named {
+        Named(name.into())
+    }
+}
+
+impl Named {
+    /// Reads from this source.
+    pub fn read<S: Source>(self, source: S) -> Flow<S, S::Record> {
+        Flow::new(self.0, source)
+    }
 }
 
 impl<S: Source> Flow<S, S::Record> {

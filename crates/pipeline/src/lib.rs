@@ -25,7 +25,6 @@
 mod actor;
 mod builder;
 pub mod checkpoint;
-mod cursor;
 mod dead_letters;
 mod error;
 mod file_name;
@@ -38,6 +37,7 @@ mod pipeline;
 pub mod prelude;
 mod progress;
 mod record;
+mod rejection;
 mod run;
 mod schedule;
 pub mod sink;
@@ -50,17 +50,18 @@ pub mod test_util;
 
 pub use actor::{PipelineActor, PipelineHandle};
 pub use builder::PipelineBuilder;
-pub use cursor::{Cursor, Range};
 pub use dead_letters::{DeadLetterQueue, DeadRecord, PendingLetters, read_dead_records};
 pub use error::RunError;
 pub use file_name::FileName;
-pub use flow::Flow;
+pub use flow::{Flow, Named};
 pub use guarantee::Guarantee;
-pub use pipeline::{Definition, Named, Pipeline};
+pub use pipeline::{Definition, Pipeline};
 pub use progress::{Ended, Progress, Report};
 pub use record::{Origin, Position, Record};
+pub use rejection::Rejection;
 pub use schedule::{Schedule, Scheduled};
-pub use stage::{Lookup, Output, Rejection, Stage};
+pub use source::{Cursor, Range};
+pub use stage::{Lookup, Output, Stage};
 
 /// The code of the README and the guide, compiled and run with the documentation's.
 #[cfg(all(doctest, feature = "csv"))]

@@ -6,9 +6,7 @@ use futures_util::future::LocalBoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    actor::PipelineHandle,
     error::RunError,
-    flow::Flow,
     guarantee::Guarantee,
     progress::{Counters, Report},
     run::{Control, Plan},
@@ -20,11 +18,6 @@ pub struct Pipeline {
     name: String,
     plan: Arc<dyn AnyPlan>,
 }
-
-/// A pipeline that has a name and nothing else yet; made by [`Pipeline::named`].
-#[derive(Debug, Clone)]
-#[must_use = "a pipeline does nothing until it is run"]
-pub struct Named(String);
 
 /// A pipeline that is registered by name: the name and its own data are all that another machine needs to run it.
 pub trait Definition: Serialize + DeserializeOwned + 'static {
@@ -75,11 +68,6 @@ impl<S: Source, T: Send + Sync + 'static> AnyPlan for Plan<S, T> {
 }
 
 impl Pipeline {
-    /// A pipeline by this name. Checkpoints belong to the name, so it must be its own.
-    pub fn named(name: impl Into<String>) -> Named {
-        Named(name.into())
-    }
-
     pub(crate) fn new<S: Source, T: Send + Sync + 'static>(name: String, plan: Plan<S, T>) -> Self {
         Self { name, plan: Arc::new(plan) }
     }
@@ -121,24 +109,8 @@ impl Pipeline {
         self.plan.dry_run(records).await
     }
 
-    /// Starts the run as an actor on this thread.
-    ///
-    /// # Errors
-    ///
-    /// [`RunError::Config`] and [`RunError::Duplicates`].
-    pub fn start(self) -> Result<PipelineHandle, RunError> {
-        PipelineHandle::start(self)
-    }
-
     pub(crate) fn plan(&self) -> Arc<dyn AnyPlan> {
         Arc::clone(&self.plan)
-    }
-}
-
-impl Named {
-    /// Reads from this source.
-    pub fn read<S: Source>(self, source: S) -> Flow<S, S::Record> {
-        Flow::new(self.0, source)
     }
 }
 

@@ -6,10 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use actix_batch::Job;
 use serde::{Deserialize, Serialize};
 
-use crate::{file_name::FileName, sink::SinkError};
+use crate::file_name::FileName;
 
 /// One value on its way from a source to a sink.
 ///
@@ -115,12 +114,6 @@ impl<T> DerefMut for Record<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
     }
-}
-
-/// A record is a job of the sink's collector: retries, splitting and dead letters are exact to the record.
-impl<T: Send + Sync + 'static> Job for Record<T> {
-    type Output = ();
-    type Error = SinkError;
 }
 
 impl fmt::Display for Origin {

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tracing::warn;
 
 use super::{DeadRecord, file::LetterFile, queue::DeadLetterQueue};
-use crate::stage::Rejection;
+use crate::rejection::Rejection;
 
 /// Rejections that are logged; more are only counted.
 const LOGGED: u64 = 20;

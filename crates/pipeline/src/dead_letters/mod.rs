@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{record::Position, stage::Rejection};
+use crate::{record::Position, rejection::Rejection};
 
 mod file;
 mod letters;

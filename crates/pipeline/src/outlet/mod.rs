@@ -2,17 +2,16 @@
 //!
 //! Each sink has a collector of its own. A record has settled when every sink that it was sent to has answered.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::Arc;
 
 use actix_batch::{Collector, StartError};
 use futures_util::future::LocalBoxFuture;
-use parking_lot::Mutex;
 
 use crate::{
     checkpoint::{RunId, Settled, Store},
     dead_letters::Letters,
     record::Record,
-    sink::{Promises, SinkError},
+    sink::{Promises, SinkError, SinkMonitor},
 };
 
 mod one;
@@ -59,13 +58,4 @@ pub struct OutletContext {
     /// Enough room in the collector for all that the readers send ahead.
     pub(crate) max_pending: usize,
     pub(crate) monitor: Arc<SinkMonitor>,
-}
-
-/// What the run hears of its sinks besides their replies.
-#[derive(Debug, Default)]
-pub(crate) struct SinkMonitor {
-    /// Batches that were written.
-    pub(crate) batches: AtomicU64,
-    /// The first error of a `close`.
-    pub(crate) close_error: Mutex<Option<SinkError>>,
 }

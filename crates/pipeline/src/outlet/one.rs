@@ -9,8 +9,8 @@ use super::{Outlet, OutletContext};
 use crate::{
     checkpoint::{RunId, Store},
     record::Record,
+    rejection::Rejection,
     sink::{IntoSink, Promises, Sink, SinkError, SinkErrorKind, SinkProcessor},
-    stage::Rejection,
 };
 
 type Configure<T, K> = dyn Fn(

@@ -7,11 +7,10 @@ use std::{
 
 use super::Plan;
 use crate::{
-    cursor::Range,
     error::RunError,
     progress::{Counters, Ended, Report},
     record::Record,
-    source::{Chunk, More, Reader, Source},
+    source::{Chunk, More, Range, Reader, Source},
     stage::{BrokenSum, Ledger},
 };
 

@@ -14,9 +14,10 @@ use crate::{
     dead_letters::{DeadLetterQueue, Letters, PendingLetters},
     error::RunError,
     guarantee::Guarantee,
-    outlet::{Outlet, OutletContext, SinkMonitor},
+    outlet::{Outlet, OutletContext},
     progress::{Counters, Display, Ended, Report},
     record::Record,
+    sink::SinkMonitor,
     source::Source,
     stage::Chain,
 };

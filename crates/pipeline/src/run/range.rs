@@ -23,10 +23,10 @@ use super::{
 };
 use crate::{
     checkpoint::RangeCheckpoint,
-    cursor::{Cursor, Range},
     error::RunError,
-    source::{Chunk, More, Reader, Source, SourceError},
-    stage::{Chain, Ledger, Rejection},
+    rejection::Rejection,
+    source::{Chunk, Cursor, More, Range, Reader, Source, SourceError},
+    stage::{Chain, Ledger},
 };
 
 /// Chunks that pass the stages at the same time, so that a lookup never waits for the next chunk.

@@ -5,10 +5,9 @@ use tracing::info;
 
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RangeCheckpoint, Store},
-    cursor::Cursor,
     dead_letters::PendingLetters,
     error::RunError,
-    source::{Identity, Source, SourceError},
+    source::{Cursor, Identity, Source, SourceError},
 };
 
 /// The stores of a run: those of the sinks, and one for the sinks that have none.

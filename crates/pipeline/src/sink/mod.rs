@@ -23,6 +23,7 @@ pub use error::{SinkError, SinkErrorKind};
 pub use file::{CsvFile, CsvSink};
 pub use file::{JsonLinesFile, JsonLinesSink, PartialFileStore};
 pub use for_each::{ForEach, for_each};
+pub(crate) use processor::SinkMonitor;
 pub use processor::SinkProcessor;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Sqlite, SqliteSink, SqliteStore};

@@ -3,13 +3,17 @@
 use std::{
     fmt,
     marker::PhantomData,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use actix_batch::{Batch, BatchProcessor, Blame, Outcomes};
+use actix_batch::{Batch, BatchProcessor, Blame, Job, Outcomes};
+use parking_lot::Mutex;
 
 use super::{Sink, SinkError, SinkErrorKind, Written};
-use crate::{outlet::SinkMonitor, record::Record};
+use crate::record::Record;
 
 /// Runs a [`Sink`] as the [`BatchProcessor`] of the pipeline's collector.
 pub struct SinkProcessor<T, K> {
@@ -18,10 +22,25 @@ pub struct SinkProcessor<T, K> {
     records: PhantomData<fn(T)>,
 }
 
+/// What the run hears of its sinks besides their replies.
+#[derive(Debug, Default)]
+pub(crate) struct SinkMonitor {
+    /// Batches that were written.
+    pub(crate) batches: AtomicU64,
+    /// The first error of a `close`.
+    pub(crate) close_error: Mutex<Option<SinkError>>,
+}
+
 impl<T, K> SinkProcessor<T, K> {
     pub(crate) fn new(sink: K, monitor: Arc<SinkMonitor>) -> Self {
         Self { sink, monitor, records: PhantomData }
     }
+}
+
+/// A record is a job of the sink's collector: retries, splitting and dead letters are exact to the record.
+impl<T: Send + Sync + 'static> Job for Record<T> {
+    type Output = ();
+    type Error = SinkError;
 }
 
 impl<T: Send + Sync + 'static, K: Sink<T>> BatchProcessor for SinkProcessor<T, K> {

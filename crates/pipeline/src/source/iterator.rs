@@ -4,8 +4,8 @@ use std::{fmt, marker::PhantomData};
 
 use serde_json::json;
 
-use super::{Chunk, Identity, More, Reader, Size, Source, SourceError};
-use crate::{cursor::Range, record::Origin};
+use super::{Chunk, Identity, More, Range, Reader, Size, Source, SourceError};
+use crate::record::Origin;
 
 /// Records from an iterator that is made anew whenever it is read; made by [`from_iter`].
 pub struct FromIter<F, I> {

@@ -5,10 +5,9 @@ use std::{fmt, marker::PhantomData, path::PathBuf};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Chunk, Identity, More, Reader, Size, Source, SourceError, Unreadable,
+    Chunk, Identity, More, Range, Reader, Size, Source, SourceError, Unreadable,
     files::{Fill, Follow, Next, Paths, Sequence, Text, TextCursor},
 };
-use crate::cursor::Range;
 
 /// As much of an unreadable line as is shown.
 const SHOWN: usize = 4096;

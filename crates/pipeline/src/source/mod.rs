@@ -5,11 +5,10 @@ use std::future::Future;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cursor::{Cursor, Range};
-
 mod chunk;
 #[cfg(feature = "csv")]
 mod csv;
+mod cursor;
 mod error;
 mod files;
 mod iterator;
@@ -21,6 +20,7 @@ mod stream;
 pub use chunk::{Chunk, More, Unreadable};
 #[cfg(feature = "csv")]
 pub use csv::{Csv, CsvReader};
+pub use cursor::{Cursor, Range};
 pub use error::{SourceError, SourceErrorKind};
 pub use files::TextCursor;
 pub use iterator::{FromIter, from_iter};

@@ -5,8 +5,8 @@ use std::{fmt, marker::PhantomData, pin::Pin};
 use futures_util::{FutureExt, Stream, StreamExt};
 use serde_json::json;
 
-use super::{Chunk, Identity, More, Reader, Source, SourceError};
-use crate::{cursor::Range, record::Origin};
+use super::{Chunk, Identity, More, Range, Reader, Source, SourceError};
+use crate::record::Origin;
 
 /// Records from a stream that is made anew whenever it is read; made by [`from_stream`].
 pub struct FromStream<F, I> {

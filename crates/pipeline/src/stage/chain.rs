@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{Output, Rejection, Stage};
-use crate::record::Record;
+use super::{Output, Stage};
+use crate::{record::Record, rejection::Rejection};
 
 /// What the stages did with one chunk, besides the records that came out.
 #[derive(Debug, Default)]

@@ -29,7 +29,7 @@ pub use lookup::Lookup;
 pub(crate) use lookup::Through;
 pub(crate) use map::{Map, TryMap};
 pub(crate) use map_async::MapAsync;
-pub use output::{Output, Rejection};
+pub use output::Output;
 pub(crate) use throttle::Throttle;
 
 /// A stage of a pipeline: chunk in, chunk out. One stage serves all readers of a run, so it is shared.

@@ -14,9 +14,9 @@ use actix_batch::{Batch, Retry, Workers};
 use tokio::task::yield_now;
 
 use crate::{
-    Pipeline,
     checkpoint::{RunId, Settled, Store},
     outlet::One,
+    pipeline::Pipeline,
     progress::Ended,
     record::Record,
     sink::{Defaults, IntoSink, Promises, Sink, SinkError, Written},

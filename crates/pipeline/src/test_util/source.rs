@@ -4,10 +4,7 @@ use std::fmt::Debug;
 
 use serde_json::Value;
 
-use crate::{
-    cursor::{Cursor, Range},
-    source::{Chunk, More, Reader, Source, SourceError},
-};
+use crate::source::{Chunk, Cursor, More, Range, Reader, Source, SourceError};
 
 /// What a record of a range is: its value, or why it cannot be read.
 pub type Read<T> = Result<T, String>;

@@ -5,10 +5,9 @@ use std::{fmt, marker::PhantomData, path::PathBuf, sync::Arc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Identity, Size, Source, SourceError,
+    Identity, Range, Size, Source, SourceError,
     files::{Fill, Follow, Paths, Text, TextCursor},
 };
-use crate::cursor::Range;
 
 mod number;
 mod reader;

@@ -9,10 +9,9 @@ use super::{
     scan::{Fault, Scanned, Scanner},
 };
 use crate::{
-    cursor::Range,
     record::Origin,
     source::{
-        Chunk, More, Reader, SourceError, Unreadable,
+        Chunk, More, Range, Reader, SourceError, Unreadable,
         files::{Fill, Follow, Next, Paths, Sequence, Text, TextCursor},
     },
 };

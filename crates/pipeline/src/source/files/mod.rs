@@ -8,8 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Identity, Size, SourceError};
-use crate::cursor::Cursor;
+use super::{Cursor, Identity, Size, SourceError};
 
 mod decode;
 mod sequence;

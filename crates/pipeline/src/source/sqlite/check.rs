@@ -4,8 +4,7 @@ use rusqlite::Connection;
 
 use super::{Select, SqliteTable};
 use crate::{
-    cursor::Range,
-    source::SourceError,
+    source::{Range, SourceError},
     sqlite::{Column, Table, UniqueIndex, list, listed, quoted},
 };
 

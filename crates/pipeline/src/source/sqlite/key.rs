@@ -8,7 +8,7 @@ use rusqlite::{
 };
 use serde::{Deserialize, Serialize, de};
 
-use crate::cursor::Cursor;
+use crate::source::Cursor;
 
 /// The key of a row, as the table holds it: the cursor of a [`SqliteTable`](super::SqliteTable).
 ///

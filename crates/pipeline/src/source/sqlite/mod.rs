@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{Identity, Size, Source, SourceError};
 use crate::{
-    cursor::Range,
+    source::Range,
     sqlite::{Access, is_in_memory, open},
 };
 

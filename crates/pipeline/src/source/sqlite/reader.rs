@@ -12,9 +12,8 @@ use super::{
     select::Select,
 };
 use crate::{
-    cursor::Range,
     record::Origin,
-    source::{Chunk, More, Reader, SourceError, Unreadable},
+    source::{Chunk, More, Range, Reader, SourceError, Unreadable},
 };
 
 /// How much of a row that cannot be read is shown, in bytes.

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::{SqliteKey, bound};
 use crate::{
-    cursor::Range,
+    source::Range,
     sqlite::{Column, list, quoted},
 };
 

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::source::SourceError;
+use super::SourceError;
 
 /// Where a reader goes on: *after* the last record of a chunk, never after what was only read ahead.
 ///
