@@ -60,6 +60,35 @@ fn one_worker_writes_records_in_the_order_of_the_source() {
 }
 
 #[test]
+fn every_record_that_a_stage_panics_on_is_rejected_whatever_its_size_and_its_place_in_the_chunk() {
+    paused(async || {
+        let shelf = Shelf::new();
+        let report = Pipeline::named("large")
+            .read(numbers(20))
+            .map(|number| [number; 32])
+            .try_map(|all| match all[0] {
+                0 | 1 | 19 => panic!("at an end of the chunk"),
+                4 => Err("an error"),
+                _ => Ok(all),
+            })
+            .filter(|all| {
+                assert!(![2, 3, 18].contains(&all[0]), "at an end of what is left");
+                all[0] != 10
+            })
+            .dedupe(|all| if all[0] == 5 { panic!("without a key") } else { all[0] / 2 }, 100)
+            .map(|all| all[31])
+            .write(shelf.clone())
+            .chunk(10)
+            .run()
+            .await
+            .unwrap();
+        assert_eq!(shelf.stored(), [6, 8, 11, 12, 14, 16]);
+        assert_eq!((report.rejected, report.filtered), (8, 6));
+        assert!(report.adds_up());
+    });
+}
+
+#[test]
 fn a_stage_that_panics_rejects_that_record_alone() {
     paused(async || {
         let shelf = Shelf::new();

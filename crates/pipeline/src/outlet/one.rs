@@ -131,6 +131,10 @@ impl<T: Send + Sync + 'static, K: IntoSink<T>> Outlet<T> for One<T, K> {
         to(0, record);
     }
 
+    fn is_one(&self) -> bool {
+        true
+    }
+
     fn publish(&self) -> LocalBoxFuture<'_, Result<(), SinkError>> {
         Box::pin(self.sink.publish())
     }

@@ -10,7 +10,8 @@ use crate::{checkpoint::RangeCheckpoint, outlet::Outlet, record::Record};
 /// The sinks of a run, as one range sees them.
 pub(super) struct Lanes<T: Send + Sync + 'static> {
     outlet: Arc<dyn Outlet<T>>,
-    lanes: Vec<Lane<T>>,
+    is_one: bool,
+    each: Vec<Lane<T>>,
 }
 
 /// One sink, and what it holds of the range already.
@@ -33,24 +34,22 @@ impl<T: Send + Sync + 'static> Lanes<T> {
             written,
             sequence: 0,
         });
-        Self { outlet, lanes: lanes.collect() }
+        Self { is_one: outlet.is_one(), outlet, each: lanes.collect() }
     }
 
     /// A record that was rejected lies between what was sent and what comes.
     pub(super) fn mark_gap(&mut self) {
-        self.lanes.iter_mut().for_each(|lane| lane.sequence += 1);
+        self.each.iter_mut().for_each(|lane| lane.sequence += 1);
     }
 
     /// Sends a record to its sinks. Returns whether there are any.
+    #[inline]
     pub(super) fn send(&mut self, record: Record<T>, replies: &mut Replies<T>) -> bool {
-        let Self { outlet, lanes } = self;
-        if let [lane] = lanes.as_mut_slice() {
-            let mut sent = false;
-            outlet.send(record, &mut |_, record| {
-                sent = true;
-                replies.push_one(lane.send(record));
-            });
-            return sent;
+        let Self { outlet, is_one, each: lanes } = self;
+        // A large record is not moved through a call that has nothing to choose.
+        if let (true, [lane]) = (*is_one, lanes.as_mut_slice()) {
+            replies.push_one(lane.send(record));
+            return true;
         }
         let (mut sent, mut several) = (false, Vec::new());
         outlet.send(record, &mut |sink, record| {
@@ -67,7 +66,7 @@ impl<T: Send + Sync + 'static> Lanes<T> {
 
     /// No more records come: what the collectors have buffered is sent at once.
     pub(super) fn flush(&self) {
-        for lane in &self.lanes {
+        for lane in &self.each {
             let collector = lane.collector.clone();
             // A collector that has ended answers its records itself.
             actix_rt::spawn(async move {
@@ -79,6 +78,7 @@ impl<T: Send + Sync + 'static> Lanes<T> {
 
 impl<T: Send + Sync + 'static> Lane<T> {
     /// Sends a record, unless the sink holds it.
+    #[inline]
     fn send(&mut self, mut record: Record<T>) -> Option<actix_batch::Submit<Record<T>>> {
         if self.holds(&record) {
             self.sequence += 1;

@@ -74,6 +74,8 @@ struct Flight<'a, S: Source, T: Send + Sync + 'static> {
     range: u32,
     /// Records that the chunk at hand may have at most.
     limit: usize,
+    /// Records of the chunk before: the next one is likely to have as many.
+    last_read: usize,
     /// Nothing more is to be read.
     at_end: bool,
     /// The end is that of `max_records`, not that of the range.
@@ -99,6 +101,7 @@ impl<S: Source, T: Send + Sync + 'static> RangeCopy<S, T> {
             next_record: start.record,
             range: start.range,
             limit: 0,
+            last_read: 0,
             at_end: start.done,
             is_cut: false,
         };
@@ -163,6 +166,7 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
     fn read(&mut self, mut reader: S::Reader, limit: usize) -> Local<'a, Reading<S>> {
         self.limit = limit;
         let mut chunk = Chunk::new(self.range, self.next_record);
+        chunk.records.reserve(self.last_read.min(limit));
         Box::pin(async move {
             let more = reader.read(&mut chunk, limit).await;
             (reader, chunk, more)
@@ -173,6 +177,7 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
     fn stage(&mut self, chunk: Chunk<S::Record, S::Cursor>, more: More) {
         let counters = &self.shared.counters;
         let read = chunk.len();
+        self.last_read = read;
         self.at_end = more == More::No;
         self.next_record = chunk.next_record();
         self.in_stages += read;

@@ -61,10 +61,9 @@ where
     }
 
     async fn process(&self, records: Vec<Record<T>>, out: &mut Output<T>) {
-        let key = |record: &Record<T>| (self.key)(record);
-        out.each_ref(records, key, |out, record, key| {
-            let is_new = self.seen.lock().is_new(key, self.window);
-            if is_new { out.emit(record) } else { out.filter(record) }
+        out.keep(records, |record| {
+            let key = (self.key)(record);
+            self.seen.lock().is_new(key, self.window)
         });
     }
 }

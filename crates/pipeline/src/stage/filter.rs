@@ -17,7 +17,6 @@ where
     }
 
     async fn process(&self, records: Vec<Record<T>>, out: &mut Output<T>) {
-        let keep = |record: &Record<T>| (self.0)(record);
-        out.each_ref(records, keep, |out, record, keep| if keep { out.emit(record) } else { out.filter(record) });
+        out.keep(records, |record| (self.0)(record));
     }
 }

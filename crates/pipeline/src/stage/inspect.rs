@@ -17,6 +17,9 @@ where
     }
 
     async fn process(&self, records: Vec<Record<T>>, out: &mut Output<T>) {
-        out.each_ref(records, &self.0, |out, record, ()| out.emit(record));
+        out.keep(records, |record| {
+            (self.0)(record);
+            true
+        });
     }
 }

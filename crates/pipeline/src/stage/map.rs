@@ -22,7 +22,7 @@ where
     }
 
     async fn process(&self, records: Vec<Record<I>>, out: &mut Output<T>) {
-        out.each(records, &self.0, |out, place, value| out.emit(place.map(|()| value)));
+        out.each(records, |value| Ok((self.0)(value)), |out, place, value| out.emit(place.map(|()| value)));
     }
 }
 
@@ -39,9 +39,7 @@ where
     }
 
     async fn process(&self, records: Vec<Record<I>>, out: &mut Output<T>) {
-        out.each(records, &self.0, |out, place, made| match made {
-            Ok(value) => out.emit(place.map(|()| value)),
-            Err(error) => out.reject(&place, error),
-        });
+        let f = |value| (self.0)(value).map_err(|error| error.to_string());
+        out.each(records, f, |out, place, value| out.emit(place.map(|()| value)));
     }
 }

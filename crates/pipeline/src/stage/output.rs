@@ -4,6 +4,9 @@ use std::fmt::Display;
 
 use crate::{panics::catch, record::Record, rejection::Rejection};
 
+/// The size in bytes of a small record's value.
+const SMALL: usize = 64;
+
 /// Where a stage puts its records.
 #[derive(Debug)]
 pub struct Output<T> {
@@ -12,19 +15,25 @@ pub struct Output<T> {
     pub(super) filtered: u64,
     pub(super) produced: u64,
     stage: String,
+    /// How many records will come, as a rule.
+    expected: usize,
     /// The source record whose parts came last, and the next part's number.
     parts: (u64, u32),
 }
 
 impl<T> Output<T> {
-    pub(super) fn new(stage: String, capacity: usize) -> Self {
-        let records = Vec::with_capacity(capacity);
-        Self { records, rejected: Vec::new(), filtered: 0, produced: 0, stage, parts: (u64::MAX, 0) }
+    /// For so many records at least.
+    pub(super) fn new(stage: String, expected: usize) -> Self {
+        let (records, rejected, parts) = (Vec::new(), Vec::new(), (u64::MAX, 0));
+        Self { records, rejected, filtered: 0, produced: 0, stage, expected, parts }
     }
 
     /// Passes a record on.
     #[inline]
     pub fn emit(&mut self, record: Record<T>) {
+        if self.records.capacity() == 0 {
+            self.records.reserve(self.expected);
+        }
         self.records.push(record);
     }
 
@@ -64,37 +73,67 @@ impl<T> Output<T> {
         });
     }
 
-    /// Calls `f` for each record's value, and `put` for what it returns. If `f` panics, that record is rejected.
+    /// Calls `f` for each record's value, and `put` for what it returns. An error, or a panic of `f`, rejects that record.
     #[inline]
     pub(super) fn each<I, R>(
         &mut self,
         records: Vec<Record<I>>,
-        f: impl Fn(I) -> R,
+        f: impl Fn(I) -> Result<R, String>,
         put: impl Fn(&mut Self, Record<()>, R),
     ) {
-        for record in records {
-            let (value, place) = record.take();
-            match catch(|| f(value)) {
-                Ok(made) => put(self, place, made),
-                Err(panic) => self.reject(&place, panic),
+        // Each catch copies what it is given and what it returns, which is cheap for a small record alone.
+        if size_of::<I>() <= SMALL {
+            for record in records {
+                let (value, place) = record.take();
+                match catch(|| f(value)).and_then(|made| made) {
+                    Ok(made) => put(self, place, made),
+                    Err(error) => self.reject(&place, error),
+                }
+            }
+            return;
+        }
+        let (mut records, mut at_hand) = (records.into_iter(), None);
+        while let Err(panic) = catch(|| {
+            for record in records.by_ref() {
+                let (value, place) = record.take();
+                at_hand = Some(place);
+                let made = f(value);
+                let Some(place) = at_hand.take() else { continue };
+                match made {
+                    Ok(made) => put(self, place, made),
+                    Err(error) => self.reject(&place, error),
+                }
+            }
+        }) {
+            // The rest begins anew.
+            if let Some(place) = at_hand.take() {
+                self.reject(&place, panic);
             }
         }
     }
 
-    /// As [`each`](Self::each), for closures that only look at a record.
+    /// Passes the records for which `keep` returns true on, and filters the others. If it panics, that record is rejected.
     #[inline]
-    pub(super) fn each_ref<R>(
-        &mut self,
-        records: Vec<Record<T>>,
-        f: impl Fn(&Record<T>) -> R,
-        mut put: impl FnMut(&mut Self, Record<T>, R),
-    ) {
-        for record in records {
-            match catch(|| f(&record)) {
-                Ok(seen) => put(self, record, seen),
-                Err(panic) => self.reject(&record, panic),
+    pub(super) fn keep(&mut self, mut records: Vec<Record<T>>, mut keep: impl FnMut(&Record<T>) -> bool) {
+        let (mut kept, rejected) = (Vec::with_capacity(records.len()), self.rejected.len());
+        while kept.len() < records.len() {
+            let looked = catch(|| {
+                for record in &records[kept.len()..] {
+                    let keep = keep(record);
+                    kept.push(keep);
+                }
+            });
+            if let Err(panic) = looked {
+                self.reject(&records[kept.len()], panic);
+                kept.push(false);
             }
         }
+        let (mut kept, before) = (kept.into_iter(), records.len());
+        // Nothing is moved unless something goes.
+        records.retain(|_| kept.next().unwrap_or(true));
+        let rejected = self.rejected.len() - rejected;
+        self.filtered += (before - records.len() - rejected) as u64;
+        self.records = records;
     }
 
     /// How many of the records that went in this accounts for.

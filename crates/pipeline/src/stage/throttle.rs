@@ -38,6 +38,6 @@ impl<T: Send + Sync + 'static> Stage<T> for Throttle {
 
     async fn process(&self, records: Vec<Record<T>>, out: &mut Output<T>) {
         sleep_until(self.reserve(records.len(), Instant::now())).await;
-        records.into_iter().for_each(|record| out.emit(record));
+        out.keep(records, |_| true);
     }
 }
