@@ -1,6 +1,6 @@
 //! Reads CSV records, file after file.
 
-use std::{marker::PhantomData, path::PathBuf, str, sync::Arc, time::Duration};
+use std::{marker::PhantomData, str, sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
 use tokio::time::sleep;
@@ -14,7 +14,7 @@ use crate::{
     record::Origin,
     source::{
         Chunk, More, Reader, SourceError, Unreadable,
-        files::{Fill, Text, TextCursor},
+        files::{Fill, LocalFiles, Text, TextCursor, TextFiles},
     },
 };
 
@@ -36,10 +36,11 @@ pub(super) struct Shape {
 }
 
 /// Reads CSV records.
-pub struct CsvReader<T> {
+pub struct CsvReader<T, F: TextFiles = LocalFiles> {
     shape: Arc<Shape>,
-    files: Vec<PathBuf>,
-    text: Option<Text>,
+    source: F,
+    files: Vec<F::File>,
+    text: Option<Text<F::Blocks>>,
     scanner: Scanner,
     columns: Columns,
     to: Option<TextCursor>,
@@ -54,15 +55,25 @@ pub struct CsvReader<T> {
 enum Step {
     /// One record was pushed or refused, or a line was passed that holds none.
     Passed,
-    /// The file has no more, for now.
+    /// The buffer does not hold the record to its end.
+    Incomplete,
+    /// It is larger than it may be, and its end has not come.
+    Large,
+    /// The file or the range has no more, for now.
     End,
 }
 
-impl<T: DeserializeOwned> CsvReader<T> {
-    pub(super) fn open(shape: Arc<Shape>, files: Vec<PathBuf>, range: &Range<TextCursor>) -> Result<Self, SourceError> {
+impl<T: DeserializeOwned, F: TextFiles> CsvReader<T, F> {
+    pub(super) async fn open(
+        shape: Arc<Shape>,
+        source: F,
+        files: Vec<F::File>,
+        range: &Range<TextCursor>,
+    ) -> Result<Self, SourceError> {
         let scanner = Scanner::new(shape.format.dialect);
         let mut reader = Self {
             shape,
+            source,
             files,
             text: None,
             scanner,
@@ -73,42 +84,49 @@ impl<T: DeserializeOwned> CsvReader<T> {
             records: PhantomData,
         };
         match &range.from {
-            Some(cursor) => reader.resume(cursor)?,
-            None => drop(reader.open_next()?),
+            Some(cursor) => reader.resume(cursor).await?,
+            None => drop(reader.open_next().await?),
         }
         Ok(reader)
     }
 
+    /// The column names of a file, for a check before anything is read.
+    pub(super) async fn column_names(shape: Arc<Shape>, source: F, file: F::File) -> Result<Vec<String>, SourceError> {
+        let reader = Self::open(shape, source, vec![file], &Range::all()).await?;
+        Ok(reader.columns.names)
+    }
+
     /// Opens the file of a cursor. The columns come from its header, wherever reading goes on.
-    fn resume(&mut self, cursor: &TextCursor) -> Result<(), SourceError> {
+    async fn resume(&mut self, cursor: &TextCursor) -> Result<(), SourceError> {
         self.next = cursor.file as usize;
-        if !self.open_next()? {
+        if !self.open_next().await? {
             return Err(SourceError::changed(
                 "the file of the checkpoint is not there: run with `fresh` to start again",
             ));
         }
-        if let Some(text) = self.text.as_ref().filter(|text| text.byte() < cursor.byte) {
-            self.text = Some(Text::open_at(text.path(), cursor)?);
+        if let Some(text) = self.text.take_if(|text| text.byte() < cursor.byte) {
+            let file = &self.files[cursor.file as usize];
+            self.text = Some(text.go_to(&self.source, file, cursor).await?);
         }
         Ok(())
     }
 
     /// Opens the next file and reads its header. Returns whether there was one.
-    fn open_next(&mut self) -> Result<bool, SourceError> {
-        let Some(path) = self.files.get(self.next) else {
+    async fn open_next(&mut self) -> Result<bool, SourceError> {
+        let Some(file) = self.files.get(self.next) else {
             return Ok(false);
         };
         let number = u32::try_from(self.next).map_err(|_| SourceError::config("more than 2^32 files"))?;
-        let mut text = Text::open(path, number)?;
+        let mut text = Text::open(&self.source, file, number).await?;
         self.next += 1;
-        let names = if self.shape.has_header { self.header(&mut text)? } else { self.shape.columns.clone() };
+        let names = if self.shape.has_header { self.header(&mut text).await? } else { self.shape.columns.clone() };
         self.columns = Columns { names, by_field: None, may_be_missing: self.shape.may_be_missing };
         self.text = Some(text);
         Ok(true)
     }
 
     /// The column names. A file without a line has none, and no records either.
-    fn header(&mut self, text: &mut Text) -> Result<Vec<String>, SourceError> {
+    async fn header(&mut self, text: &mut Text<F::Blocks>) -> Result<Vec<String>, SourceError> {
         let mut is_all = false;
         loop {
             match self.scanner.scan(text.unread(), is_all) {
@@ -123,7 +141,7 @@ impl<T: DeserializeOwned> CsvReader<T> {
                 Scanned::Incomplete if text.unread().len() > self.shape.max_record_bytes => {
                     return Err(wrong_header(text, "is longer than `max_record_bytes`"));
                 }
-                Scanned::Incomplete => is_all = text.fill()? == Fill::End,
+                Scanned::Incomplete => is_all = text.fill().await? == Fill::End,
             }
         }
     }
@@ -138,56 +156,70 @@ impl<T: DeserializeOwned> CsvReader<T> {
             .map_err(|error| SourceError::config("the header is not UTF-8").caused_by(error))
     }
 
-    /// Passes one record or one empty line.
-    fn step(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<Step, SourceError> {
+    /// Passes one record or one empty line, if the buffer holds it to its end. `is_all`: the file has no more than the buffer.
+    fn step(&mut self, chunk: &mut Chunk<T, TextCursor>, is_all: bool) -> Result<Step, SourceError> {
         let Some(text) = &mut self.text else { return Ok(Step::End) };
         if self.to.as_ref().is_some_and(|to| (text.file(), text.byte()) >= (to.file, to.byte)) {
             return Ok(Step::End);
         }
+        match self.scanner.scan(text.unread(), is_all && !self.shape.follow) {
+            Scanned::Record { bytes, lines, fault } => {
+                let origin = text.origin();
+                let record = &text.unread()[..bytes];
+                if bytes > self.shape.max_record_bytes {
+                    chunk.refuse(too_large(self.shape.max_record_bytes), origin);
+                } else {
+                    let read = read_record(record, fault, &self.scanner, &mut self.columns, &self.shape.format);
+                    put(chunk, read, record, origin, text)?;
+                }
+                chunk.add_progress(bytes as u64);
+                text.pass(bytes, lines);
+                Ok(Step::Passed)
+            }
+            Scanned::Nothing { bytes, lines } => {
+                text.pass(bytes, lines);
+                Ok(Step::Passed)
+            }
+            Scanned::Incomplete if is_all => Ok(Step::End),
+            Scanned::Incomplete if text.unread().len() > self.shape.max_record_bytes => Ok(Step::Large),
+            Scanned::Incomplete => Ok(Step::Incomplete),
+        }
+    }
+
+    /// Reads more of a file, as often as a record needs it. Returns whether the record was passed, or else there is none.
+    async fn advance(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<bool, SourceError> {
         let mut is_all = false;
         loop {
-            match self.scanner.scan(text.unread(), is_all && !self.shape.follow) {
-                Scanned::Record { bytes, lines, fault } => {
-                    let origin = text.origin();
-                    let record = &text.unread()[..bytes];
-                    if bytes > self.shape.max_record_bytes {
-                        chunk.refuse(too_large(self.shape.max_record_bytes), origin);
-                    } else {
-                        let read = read_record(record, fault, &self.scanner, &mut self.columns, &self.shape.format);
-                        put(chunk, read, record, origin, text)?;
-                    }
-                    chunk.add_progress(bytes as u64);
-                    text.pass(bytes, lines);
-                    return Ok(Step::Passed);
+            match self.step(chunk, is_all)? {
+                Step::Passed => return Ok(true),
+                Step::End => return Ok(false),
+                Step::Large => {
+                    self.skip_large(chunk).await?;
+                    return Ok(true);
                 }
-                Scanned::Nothing { bytes, lines } => {
-                    text.pass(bytes, lines);
-                    return Ok(Step::Passed);
-                }
-                Scanned::Incomplete if is_all => return Ok(Step::End),
-                Scanned::Incomplete if text.unread().len() > self.shape.max_record_bytes => {
-                    return self.skip_large(chunk);
-                }
-                Scanned::Incomplete => is_all = text.fill()? == Fill::End,
+                Step::Incomplete => match &mut self.text {
+                    Some(text) => is_all = text.fill().await? == Fill::End,
+                    None => return Ok(false),
+                },
             }
         }
     }
 
     /// Passes a record that is too large, in bounded memory.
-    fn skip_large(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<Step, SourceError> {
-        let Some(text) = &mut self.text else { return Ok(Step::End) };
+    async fn skip_large(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<(), SourceError> {
+        let Some(text) = &mut self.text else { return Ok(()) };
         let origin = text.origin();
         let mut skip = super::skip::Skip::new(self.shape.format.dialect);
         loop {
             let (bytes, lines, is_end) = skip.pass(text.unread());
             chunk.add_progress(bytes as u64);
             text.pass(bytes, lines);
-            if is_end || text.fill()? == Fill::End {
+            if is_end || text.fill().await? == Fill::End {
                 break;
             }
         }
         chunk.refuse(too_large(self.shape.max_record_bytes), origin);
-        Ok(Step::Passed)
+        Ok(())
     }
 
     fn is_past_range(&self) -> bool {
@@ -196,14 +228,14 @@ impl<T: DeserializeOwned> CsvReader<T> {
     }
 }
 
-impl<T: DeserializeOwned + 'static> Reader for CsvReader<T> {
+impl<T: DeserializeOwned + 'static, F: TextFiles> Reader for CsvReader<T, F> {
     type Record = T;
     type Cursor = TextCursor;
 
     async fn read(&mut self, chunk: &mut Chunk<T, TextCursor>, limit: usize) -> Result<More, SourceError> {
         let mut more = More::Yes;
         while chunk.len() < limit {
-            if let Step::Passed = self.step(chunk)? {
+            if self.advance(chunk).await? {
                 continue;
             }
             if self.is_past_range() {
@@ -212,7 +244,7 @@ impl<T: DeserializeOwned + 'static> Reader for CsvReader<T> {
             }
             let is_last = self.next >= self.files.len();
             if !is_last {
-                self.open_next()?;
+                self.open_next().await?;
                 continue;
             }
             if !self.shape.follow {
@@ -229,7 +261,7 @@ impl<T: DeserializeOwned + 'static> Reader for CsvReader<T> {
             }
             sleep(FOLLOW).await;
             if let Some(text) = &mut self.text
-                && text.fill()? == Fill::End
+                && text.fill().await? == Fill::End
             {
                 break;
             }
@@ -271,12 +303,12 @@ fn read_record<T: DeserializeOwned>(
     }
 }
 
-fn put<T>(
+fn put<T, B>(
     chunk: &mut Chunk<T, TextCursor>,
     read: Result<T, RowError>,
     record: &[u8],
     origin: Origin,
-    text: &Text,
+    text: &Text<B>,
 ) -> Result<(), SourceError> {
     match read {
         Ok(value) => chunk.push(value, origin),
@@ -286,7 +318,7 @@ fn put<T>(
             chunk.refuse(Unreadable { reason, text }, origin);
         }
         Err(RowError::Columns(message)) => {
-            return Err(SourceError::config(format!("{}: {message}", text.path().display())));
+            return Err(SourceError::config(format!("{}: {message}", text.shown())));
         }
     }
     Ok(())
@@ -296,17 +328,11 @@ fn too_large(limit: usize) -> Unreadable {
     Unreadable { reason: format!("the record is larger than `max_record_bytes`, which is {limit}"), text: None }
 }
 
-fn wrong_header(text: &Text, what: &str) -> SourceError {
-    SourceError::config(format!("the header of {} {what}", text.path().display()))
+fn wrong_header<B>(text: &Text<B>, what: &str) -> SourceError {
+    SourceError::config(format!("the header of {} {what}", text.shown()))
 }
 
-/// The column names of a file, for a check before anything is read.
-pub(super) fn column_names<T: DeserializeOwned>(shape: &Arc<Shape>, path: PathBuf) -> Result<Vec<String>, SourceError> {
-    let reader = CsvReader::<T>::open(Arc::clone(shape), vec![path], &Range::all())?;
-    Ok(reader.columns.names)
-}
-
-impl<T> std::fmt::Debug for CsvReader<T> {
+impl<T, F: TextFiles> std::fmt::Debug for CsvReader<T, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CsvReader").field("cursor", &self.cursor).finish_non_exhaustive()
     }

@@ -1,20 +1,13 @@
 //! The text of a file, buffered, with positions that count every byte and every line.
 
-use std::{
-    fs::File,
-    io::{self, Read, Seek, SeekFrom},
-    path::{Path, PathBuf},
-};
-
 use super::{
-    TextCursor, changed,
-    decode::{corrupt, decode},
-    failed,
+    Blocks, TextCursor, TextFiles, changed,
+    decode::{Decoded, Decoder, decode},
 };
 use crate::{file_name::FileName, record::Origin, source::SourceError};
 
-/// Bytes that are read at once.
-const READ: usize = 64 * 1024;
+/// Once so many bytes of the buffer have been passed, they make room.
+const PASSED: usize = 64 * 1024;
 /// Bytes before a cursor that its checksum covers.
 const BEFORE: usize = 256;
 
@@ -26,12 +19,13 @@ pub(in crate::source) enum Fill {
 }
 
 /// One file that is being read.
-pub(in crate::source) struct Text {
-    path: PathBuf,
+pub(in crate::source) struct Text<B> {
+    shown: String,
     name: FileName,
     /// Its number in the list.
     file: u32,
-    rest: Box<dyn Read + Send>,
+    blocks: B,
+    decoder: Option<Decoder>,
     buffer: Vec<u8>,
     /// Where the unread part of the buffer begins.
     start: usize,
@@ -40,91 +34,110 @@ pub(in crate::source) struct Text {
     line: u64,
     /// Bytes of a byte order mark that are not part of the text.
     mark: u64,
-    is_plain: bool,
 }
 
-impl Text {
+impl<B: Blocks> Text<B> {
     /// Opens a file at its beginning.
-    pub(in crate::source) fn open(path: &Path, file: u32) -> Result<Self, SourceError> {
-        let decoded = decode(path)?;
-        let is_plain = decoded.plain.is_some();
-        let (rest, mark) = match decoded.plain {
-            Some((mut plain, mark)) => {
-                plain.seek(SeekFrom::Start(mark)).map_err(|error| failed(path, error))?;
-                (Box::new(plain) as Box<dyn Read + Send>, mark)
-            }
-            None => (decoded.text, 0),
-        };
-        let name = FileName::new(&path.display().to_string());
-        let (path, buffer) = (path.to_owned(), Vec::new());
-        Ok(Self { path, name, file, rest, buffer, start: 0, byte: 0, line: 1, mark, is_plain })
+    pub(in crate::source) async fn open<F: TextFiles<Blocks = B>>(
+        files: &F,
+        path: &F::File,
+        file: u32,
+    ) -> Result<Self, SourceError> {
+        let shown = path.to_string();
+        let mut blocks = files.open(path, 0).await?;
+        let Decoded { begin: buffer, decoder, mark } = decode(&mut blocks, &shown).await?;
+        let name = FileName::new(&shown);
+        Ok(Self { shown, name, file, blocks, decoder, buffer, start: 0, byte: 0, line: 1, mark })
     }
 
     /// Opens a file behind a cursor, and checks that the text before it is the one that was read.
-    pub(in crate::source) fn open_at(path: &Path, cursor: &TextCursor) -> Result<Self, SourceError> {
-        let mut text = Self::open(path, cursor.file)?;
-        let from = cursor.byte.saturating_sub(BEFORE as u64);
-        text.skip_to(from)?;
-        while text.byte + (text.buffer.len() - text.start) as u64 <= cursor.byte {
-            if text.fill()? == Fill::End {
+    pub(in crate::source) async fn open_at<F: TextFiles<Blocks = B>>(
+        files: &F,
+        path: &F::File,
+        cursor: &TextCursor,
+    ) -> Result<Self, SourceError> {
+        let text = Self::open(files, path, cursor.file).await?;
+        text.go_to(files, path, cursor).await
+    }
+
+    /// Goes on behind a cursor, which lies further on in the same file.
+    pub(in crate::source) async fn go_to<F: TextFiles<Blocks = B>>(
+        mut self,
+        files: &F,
+        path: &F::File,
+        cursor: &TextCursor,
+    ) -> Result<Self, SourceError> {
+        let from = cursor.byte.saturating_sub(BEFORE as u64).max(self.byte);
+        self.skip_to(files, path, from).await?;
+        while self.ahead() < cursor.byte {
+            if self.fill().await? == Fill::End {
                 break;
             }
         }
-        let before = usize::try_from(cursor.byte - from).unwrap_or(BEFORE);
-        let found = text.buffer[text.start..].get(..before);
-        if found.map(crc32fast::hash) != Some(cursor.before) {
-            let what = format!("{} is not what it was before byte {}", path.display(), cursor.byte);
+        if self.ahead() < cursor.byte {
+            return Err(changed(&format!("{} is shorter than it was", self.shown)));
+        }
+        let passed = usize::try_from(cursor.byte - from).unwrap_or(BEFORE);
+        self.pass(passed, 0);
+        if self.before() != cursor.before {
+            let what = format!("{} is not what it was before byte {}", self.shown, cursor.byte);
             return Err(changed(&what));
         }
-        text.start += before;
-        (text.byte, text.line) = (cursor.byte, cursor.line);
-        Ok(text)
+        self.line = cursor.line;
+        Ok(self)
     }
 
-    /// Goes to a byte of the text, without counting lines.
-    fn skip_to(&mut self, byte: u64) -> Result<(), SourceError> {
-        let skipped = if self.is_plain {
-            let length = self.path.metadata().map_err(|error| failed(&self.path, error))?.len();
-            if length >= self.mark + byte {
-                let mut file = File::open(&self.path).map_err(|error| failed(&self.path, error))?;
-                file.seek(SeekFrom::Start(self.mark + byte)).map_err(|error| failed(&self.path, error))?;
-                self.rest = Box::new(file);
-                byte
-            } else {
-                length
-            }
-        } else {
-            io::copy(&mut self.rest.by_ref().take(byte), &mut io::sink()).map_err(|error| corrupt(&self.path, error))?
-        };
-        if skipped < byte {
-            return Err(changed(&format!("{} is shorter than it was", self.path.display())));
+    /// Goes to a byte of the text, without counting lines. What is in the buffer already needs no other block.
+    async fn skip_to<F: TextFiles<Blocks = B>>(
+        &mut self,
+        files: &F,
+        path: &F::File,
+        byte: u64,
+    ) -> Result<(), SourceError> {
+        if self.decoder.is_none() && self.ahead() < byte {
+            self.blocks = files.open(path, self.mark + byte).await?;
+            (self.buffer, self.start, self.byte) = (Vec::new(), 0, byte);
+            return Ok(());
         }
-        self.byte = byte;
+        while self.ahead() < byte {
+            self.pass(self.unread().len(), 0);
+            if self.fill().await? == Fill::End {
+                return Err(changed(&format!("{} is shorter than it was", self.shown)));
+            }
+        }
+        self.pass(usize::try_from(byte.saturating_sub(self.byte)).unwrap_or(0), 0);
         Ok(())
     }
 
+    /// How far the buffer goes in the text.
+    fn ahead(&self) -> u64 {
+        self.byte + self.unread().len() as u64
+    }
+
     /// Reads more into the buffer.
-    pub(in crate::source) fn fill(&mut self) -> Result<Fill, SourceError> {
-        if self.start > READ {
+    pub(in crate::source) async fn fill(&mut self) -> Result<Fill, SourceError> {
+        if self.start > PASSED {
             let kept = self.start - BEFORE;
             self.buffer.drain(..kept);
             self.start = BEFORE;
         }
         let before = self.buffer.len();
-        self.buffer.resize(before + READ, 0);
-        let read = loop {
-            match self.rest.read(&mut self.buffer[before..]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read,
+        match &mut self.decoder {
+            Some(decoder) => {
+                decoder.read(&mut self.blocks, &mut self.buffer, &self.shown).await?;
             }
-        };
-        self.buffer.truncate(before + *read.as_ref().unwrap_or(&0));
-        match read.map_err(|error| corrupt(&self.path, error))? {
-            0 => Ok(Fill::End),
-            _ => Ok(Fill::More),
+            None => self.blocks.read(&mut self.buffer).await?,
         }
+        Ok(if self.buffer.len() > before { Fill::More } else { Fill::End })
     }
 
+    /// Whether the file has become shorter than what was read of it.
+    pub(in crate::source) fn was_truncated(&self) -> bool {
+        self.decoder.is_none() && self.blocks.was_cut()
+    }
+}
+
+impl<B> Text<B> {
     /// What has been read into the buffer and not been passed.
     #[inline]
     pub(in crate::source) fn unread(&self) -> &[u8] {
@@ -141,10 +154,14 @@ impl Text {
 
     /// Where reading goes on.
     pub(in crate::source) fn cursor(&self) -> TextCursor {
+        TextCursor { file: self.file, byte: self.byte, line: self.line, before: self.before() }
+    }
+
+    /// The checksum of the bytes before the unread ones.
+    fn before(&self) -> u32 {
         let before = &self.buffer[self.start.saturating_sub(BEFORE)..self.start];
         let covered = usize::try_from(self.byte).map_or(BEFORE, |byte| byte.min(BEFORE));
-        let before = &before[before.len().saturating_sub(covered)..];
-        TextCursor { file: self.file, byte: self.byte, line: self.line, before: crc32fast::hash(before) }
+        crc32fast::hash(&before[before.len().saturating_sub(covered)..])
     }
 
     /// Where the next record begins, for people.
@@ -153,9 +170,10 @@ impl Text {
         Origin::File { file: self.name, line: self.line, byte: self.byte }
     }
 
+    /// The file, for people.
     #[cfg(feature = "csv")]
-    pub(in crate::source) fn path(&self) -> &Path {
-        &self.path
+    pub(in crate::source) fn shown(&self) -> &str {
+        &self.shown
     }
 
     pub(in crate::source) fn file(&self) -> u32 {
@@ -169,11 +187,6 @@ impl Text {
     /// Whether the text is the file byte by byte, so that it can be cut into ranges.
     #[cfg(feature = "csv")]
     pub(in crate::source) fn is_plain(&self) -> bool {
-        self.is_plain
-    }
-
-    /// Whether the file has become shorter than what was read of it.
-    pub(in crate::source) fn was_truncated(&self) -> bool {
-        self.is_plain && self.path.metadata().is_ok_and(|now| now.len() < self.mark + self.byte)
+        self.decoder.is_none()
     }
 }
