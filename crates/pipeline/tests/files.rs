@@ -11,7 +11,7 @@ use actix_batch_pipeline::{
     Range,
     checkpoint::MemoryStore,
     prelude::*,
-    source::{Csv, JsonLines, Source, SourceError, SourceErrorKind},
+    source::{Blocks, Csv, Identity, JsonLines, Size, Source, SourceError, SourceErrorKind, TextFiles},
     test_util::{check_source, read_range},
 };
 use flate2::{Compression, write::GzEncoder};
@@ -228,5 +228,91 @@ fn an_unterminated_json_line_of_a_followed_file_waits() {
         assert_eq!(shelf.stored(), [1, 22]);
         handle.stop().await.unwrap();
         assert_eq!(handle.report().await.unwrap().ended, Ended::Stopped);
+    });
+}
+
+/// One file in memory that comes in small pieces, each after a while.
+#[derive(Debug, Clone)]
+struct Pieces {
+    bytes: Vec<u8>,
+    size: usize,
+}
+
+impl TextFiles for Pieces {
+    type File = &'static str;
+    type Blocks = Pieces;
+
+    fn describe(&self) -> String {
+        "pieces".to_owned()
+    }
+
+    async fn list(&self) -> Result<Vec<&'static str>, SourceError> {
+        Ok(vec!["pieces"])
+    }
+
+    async fn identity(&self) -> Result<Identity, SourceError> {
+        Ok(self.bytes.len().into())
+    }
+
+    async fn verify(&self, _checkpoint: &Identity) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    async fn size(&self) -> Option<Size> {
+        None
+    }
+
+    async fn open(&self, _file: &&'static str, byte: u64) -> Result<Pieces, SourceError> {
+        let passed = usize::try_from(byte).unwrap().min(self.bytes.len());
+        Ok(Pieces { bytes: self.bytes[passed..].to_vec(), size: self.size })
+    }
+}
+
+impl Blocks for Pieces {
+    async fn read(&mut self, into: &mut Vec<u8>) -> Result<(), SourceError> {
+        tokio::task::yield_now().await;
+        into.extend(self.bytes.drain(..self.size.min(self.bytes.len())));
+        Ok(())
+    }
+}
+
+/// The same text as it is, with a byte order mark, in UTF-16, and compressed.
+fn forms(text: &str) -> Vec<Vec<u8>> {
+    let utf16 = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mut members = gzip(&text[..text.len() / 2]);
+    members.extend(gzip(&text[text.len() / 2..]));
+    let zstd = zstd::encode_all(text.as_bytes(), 1).unwrap();
+    vec![text.as_bytes().to_vec(), format!("\u{feff}{text}").into_bytes(), utf16, members, zstd]
+}
+
+#[test]
+fn records_are_the_same_wherever_the_blocks_of_a_file_end() {
+    let rows: Vec<_> = (0..12).map(|id| format!("{id},\"two\r\nlines\"\r\n")).collect();
+    let csv = format!("id,text\n{}", rows.concat());
+    let json: Vec<_> = (0..12).map(|id| format!("{{\"id\":{id}}}\n")).collect();
+    let json = json.concat();
+    run(async {
+        let expected: Vec<_> = (0..12).map(|id| Ok(Row { id })).collect();
+        for size in [1, 3, 64] {
+            for bytes in forms(&csv) {
+                assert_eq!(check_source(&Csv::<Row, _>::from_files(Pieces { bytes, size })).await, expected);
+            }
+            for bytes in forms(&json) {
+                assert_eq!(check_source(&JsonLines::<Row, _>::from_files(Pieces { bytes, size })).await, expected);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_compressed_file_whose_last_blocks_are_missing_is_an_error_and_not_an_end() {
+    let text = rows(0..5_000);
+    run(async {
+        for bytes in [gzip(&text), zstd::encode_all(text.as_bytes(), 1).unwrap()] {
+            let bytes = bytes[..bytes.len() - 9].to_vec();
+            let source = Csv::<Row, _>::from_files(Pieces { bytes, size: 100 });
+            let error = read_range(&source, &Range::all(), 100).await.unwrap_err();
+            assert_eq!(error.kind(), SourceErrorKind::Corrupt, "{error}");
+        }
     });
 }

@@ -6,19 +6,21 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     Chunk, Identity, More, Range, Reader, Size, Source, SourceError, Unreadable,
-    files::{Fill, Follow, Next, Paths, Sequence, Text, TextCursor},
+    files::{Fill, Follow, LocalFiles, Next, Sequence, Text, TextCursor, TextFiles},
 };
+use crate::record::Origin;
 
 /// As much of an unreadable line as is shown.
 const SHOWN: usize = 4096;
 
 /// Files with one JSON value on each line (NDJSON), plain or compressed (feature `compression`).
 ///
-/// A line that is no value of the type is rejected, with file, line and byte. Empty lines are passed.
+/// A line that is no value of the type is rejected, with file, line and byte. Empty lines are passed. Files that are somewhere else are
+/// read by [`from_files`](Self::from_files).
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct JsonLines<T> {
-    paths: Paths,
+pub struct JsonLines<T, F = LocalFiles> {
+    paths: F,
     #[serde(default = "mebibyte")]
     max_record_bytes: usize,
     #[serde(default)]
@@ -32,34 +34,48 @@ fn mebibyte() -> usize {
 }
 
 /// Reads JSON lines.
-pub struct JsonLinesReader<T> {
-    files: Sequence,
-    text: Text,
+pub struct JsonLinesReader<T, F: TextFiles = LocalFiles> {
+    files: Sequence<F>,
+    text: Text<F::Blocks>,
+    /// The line that the buffer does not hold to its end.
+    line: Option<OpenLine>,
     to: Option<TextCursor>,
-    max_record_bytes: usize,
     /// After the last record.
     cursor: Option<TextCursor>,
+    max_record_bytes: usize,
     records: PhantomData<fn() -> T>,
+}
+
+/// A line whose end has not come yet.
+struct OpenLine {
+    origin: Origin,
+    /// How much of what is unread holds no line end.
+    scanned: usize,
+    /// It is larger than `max_record_bytes`, and its beginning was passed.
+    is_large: bool,
 }
 
 impl<T> JsonLines<T> {
     /// One file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self::of(Paths::File(path.into()))
+        Self::from_files(LocalFiles::File(path.into()))
     }
 
     /// These files, in this order.
     pub fn files<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Self {
-        Self::of(Paths::Files(paths.into_iter().map(Into::into).collect()))
+        Self::from_files(LocalFiles::Files(paths.into_iter().map(Into::into).collect()))
     }
 
     /// The files that match a pattern like `data/*.jsonl`, sorted by path.
     pub fn glob(pattern: impl Into<String>) -> Self {
-        Self::of(Paths::Glob(pattern.into()))
+        Self::from_files(LocalFiles::Glob(pattern.into()))
     }
+}
 
-    fn of(paths: Paths) -> Self {
-        Self { paths, max_record_bytes: mebibyte(), follow: Follow::No, records: PhantomData }
+impl<T, F> JsonLines<T, F> {
+    /// Files that are somewhere else: the objects of a store.
+    pub fn from_files(files: F) -> Self {
+        Self { paths: files, max_record_bytes: mebibyte(), follow: Follow::No, records: PhantomData }
     }
 
     /// The largest line in bytes, at least 1; a larger one is passed in bounded memory and rejected. Default: 1 MiB.
@@ -86,78 +102,80 @@ impl<T> JsonLines<T> {
     }
 }
 
-impl<T: DeserializeOwned + Send + Sync + 'static> Source for JsonLines<T> {
+impl<T: DeserializeOwned + Send + Sync + 'static, F: TextFiles> Source for JsonLines<T, F> {
     type Record = T;
     type Cursor = TextCursor;
-    type Reader = JsonLinesReader<T>;
+    type Reader = JsonLinesReader<T, F>;
 
     fn describe(&self) -> String {
         format!("json-lines:{}", self.paths.describe())
     }
 
     async fn identity(&self) -> Result<Identity, SourceError> {
-        self.paths.identity()
+        self.paths.identity().await
     }
 
     async fn verify(&self, checkpoint: &Identity) -> Result<(), SourceError> {
-        self.paths.verify(checkpoint, self.follow)
+        self.follow.verify(&self.paths, checkpoint).await
     }
 
-    async fn open(&self, range: &Range<TextCursor>) -> Result<JsonLinesReader<T>, SourceError> {
-        let mut files = Sequence::new(&self.paths, self.follow)?;
-        let (mut text, from) = files.first(range.from.as_ref())?;
+    async fn open(&self, range: &Range<TextCursor>) -> Result<JsonLinesReader<T, F>, SourceError> {
+        let mut files = Sequence::new(self.paths.clone(), self.paths.list().await?, self.follow);
+        let (mut text, from) = files.first(range.from.as_ref()).await?;
         if let Some(cursor) = from {
-            text = text.go_to(cursor)?;
+            text = files.go_to(text, cursor).await?;
         }
-        let (to, cursor) = (range.to.clone(), range.from.clone());
-        Ok(JsonLinesReader { files, text, to, max_record_bytes: self.max_record_bytes, cursor, records: PhantomData })
+        let (to, cursor, max_record_bytes) = (range.to.clone(), range.from.clone(), self.max_record_bytes);
+        Ok(JsonLinesReader { files, text, line: None, to, cursor, max_record_bytes, records: PhantomData })
     }
 
     async fn size(&self) -> Option<Size> {
-        self.paths.size()
+        self.paths.size().await
     }
 }
 
-impl<T: DeserializeOwned> JsonLinesReader<T> {
-    /// Passes one line. Returns whether there was one.
-    fn step(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<bool, SourceError> {
-        if self.is_past_range() {
-            return Ok(false);
-        }
-        let text = &mut self.text;
-        let (mut scanned, mut is_large) = (0, false);
-        let origin = text.origin();
-        loop {
-            let unread = text.unread();
-            if let Some(end) = memchr::memchr(b'\n', &unread[scanned..]).map(|end| scanned + end) {
-                let line = &unread[..end];
-                put(chunk, line, is_large || line.len() > self.max_record_bytes, self.max_record_bytes, &origin);
-                chunk.add_progress(end as u64 + 1);
-                text.pass(end + 1, 1);
-                return Ok(true);
-            }
-            scanned = unread.len();
-            if scanned > self.max_record_bytes {
-                is_large = true;
-                chunk.add_progress(scanned as u64);
-                text.pass(scanned, 0);
-                scanned = 0;
-            }
-            if text.fill()? == Fill::End {
-                let rest = text.unread().len();
-                if (rest == 0 && !is_large) || !text.is_complete() {
-                    return Ok(false);
-                }
-                let line = text.unread();
-                put(chunk, line, is_large, self.max_record_bytes, &origin);
-                text.pass(rest, 0);
-                return Ok(true);
-            }
-        }
-    }
-
+impl<T: DeserializeOwned, F: TextFiles> JsonLinesReader<T, F> {
     fn is_past_range(&self) -> bool {
         self.to.as_ref().is_some_and(|to| (self.text.file(), self.text.byte()) >= (to.file, to.byte))
+    }
+
+    /// Passes one line, if the buffer holds it to its end.
+    fn step(&mut self, chunk: &mut Chunk<T, TextCursor>) -> bool {
+        let Self { text, line, cursor, max_record_bytes, .. } = self;
+        let unread = text.unread();
+        let scanned = line.as_ref().map_or(0, |line| line.scanned);
+        let Some(end) = memchr::memchr(b'\n', &unread[scanned..]).map(|end| scanned + end) else {
+            let line = line.get_or_insert_with(|| OpenLine { origin: text.origin(), scanned: 0, is_large: false });
+            line.scanned = unread.len();
+            if line.scanned > *max_record_bytes {
+                line.is_large = true;
+                // Reading never goes on in the middle of a line.
+                cursor.get_or_insert_with(|| text.cursor());
+                chunk.add_progress(line.scanned as u64);
+                text.pass(line.scanned, 0);
+                line.scanned = 0;
+            }
+            return false;
+        };
+        let (origin, is_large) =
+            line.take().map_or_else(|| (text.origin(), false), |line| (line.origin, line.is_large));
+        let is_large = is_large || end > *max_record_bytes;
+        put(chunk, &unread[..end], is_large, *max_record_bytes, &origin);
+        chunk.add_progress(end as u64 + 1);
+        text.pass(end + 1, 1);
+        true
+    }
+
+    /// The file has ended: what is left is its last line, unless more is waited for. Returns whether there was one.
+    fn last_line(&mut self, chunk: &mut Chunk<T, TextCursor>) -> bool {
+        let Some(line) = self.line.take_if(|_| self.text.is_complete()) else { return false };
+        let rest = self.text.unread();
+        if rest.is_empty() && !line.is_large {
+            return false;
+        }
+        put(chunk, rest, line.is_large, self.max_record_bytes, &line.origin);
+        self.text.pass(rest.len(), 0);
+        true
     }
 }
 
@@ -166,7 +184,7 @@ fn put<T: DeserializeOwned>(
     line: &[u8],
     is_large: bool,
     limit: usize,
-    origin: &crate::record::Origin,
+    origin: &Origin,
 ) {
     if is_large {
         let reason = format!("the line is larger than `max_record_bytes`, which is {limit}");
@@ -184,27 +202,34 @@ fn put<T: DeserializeOwned>(
     }
 }
 
-impl<T: DeserializeOwned + 'static> Reader for JsonLinesReader<T> {
+impl<T: DeserializeOwned + 'static, F: TextFiles> Reader for JsonLinesReader<T, F> {
     type Record = T;
     type Cursor = TextCursor;
 
     async fn read(&mut self, chunk: &mut Chunk<T, TextCursor>, limit: usize) -> Result<More, SourceError> {
         let mut more = More::Yes;
         while chunk.len() < limit {
-            if self.step(chunk)? {
-                self.cursor = None;
-                continue;
-            }
             if self.is_past_range() {
                 more = More::No;
                 break;
+            }
+            if self.step(chunk) {
+                self.cursor = None;
+                continue;
+            }
+            if self.text.fill().await? == Fill::More {
+                continue;
+            }
+            if self.last_line(chunk) {
+                self.cursor = None;
+                continue;
             }
             // Where a file ends is kept until the next one has a record: a file that was rotated away is found again by its cursor.
             let cursor = self.cursor.take().unwrap_or_else(|| self.text.cursor());
             let next = self.files.next(&mut self.text, chunk.is_empty()).await?;
             self.cursor = Some(cursor);
             match next {
-                Next::Text(text) => self.text = text,
+                Next::Text(text) => (self.text, self.line) = (text, None),
                 Next::Again => {}
                 Next::Nothing => break,
                 Next::End => {
@@ -218,19 +243,19 @@ impl<T: DeserializeOwned + 'static> Reader for JsonLinesReader<T> {
     }
 }
 
-impl<T> Clone for JsonLines<T> {
+impl<T, F: Clone> Clone for JsonLines<T, F> {
     fn clone(&self) -> Self {
         Self { paths: self.paths.clone(), records: PhantomData, ..*self }
     }
 }
 
-impl<T> fmt::Debug for JsonLines<T> {
+impl<T, F: fmt::Debug> fmt::Debug for JsonLines<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JsonLines").field("paths", &self.paths).finish_non_exhaustive()
     }
 }
 
-impl<T> fmt::Debug for JsonLinesReader<T> {
+impl<T, F: TextFiles> fmt::Debug for JsonLinesReader<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JsonLinesReader").finish_non_exhaustive()
     }

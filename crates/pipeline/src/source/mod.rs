@@ -22,7 +22,7 @@ pub use chunk::{Chunk, More, Unreadable};
 pub use csv::{Csv, CsvReader};
 pub use cursor::{Cursor, Range};
 pub use error::{SourceError, SourceErrorKind};
-pub use files::TextCursor;
+pub use files::{Blocks, LocalBlocks, LocalFile, LocalFiles, TextCursor, TextFiles};
 pub use iterator::{FromIter, from_iter};
 pub use json_lines::{JsonLines, JsonLinesReader};
 #[cfg(feature = "sqlite")]

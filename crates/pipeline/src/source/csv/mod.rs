@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     Identity, Range, Size, Source, SourceError,
-    files::{Fill, Follow, Paths, Text, TextCursor},
+    files::{Fill, Follow, LocalFiles, Text, TextCursor, TextFiles},
 };
 
 mod number;
@@ -17,7 +17,7 @@ mod skip;
 
 use number::Numbers;
 pub use reader::CsvReader;
-use reader::{Shape, column_names};
+use reader::Shape;
 use row::{Format, check_columns};
 use scan::Dialect;
 use skip::Skip;
@@ -30,7 +30,7 @@ use skip::Skip;
 ///
 /// Lines end with LF, CRLF or CR. Empty lines are passed. Files in UTF-16 are recognized by their byte order mark, and files that are
 /// compressed with gzip or zstd by their first bytes (feature `compression`). A last record without a line end counts, unless the
-/// file is followed.
+/// file is followed. Files that are somewhere else are read by [`from_files`](Self::from_files).
 ///
 /// ```
 /// use actix_batch_pipeline::{prelude::*, source::Csv};
@@ -59,8 +59,8 @@ use skip::Skip;
 /// ```
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Csv<T> {
-    paths: Paths,
+pub struct Csv<T, F = LocalFiles> {
+    paths: F,
     #[serde(default = "comma")]
     delimiter: u8,
     #[serde(default = "quote")]
@@ -106,22 +106,25 @@ fn mebibyte() -> usize {
 impl<T> Csv<T> {
     /// One file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self::of(Paths::File(path.into()))
+        Self::from_files(LocalFiles::File(path.into()))
     }
 
     /// These files, in this order.
     pub fn files<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Self {
-        Self::of(Paths::Files(paths.into_iter().map(Into::into).collect()))
+        Self::from_files(LocalFiles::Files(paths.into_iter().map(Into::into).collect()))
     }
 
     /// The files that match a pattern like `data/*.csv`, sorted by path.
     pub fn glob(pattern: impl Into<String>) -> Self {
-        Self::of(Paths::Glob(pattern.into()))
+        Self::from_files(LocalFiles::Glob(pattern.into()))
     }
+}
 
-    fn of(paths: Paths) -> Self {
+impl<T, F> Csv<T, F> {
+    /// Files that are somewhere else: the objects of a store.
+    pub fn from_files(files: F) -> Self {
         Self {
-            paths,
+            paths: files,
             delimiter: comma(),
             quote: quote(),
             comment: None,
@@ -221,66 +224,81 @@ impl<T> Csv<T> {
     }
 }
 
-impl<T: DeserializeOwned + Send + Sync + 'static> Csv<T> {
+impl<T: DeserializeOwned + Send + Sync + 'static, F: TextFiles> Csv<T, F> {
     /// Refuses columns that do not fit the type before anything is read.
-    fn check_header(&self) -> Result<(), SourceError> {
-        for path in self.paths.list()? {
-            let names = column_names::<T>(&self.shape(), path.clone())?;
+    async fn check_header(&self) -> Result<(), SourceError> {
+        let files = self.paths.list().await?;
+        let checked = if F::IS_NEAR { files.len() } else { 1 };
+        for file in files.into_iter().take(checked) {
+            let shown = file.to_string();
+            let names = CsvReader::<T, F>::column_names(self.shape(), self.paths.clone(), file).await?;
             if !names.is_empty() {
                 check_columns::<T>(&names, self.missing_columns)
-                    .map_err(|message| SourceError::config(format!("{}: {message}", path.display())))?;
+                    .map_err(|message| SourceError::config(format!("{shown}: {message}")))?;
             }
         }
         Ok(())
     }
+
+    /// The only file, if it may be read once to find out where to cut it, and once more in pieces.
+    fn to_cut(&self, mut files: Vec<F::File>) -> Option<F::File> {
+        let may_be_cut = F::IS_NEAR && self.follow == Follow::No && files.len() == 1;
+        files.pop().filter(|_| may_be_cut)
+    }
 }
 
-impl<T: DeserializeOwned + Send + Sync + 'static> Source for Csv<T> {
+impl<T: DeserializeOwned + Send + Sync + 'static, F: TextFiles> Source for Csv<T, F> {
     type Record = T;
     type Cursor = TextCursor;
-    type Reader = CsvReader<T>;
+    type Reader = CsvReader<T, F>;
 
     fn describe(&self) -> String {
         format!("csv:{}", self.paths.describe())
     }
 
     async fn identity(&self) -> Result<Identity, SourceError> {
-        self.check_header()?;
-        self.paths.identity()
+        self.check_header().await?;
+        self.paths.identity().await
     }
 
     async fn verify(&self, checkpoint: &Identity) -> Result<(), SourceError> {
-        self.paths.verify(checkpoint, self.follow)
+        self.follow.verify(&self.paths, checkpoint).await
     }
 
     async fn split(&self, from: Option<TextCursor>, at_most: usize) -> Result<Vec<Range<TextCursor>>, SourceError> {
-        let files = self.paths.list()?;
-        if at_most <= 1 || self.follow != Follow::No || files.len() > 1 {
+        let file = if at_most > 1 { self.to_cut(self.paths.list().await?) } else { None };
+        let Some(file) = file else {
             return Ok(vec![Range { from, to: None }]);
-        }
-        let text = match &from {
-            Some(cursor) => Text::open_at(&files[0], cursor)?,
-            None => Text::open(&files[0], 0)?,
         };
-        let ends = if text.is_plain() { self.cut(text, at_most)? } else { Vec::new() };
+        let text = match &from {
+            Some(cursor) => Text::open_at(&self.paths, &file, cursor).await?,
+            None => Text::open(&self.paths, &file, 0).await?,
+        };
+        let length = match self.paths.size().await {
+            Some(Size::Bytes(bytes)) if text.is_plain() => Some(bytes),
+            _ => None,
+        };
+        let ends = match length {
+            Some(length) => self.cut(text, length, at_most).await?,
+            None => Vec::new(),
+        };
         let begins = std::iter::once(from).chain(ends.iter().cloned().map(Some));
         let ends = ends.iter().cloned().map(Some).chain([None]);
         Ok(begins.zip(ends).map(|(from, to)| Range { from, to }).collect())
     }
 
-    async fn open(&self, range: &Range<TextCursor>) -> Result<CsvReader<T>, SourceError> {
-        CsvReader::open(self.shape(), &self.paths, range)
+    async fn open(&self, range: &Range<TextCursor>) -> Result<CsvReader<T, F>, SourceError> {
+        CsvReader::open(self.shape(), self.paths.clone(), self.paths.list().await?, range).await
     }
 
     async fn size(&self) -> Option<Size> {
-        self.paths.size()
+        self.paths.size().await
     }
 }
 
-impl<T> Csv<T> {
-    /// Where to cut the rest of a file so that its pieces are about equal. A line end inside quotes is no place to cut.
-    fn cut(&self, mut text: Text, pieces: usize) -> Result<Vec<TextCursor>, SourceError> {
-        let length = text.path().metadata().map_or(0, |file| file.len());
+impl<T, F: TextFiles> Csv<T, F> {
+    /// Where to cut the rest of a file of this length so that its pieces are about equal. A line end inside quotes is no place to cut.
+    async fn cut(&self, mut text: Text<F::Blocks>, length: u64, pieces: usize) -> Result<Vec<TextCursor>, SourceError> {
         let begin = text.byte();
         let piece = (length.saturating_sub(begin) / pieces as u64).max(1);
         let dialect = Dialect { delimiter: self.delimiter, quote: self.quote, comment: self.comment };
@@ -296,7 +314,7 @@ impl<T> Csv<T> {
                     cuts.push(text.cursor());
                 }
                 is_header = false;
-            } else if text.fill()? == Fill::End {
+            } else if text.fill().await? == Fill::End {
                 return Ok(cuts);
             }
             if cuts.len() + 1 == pieces {
@@ -306,7 +324,7 @@ impl<T> Csv<T> {
     }
 }
 
-impl<T> Clone for Csv<T> {
+impl<T, F: Clone> Clone for Csv<T, F> {
     fn clone(&self) -> Self {
         let Self { paths, columns, null_words, .. } = self;
         Self {
@@ -319,7 +337,7 @@ impl<T> Clone for Csv<T> {
     }
 }
 
-impl<T> fmt::Debug for Csv<T> {
+impl<T, F: fmt::Debug> fmt::Debug for Csv<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Csv").field("paths", &self.paths).finish_non_exhaustive()
     }

@@ -1,6 +1,6 @@
 //! Reads CSV records, file after file.
 
-use std::{marker::PhantomData, path::PathBuf, str, sync::Arc};
+use std::{marker::PhantomData, str, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
@@ -12,7 +12,7 @@ use crate::{
     record::Origin,
     source::{
         Chunk, More, Range, Reader, SourceError, Unreadable,
-        files::{Fill, Follow, Next, Paths, Sequence, Text, TextCursor},
+        files::{Fill, Follow, LocalFiles, Next, Sequence, Text, TextCursor, TextFiles},
     },
 };
 
@@ -32,10 +32,10 @@ pub(super) struct Shape {
 }
 
 /// Reads CSV records.
-pub struct CsvReader<T> {
+pub struct CsvReader<T, F: TextFiles = LocalFiles> {
     shape: Arc<Shape>,
-    files: Sequence,
-    text: Text,
+    files: Sequence<F>,
+    text: Text<F::Blocks>,
     scanner: Scanner,
     /// `None` until the header of the file has been read.
     columns: Option<Columns>,
@@ -49,35 +49,49 @@ pub struct CsvReader<T> {
 enum Step {
     /// One record was pushed or refused, or a line was passed that holds none.
     Passed,
-    /// The file has no more, for now.
+    /// The buffer does not hold the record to its end.
+    Incomplete,
+    /// It is larger than it may be, and its end has not come.
+    Large,
+    /// The file or the range has no more, for now.
     End,
 }
 
-impl<T: DeserializeOwned> CsvReader<T> {
-    pub(super) fn open(shape: Arc<Shape>, paths: &Paths, range: &Range<TextCursor>) -> Result<Self, SourceError> {
-        let mut files = Sequence::new(paths, shape.follow)?;
-        let (text, from) = files.first(range.from.as_ref())?;
+impl<T: DeserializeOwned, F: TextFiles> CsvReader<T, F> {
+    pub(super) async fn open(
+        shape: Arc<Shape>,
+        source: F,
+        files: Vec<F::File>,
+        range: &Range<TextCursor>,
+    ) -> Result<Self, SourceError> {
+        let mut files = Sequence::new(source, files, shape.follow);
+        let (text, from) = files.first(range.from.as_ref()).await?;
         let scanner = Scanner::new(shape.format.dialect);
         let (to, cursor) = (range.to.clone(), range.from.clone());
         let mut reader = Self { shape, files, text, scanner, columns: None, to, cursor, records: PhantomData };
         // The columns come from the header, wherever reading goes on.
-        reader.find_columns()?;
-        if let Some(cursor) = from.filter(|cursor| reader.text.byte() < cursor.byte) {
-            reader.text = reader.text.go_to(cursor)?;
+        reader.find_columns().await?;
+        match from.filter(|cursor| reader.text.byte() < cursor.byte) {
+            Some(cursor) => reader.go_to(cursor).await,
+            None => Ok(reader),
         }
-        Ok(reader)
     }
 
-    /// Begins with another file.
-    fn begin(&mut self, text: Text) -> Result<(), SourceError> {
-        (self.text, self.columns) = (text, None);
-        self.find_columns().map(|_| ())
+    async fn go_to(self, cursor: &TextCursor) -> Result<Self, SourceError> {
+        let text = self.files.go_to(self.text, cursor).await?;
+        Ok(Self { text, ..self })
+    }
+
+    /// The column names of a file, for a check before anything is read.
+    pub(super) async fn column_names(shape: Arc<Shape>, source: F, file: F::File) -> Result<Vec<String>, SourceError> {
+        let reader = Self::open(shape, source, vec![file], &Range::all()).await?;
+        Ok(reader.columns.map(|columns| columns.names).unwrap_or_default())
     }
 
     /// Reads the header, if that has not been done. Returns whether the columns are known.
-    fn find_columns(&mut self) -> Result<bool, SourceError> {
+    async fn find_columns(&mut self) -> Result<bool, SourceError> {
         if self.columns.is_none() {
-            let names = if self.shape.has_header { self.header()? } else { Some(self.shape.columns.clone()) };
+            let names = if self.shape.has_header { self.header().await? } else { Some(self.shape.columns.clone()) };
             let may_be_missing = self.shape.may_be_missing;
             self.columns = names.map(|names| Columns { names, by_field: None, may_be_missing });
         }
@@ -85,7 +99,7 @@ impl<T: DeserializeOwned> CsvReader<T> {
     }
 
     /// The column names; `None` if the header has still to be written. A complete file without a line has no columns, and no records either.
-    fn header(&mut self) -> Result<Option<Vec<String>>, SourceError> {
+    async fn header(&mut self) -> Result<Option<Vec<String>>, SourceError> {
         let mut is_end = false;
         loop {
             match self.scanner.scan(self.text.unread(), is_end && self.text.is_complete()) {
@@ -100,7 +114,7 @@ impl<T: DeserializeOwned> CsvReader<T> {
                 Scanned::Incomplete if self.text.unread().len() > self.shape.max_record_bytes => {
                     return Err(wrong_header(&self.text, "is longer than `max_record_bytes`"));
                 }
-                Scanned::Incomplete => is_end = self.text.fill()? == Fill::End,
+                Scanned::Incomplete => is_end = self.text.fill().await? == Fill::End,
             }
         }
     }
@@ -115,43 +129,54 @@ impl<T: DeserializeOwned> CsvReader<T> {
             .map_err(|error| SourceError::config("the header is not UTF-8").caused_by(error))
     }
 
-    /// Passes one record or one empty line.
-    fn step(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<Step, SourceError> {
-        if self.is_past_range() || !self.find_columns()? {
+    /// Passes one record or one empty line, if the buffer holds it to its end. `is_end`: the file has no more than the buffer.
+    fn step(&mut self, chunk: &mut Chunk<T, TextCursor>, is_end: bool) -> Result<Step, SourceError> {
+        if self.is_past_range() {
             return Ok(Step::End);
         }
         let Self { text, scanner, columns: Some(columns), shape, .. } = self else { return Ok(Step::End) };
+        match scanner.scan(text.unread(), is_end && text.is_complete()) {
+            Scanned::Record { bytes, lines, fault } => {
+                let origin = text.origin();
+                let record = &text.unread()[..bytes];
+                if bytes > shape.max_record_bytes {
+                    chunk.refuse(too_large(shape.max_record_bytes), origin);
+                } else {
+                    let read = read_record(record, fault, scanner, columns, &shape.format);
+                    put(chunk, read, record, origin, text)?;
+                }
+                chunk.add_progress(bytes as u64);
+                text.pass(bytes, lines);
+                Ok(Step::Passed)
+            }
+            Scanned::Nothing { bytes, lines } => {
+                text.pass(bytes, lines);
+                Ok(Step::Passed)
+            }
+            Scanned::Incomplete if is_end => Ok(Step::End),
+            Scanned::Incomplete if text.unread().len() > shape.max_record_bytes => Ok(Step::Large),
+            Scanned::Incomplete => Ok(Step::Incomplete),
+        }
+    }
+
+    /// Reads more of a file, as often as a record needs it. Returns whether the record was passed, or else there is none.
+    async fn advance(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<bool, SourceError> {
         let mut is_end = false;
         loop {
-            match scanner.scan(text.unread(), is_end && text.is_complete()) {
-                Scanned::Record { bytes, lines, fault } => {
-                    let origin = text.origin();
-                    let record = &text.unread()[..bytes];
-                    if bytes > shape.max_record_bytes {
-                        chunk.refuse(too_large(shape.max_record_bytes), origin);
-                    } else {
-                        let read = read_record(record, fault, scanner, columns, &shape.format);
-                        put(chunk, read, record, origin, text)?;
-                    }
-                    chunk.add_progress(bytes as u64);
-                    text.pass(bytes, lines);
-                    return Ok(Step::Passed);
+            match self.step(chunk, is_end)? {
+                Step::Passed => return Ok(true),
+                Step::End => return Ok(false),
+                Step::Large => {
+                    self.skip_large(chunk).await?;
+                    return Ok(true);
                 }
-                Scanned::Nothing { bytes, lines } => {
-                    text.pass(bytes, lines);
-                    return Ok(Step::Passed);
-                }
-                Scanned::Incomplete if is_end => return Ok(Step::End),
-                Scanned::Incomplete if text.unread().len() > shape.max_record_bytes => {
-                    return self.skip_large(chunk);
-                }
-                Scanned::Incomplete => is_end = text.fill()? == Fill::End,
+                Step::Incomplete => is_end = self.text.fill().await? == Fill::End,
             }
         }
     }
 
     /// Passes a record that is too large, in bounded memory.
-    fn skip_large(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<Step, SourceError> {
+    async fn skip_large(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<(), SourceError> {
         let text = &mut self.text;
         let origin = text.origin();
         let mut skip = super::skip::Skip::new(self.shape.format.dialect);
@@ -159,27 +184,28 @@ impl<T: DeserializeOwned> CsvReader<T> {
             let (bytes, lines, is_end) = skip.pass(text.unread());
             chunk.add_progress(bytes as u64);
             text.pass(bytes, lines);
-            if is_end || text.fill()? == Fill::End {
+            if is_end || text.fill().await? == Fill::End {
                 break;
             }
         }
         chunk.refuse(too_large(self.shape.max_record_bytes), origin);
-        Ok(Step::Passed)
+        Ok(())
     }
 
+    #[inline]
     fn is_past_range(&self) -> bool {
         self.to.as_ref().is_some_and(|to| (self.text.file(), self.text.byte()) >= (to.file, to.byte))
     }
 }
 
-impl<T: DeserializeOwned + 'static> Reader for CsvReader<T> {
+impl<T: DeserializeOwned + 'static, F: TextFiles> Reader for CsvReader<T, F> {
     type Record = T;
     type Cursor = TextCursor;
 
     async fn read(&mut self, chunk: &mut Chunk<T, TextCursor>, limit: usize) -> Result<More, SourceError> {
         let mut more = More::Yes;
         while chunk.len() < limit {
-            if let Step::Passed = self.step(chunk)? {
+            if self.find_columns().await? && self.advance(chunk).await? {
                 self.cursor = None;
                 continue;
             }
@@ -192,7 +218,7 @@ impl<T: DeserializeOwned + 'static> Reader for CsvReader<T> {
             let next = self.files.next(&mut self.text, chunk.is_empty()).await?;
             self.cursor = Some(cursor);
             match next {
-                Next::Text(text) => self.begin(text)?,
+                Next::Text(text) => (self.text, self.columns) = (text, None),
                 Next::Again => {}
                 Next::Nothing => break,
                 Next::End => {
@@ -233,12 +259,12 @@ fn read_record<T: DeserializeOwned>(
     }
 }
 
-fn put<T>(
+fn put<T, B>(
     chunk: &mut Chunk<T, TextCursor>,
     read: Result<T, RowError>,
     record: &[u8],
     origin: Origin,
-    text: &Text,
+    text: &Text<B>,
 ) -> Result<(), SourceError> {
     match read {
         Ok(value) => chunk.push(value, origin),
@@ -248,7 +274,7 @@ fn put<T>(
             chunk.refuse(Unreadable { reason, text }, origin);
         }
         Err(RowError::Columns(message)) => {
-            return Err(SourceError::config(format!("{}: {message}", text.path().display())));
+            return Err(SourceError::config(format!("{}: {message}", text.shown())));
         }
     }
     Ok(())
@@ -258,17 +284,11 @@ fn too_large(limit: usize) -> Unreadable {
     Unreadable { reason: format!("the record is larger than `max_record_bytes`, which is {limit}"), text: None }
 }
 
-fn wrong_header(text: &Text, what: &str) -> SourceError {
-    SourceError::config(format!("the header of {} {what}", text.path().display()))
+fn wrong_header<B>(text: &Text<B>, what: &str) -> SourceError {
+    SourceError::config(format!("the header of {} {what}", text.shown()))
 }
 
-/// The column names of a file, for a check before anything is read.
-pub(super) fn column_names<T: DeserializeOwned>(shape: &Arc<Shape>, path: PathBuf) -> Result<Vec<String>, SourceError> {
-    let reader = CsvReader::<T>::open(Arc::clone(shape), &Paths::File(path), &Range::all())?;
-    Ok(reader.columns.map(|columns| columns.names).unwrap_or_default())
-}
-
-impl<T> std::fmt::Debug for CsvReader<T> {
+impl<T, F: TextFiles> std::fmt::Debug for CsvReader<T, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CsvReader").field("cursor", &self.cursor).finish_non_exhaustive()
     }

@@ -1,106 +1,186 @@
 //! From the bytes of a file to text: compression is recognized by its first bytes, UTF-16 by its byte order mark.
+//!
+//! Bytes come from [`Blocks`], which are awaited, and decoders read, which must not wait. So a decoder reads from a queue of the bytes
+//! that have come. An empty queue says `WouldBlock`, which leaves every decoder as it was; then the next block is awaited.
 
 use std::{
-    fs::File,
+    collections::VecDeque,
     io::{self, Read},
-    path::Path,
+    sync::Arc,
 };
 
-use super::{failed, open};
+use parking_lot::Mutex;
+
+use super::Blocks;
 use crate::source::SourceError;
 
 /// Bytes that are looked at for NULs.
 const PROBE: usize = 1024;
+/// Bytes of text that are decoded at once.
+const DECODED: usize = 64 * 1024;
 
-/// The text of a file, and whether it is the file byte by byte, so that a reader can seek.
+/// How a file's text begins, and what decodes the rest.
 pub(super) struct Decoded {
-    pub(super) text: Box<dyn Read + Send>,
-    /// The file itself, and how many bytes of a byte order mark to leave out; `None` if the text is not the file.
-    pub(super) plain: Option<(File, u64)>,
+    /// The first bytes of the text.
+    pub(super) begin: Vec<u8>,
+    /// What decodes the rest; `None` if the text is the file byte by byte, so that a reader can begin anywhere.
+    pub(super) decoder: Option<Decoder>,
+    /// Bytes of a byte order mark that are not part of the text.
+    pub(super) mark: u64,
 }
 
-/// Opens a file.
-pub(super) fn decode(path: &Path) -> Result<Decoded, SourceError> {
-    let mut file = open(path)?;
-    let mut magic = [0; 4];
-    let found = read_full(&mut file, &mut magic).map_err(|error| failed(path, error))?;
-    let bytes: Box<dyn Read + Send> = match &magic[..found] {
-        [0x1f, 0x8b, ..] => gzip(again(path)?, path)?,
-        [0x28, 0xb5, 0x2f, 0xfd] => zstandard(again(path)?, path)?,
-        _ => return plain(again(path)?, path),
+/// Makes text of the bytes of a file.
+pub(super) struct Decoder {
+    text: Box<dyn Read + Send>,
+    queue: Queue,
+}
+
+/// Bytes that have come and were not decoded yet.
+#[derive(Clone, Default)]
+struct Queue(Arc<Mutex<Queued>>);
+
+#[derive(Default)]
+struct Queued {
+    bytes: VecDeque<u8>,
+    /// No more will come.
+    is_all: bool,
+}
+
+/// Looks at how a file begins.
+pub(super) async fn decode(blocks: &mut impl Blocks, name: &str) -> Result<Decoded, SourceError> {
+    let mut begin = Vec::new();
+    while begin.len() < PROBE {
+        let before = begin.len();
+        blocks.read(&mut begin).await?;
+        if begin.len() == before {
+            break;
+        }
+    }
+    let Some(mut decoder) = Decoder::decompress(&mut begin, name)? else {
+        return transcode(begin, None, name);
     };
-    let (text, _) = transcode(bytes, path)?;
-    Ok(Decoded { text, plain: None })
+    let mut text = Vec::new();
+    while text.len() < PROBE && decoder.read(blocks, &mut text, name).await? > 0 {}
+    transcode(text, Some(decoder), name)
 }
 
-fn again(path: &Path) -> Result<File, SourceError> {
-    open(path)
+impl Decoder {
+    /// What decompresses a file that begins like this, with the beginning in its queue; `None` if the file is not compressed.
+    fn decompress(begin: &mut Vec<u8>, name: &str) -> Result<Option<Self>, SourceError> {
+        let queue = Queue::default();
+        let bytes = Box::new(queue.clone());
+        let text = match begin[..] {
+            [0x1f, 0x8b, ..] => gzip(bytes, name)?,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => zstandard(bytes, name)?,
+            _ => return Ok(None),
+        };
+        queue.push(begin);
+        Ok(Some(Self { text, queue }))
+    }
+
+    /// Appends some text, and says how much; none at the end of the file.
+    pub(super) async fn read(
+        &mut self,
+        blocks: &mut impl Blocks,
+        into: &mut Vec<u8>,
+        name: &str,
+    ) -> Result<usize, SourceError> {
+        let before = into.len();
+        into.resize(before + DECODED, 0);
+        let read = loop {
+            match self.text.read(&mut into[before..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut block = Vec::new();
+                    if let Err(error) = blocks.read(&mut block).await {
+                        into.truncate(before);
+                        return Err(error);
+                    }
+                    self.queue.push(&mut block);
+                }
+                read => break read,
+            }
+        };
+        into.truncate(before + *read.as_ref().unwrap_or(&0));
+        read.map_err(|error| damaged(name, error))
+    }
 }
 
-fn plain(file: File, path: &Path) -> Result<Decoded, SourceError> {
-    let clone = file.try_clone().map_err(|error| failed(path, error))?;
-    let (text, mark) = transcode(Box::new(clone), path)?;
-    Ok(match mark {
-        Some(mark) => Decoded { text: Box::new(io::empty()), plain: Some((file, mark)) },
-        None => Decoded { text, plain: None },
-    })
+impl Queue {
+    /// Adds a block; an empty one is the end.
+    fn push(&self, block: &mut Vec<u8>) {
+        let mut queued = self.0.lock();
+        queued.is_all = block.is_empty();
+        queued.bytes.extend(block.drain(..));
+    }
 }
+
+impl Read for Queue {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let mut queued = self.0.lock();
+        if queued.bytes.is_empty() && !queued.is_all {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        queued.bytes.read(out)
+    }
+}
+
+type Bytes = Box<dyn Read + Send>;
 
 #[cfg(feature = "compression")]
 #[expect(clippy::unnecessary_wraps, reason = "without the feature it is an error")]
-fn gzip(file: File, _path: &Path) -> Result<Box<dyn Read + Send>, SourceError> {
+fn gzip(bytes: Bytes, _name: &str) -> Result<Bytes, SourceError> {
     // All members: files are often joined from several.
-    Ok(Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::new(file))))
+    Ok(Box::new(flate2::read::MultiGzDecoder::new(bytes)))
 }
 
 #[cfg(feature = "compression")]
-fn zstandard(file: File, path: &Path) -> Result<Box<dyn Read + Send>, SourceError> {
-    Ok(Box::new(zstd::Decoder::new(file).map_err(|error| failed(path, error))?))
+fn zstandard(bytes: Bytes, name: &str) -> Result<Bytes, SourceError> {
+    Ok(Box::new(zstd::Decoder::new(bytes).map_err(|error| super::failed(name, error))?))
 }
 
 #[cfg(not(feature = "compression"))]
-fn gzip(_file: File, path: &Path) -> Result<Box<dyn Read + Send>, SourceError> {
-    Err(no_compression(path, "gzip"))
+fn gzip(_bytes: Bytes, name: &str) -> Result<Bytes, SourceError> {
+    Err(no_compression(name, "gzip"))
 }
 
 #[cfg(not(feature = "compression"))]
-fn zstandard(_file: File, path: &Path) -> Result<Box<dyn Read + Send>, SourceError> {
-    Err(no_compression(path, "zstd"))
+fn zstandard(_bytes: Bytes, name: &str) -> Result<Bytes, SourceError> {
+    Err(no_compression(name, "zstd"))
 }
 
 #[cfg(not(feature = "compression"))]
-fn no_compression(path: &Path, what: &str) -> SourceError {
-    SourceError::config(format!("{} is compressed with {what}: enable the feature `compression`", path.display()))
+fn no_compression(name: &str, what: &str) -> SourceError {
+    SourceError::config(format!("{name} is compressed with {what}: enable the feature `compression`"))
 }
 
-/// Text in UTF-8 without its byte order mark. The length of the mark is returned if nothing else had to be done.
-fn transcode(mut bytes: Box<dyn Read + Send>, path: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>), SourceError> {
-    let mut probe = vec![0; PROBE];
-    let found = read_full(&mut bytes, &mut probe).map_err(|error| corrupt(path, error))?;
-    probe.truncate(found);
-    let (mark, is_utf16) = match &probe[..] {
+/// Text in UTF-8 without its byte order mark.
+fn transcode(mut begin: Vec<u8>, decoder: Option<Decoder>, name: &str) -> Result<Decoded, SourceError> {
+    let (mark, is_utf16) = match &begin[..] {
         [0xef, 0xbb, 0xbf, ..] => (3, false),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => (0, true),
         _ => (0, false),
     };
-    if !is_utf16 && memchr::memchr(0, &probe).is_some() {
+    if !is_utf16 && memchr::memchr(0, &begin[..begin.len().min(PROBE)]).is_some() {
         return Err(SourceError::corrupt(format!(
-            "{} has NUL bytes and no byte order mark: it is no text in UTF-8. If it is UTF-16, give it a byte order mark",
-            path.display()
+            "{name} has NUL bytes and no byte order mark: it is no text in UTF-8. If it is UTF-16, give it a byte order mark"
         )));
     }
-    let all = io::Cursor::new(probe).chain(bytes);
-    if is_utf16 {
-        return Ok((utf16(Box::new(all), path)?, None));
+    if !is_utf16 {
+        begin.drain(..mark);
+        return Ok(Decoded { begin, decoder, mark: mark as u64 });
     }
-    let mut all = all;
-    io::copy(&mut all.by_ref().take(mark), &mut io::sink()).map_err(|error| failed(path, error))?;
-    Ok((Box::new(all), Some(mark)))
+    let Decoder { text: rest, queue } = decoder.unwrap_or_else(|| {
+        let queue = Queue::default();
+        Decoder { text: Box::new(queue.clone()), queue }
+    });
+    let text = utf16(Box::new(io::Cursor::new(begin).chain(rest)), name)?;
+    Ok(Decoded { begin: Vec::new(), decoder: Some(Decoder { text, queue }), mark: 0 })
 }
 
 #[cfg(feature = "csv")]
 #[expect(clippy::unnecessary_wraps, reason = "without the feature it is an error")]
-fn utf16(bytes: Box<dyn Read + Send>, _path: &Path) -> Result<Box<dyn Read + Send>, SourceError> {
+fn utf16(bytes: Bytes, _name: &str) -> Result<Bytes, SourceError> {
     Ok(Box::new(Utf16 {
         bytes,
         decoder: encoding_rs::UTF_8.new_decoder(),
@@ -112,14 +192,14 @@ fn utf16(bytes: Box<dyn Read + Send>, _path: &Path) -> Result<Box<dyn Read + Sen
 }
 
 #[cfg(not(feature = "csv"))]
-fn utf16(_bytes: Box<dyn Read + Send>, path: &Path) -> Result<Box<dyn Read + Send>, SourceError> {
-    Err(SourceError::config(format!("{} is UTF-16: enable the feature `csv`", path.display())))
+fn utf16(_bytes: Bytes, name: &str) -> Result<Bytes, SourceError> {
+    Err(SourceError::config(format!("{name} is UTF-16: enable the feature `csv`")))
 }
 
 /// Text in UTF-16 as UTF-8. The decoder takes the byte order from the mark.
 #[cfg(feature = "csv")]
 struct Utf16 {
-    bytes: Box<dyn Read + Send>,
+    bytes: Bytes,
     decoder: encoding_rs::Decoder,
     raw: Vec<u8>,
     text: Vec<u8>,
@@ -147,26 +227,13 @@ impl Read for Utf16 {
 }
 
 /// A decoder that comes to the end of a file in the middle of its data.
-pub(super) fn corrupt(path: &Path, error: io::Error) -> SourceError {
+fn damaged(name: &str, error: io::Error) -> SourceError {
     let is_damage =
         matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
             || error.to_string().contains("incomplete");
     if is_damage {
-        let message = format!("{} is damaged or was cut off: get it again, complete", path.display());
+        let message = format!("{name} is damaged or was cut off: get it again, complete");
         return SourceError::corrupt(message).caused_by(error);
     }
-    failed(path, error)
-}
-
-fn read_full(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
-    let mut found = 0;
-    while found < into.len() {
-        match from.read(&mut into[found..]) {
-            Ok(0) => break,
-            Ok(read) => found += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
+    super::failed(name, error)
 }

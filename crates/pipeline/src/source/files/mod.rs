@@ -1,35 +1,107 @@
 //! What all text files have in common: which files, in which order, what makes a cursor valid, and how their bytes become text.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+use std::{fmt, future::Future, io, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Cursor, Identity, Size, SourceError};
 
 mod decode;
+mod local;
 mod sequence;
 mod text;
 
+pub use local::{LocalBlocks, LocalFile, LocalFiles};
 pub(super) use sequence::{Follow, Next, Sequence};
 pub(super) use text::{Fill, Text};
 
-/// Bytes at the beginning of a file that its identity looks at.
-const HEAD: usize = 4096;
+/// Files of text, wherever they are: on this machine, or in an object store. [`Csv`](super::Csv) and [`JsonLines`](super::JsonLines)
+/// read them. They ask for bytes and do the rest themselves: compression, byte order marks, records, cursors.
+///
+/// It is serde data as a rule, so that a source made of it is.
+pub trait TextFiles: Clone + fmt::Debug + Send + Sync + 'static {
+    /// One file of the list. It is shown to people as its text.
+    type File: fmt::Display + Clone + Send + 'static;
+    /// The bytes of a file.
+    type Blocks: Blocks;
 
-/// Which files are read, in their order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Paths {
-    /// One file.
-    File(PathBuf),
-    /// These files, as listed.
-    Files(Vec<PathBuf>),
-    /// The files that match a pattern, sorted by path.
-    Glob(String),
+    /// Whether a file may be read twice to cut it into ranges: a disk is near, a network is not. The header of each file is then checked
+    /// before anything is read, else only that of the first one, and of each other one when it is opened.
+    const IS_NEAR: bool = false;
+
+    /// Which files, for people and for the plan's fingerprint.
+    fn describe(&self) -> String;
+
+    /// The files in their order.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be listed, or there are none.
+    fn list(&self) -> impl Future<Output = Result<Vec<Self::File>, SourceError>>;
+
+    /// What makes a cursor valid: something that changes when a file is replaced.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be found.
+    fn identity(&self) -> impl Future<Output = Result<Identity, SourceError>>;
+
+    /// Checks that the files of a checkpoint are still there and the same, in the same order. Others may come after them.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::changed`], which names the file.
+    fn verify(&self, checkpoint: &Identity) -> impl Future<Output = Result<(), SourceError>>;
+
+    /// How many bytes there are, if that is known.
+    fn size(&self) -> impl Future<Output = Option<Size>>;
+
+    /// Opens a file; its first block begins with this byte. There is none if the file ends before.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    fn open(&self, file: &Self::File, byte: u64) -> impl Future<Output = Result<Self::Blocks, SourceError>>;
+
+    /// The one file that may be rotated while it is followed: it gets another name, and another file takes its place. Default: none.
+    fn rotating(&self) -> Option<Self::File> {
+        None
+    }
+
+    /// The files that were rotated away from this place, and when each was written to last. Default: none.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be listed.
+    fn rotated(&self) -> Result<Vec<(SystemTime, Self::File)>, SourceError> {
+        Ok(Vec::new())
+    }
+}
+
+/// The bytes of one file, block by block.
+pub trait Blocks: 'static {
+    /// Appends the next bytes; none at the end of the file. A block of about 64 KiB is a good one: what is appended stays in memory
+    /// until its records have been read.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    fn read(&mut self, into: &mut Vec<u8>) -> impl Future<Output = Result<(), SourceError>>;
+
+    /// Whether the file has become shorter than what was read of it; asked where a file is followed. Default: `false`.
+    fn was_cut(&self) -> bool {
+        false
+    }
+
+    /// Whether the file still has the name by which it was opened; asked where it is followed. Default: `true`.
+    fn has_its_name(&self) -> bool {
+        true
+    }
+
+    /// When the file was written to last, if that is known; asked where it is followed.
+    fn modified(&self) -> Option<SystemTime> {
+        None
+    }
 }
 
 /// Where reading goes on in a list of text files: after the terminator of a record.
@@ -52,106 +124,8 @@ pub struct TextCursor {
 
 impl Cursor for TextCursor {}
 
-/// What is remembered of a file: how it begins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Head {
-    file: String,
-    bytes: usize,
-    checksum: u32,
-}
-
-impl Paths {
-    /// The files in their order.
-    pub(super) fn list(&self) -> Result<Vec<PathBuf>, SourceError> {
-        match self {
-            Self::File(path) => Ok(vec![path.clone()]),
-            Self::Files(paths) if paths.is_empty() => Err(SourceError::config("the list of files is empty")),
-            Self::Files(paths) => Ok(paths.clone()),
-            Self::Glob(pattern) => glob_files(pattern),
-        }
-    }
-
-    pub(super) fn describe(&self) -> String {
-        match self {
-            Self::File(path) => path.display().to_string(),
-            Self::Files(paths) => paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(","),
-            Self::Glob(pattern) => pattern.clone(),
-        }
-    }
-
-    /// How each file begins.
-    pub(super) fn identity(&self) -> Result<Identity, SourceError> {
-        let heads: Result<Vec<_>, _> = self.list()?.iter().map(|path| head(path, HEAD)).collect();
-        serde_json::to_value(heads?).map_err(|error| SourceError::config(error.to_string()))
-    }
-
-    /// Whether a followed file is still that of a checkpoint. How it begins stands in the cursor, because it may have been rotated.
-    fn verify_name(&self, checkpoint: &Identity) -> Result<(), SourceError> {
-        let known: Vec<Head> = serde_json::from_value(checkpoint.clone())
-            .map_err(|error| changed(&format!("the checkpoint does not belong to text files ({error})")))?;
-        match &known[..] {
-            [known] if known.file == self.describe() => Ok(()),
-            _ => Err(changed(&format!("the checkpoint belongs to other files than {}", self.describe()))),
-        }
-    }
-
-    /// Whether the files are still those of a checkpoint. Files may have grown, and others may have come after them.
-    pub(super) fn verify(&self, checkpoint: &Identity, follow: Follow) -> Result<(), SourceError> {
-        if follow != Follow::No && matches!(self, Self::File(_)) {
-            return self.verify_name(checkpoint);
-        }
-        let known: Vec<Head> = serde_json::from_value(checkpoint.clone())
-            .map_err(|error| changed(&format!("the checkpoint does not belong to text files ({error})")))?;
-        let files = self.list()?;
-        if files.len() < known.len() {
-            return Err(changed(&format!("there were {} files, and now there are {}", known.len(), files.len())));
-        }
-        for (known, path) in known.iter().zip(&files) {
-            if known.file != path.display().to_string() {
-                let (before, now) = (&known.file, path.display());
-                return Err(changed(&format!("the checkpoint knows {before} where there is {now} now")));
-            }
-            let now = head(path, known.bytes)?;
-            if now != *known {
-                return Err(changed(&format!("{} does not begin as it did when the checkpoint was saved", known.file)));
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn size(&self) -> Option<Size> {
-        let files = self.list().ok()?;
-        files.iter().map(|path| Some(path.metadata().ok()?.len())).sum::<Option<u64>>().map(Size::Bytes)
-    }
-}
-
-fn glob_files(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
-    let paths = glob::glob(pattern)
-        .map_err(|error| SourceError::config(format!("the pattern {pattern} cannot be used: {error}")))?;
-    let files: Result<Vec<_>, _> = paths.filter(|path| path.as_ref().map_or(true, |path| path.is_file())).collect();
-    let mut files = files.map_err(|error| SourceError::io(format!("cannot list {pattern}")).caused_by(error))?;
-    files.sort();
-    if files.is_empty() {
-        return Err(SourceError::config(format!("no file matches {pattern}")));
-    }
-    Ok(files)
-}
-
-fn head(path: &Path, bytes: usize) -> Result<Head, SourceError> {
-    let mut begin = Vec::new();
-    open(path)?.take(bytes as u64).read_to_end(&mut begin).map_err(|error| failed(path, error))?;
-    Ok(Head { file: path.display().to_string(), bytes: begin.len(), checksum: crc32fast::hash(&begin) })
-}
-
-fn open(path: &Path) -> Result<File, SourceError> {
-    File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => SourceError::config(format!("{} does not exist", path.display())),
-        _ => failed(path, error),
-    })
-}
-
-fn failed(path: &Path, error: io::Error) -> SourceError {
-    SourceError::io(format!("cannot read {}", path.display())).caused_by(error)
+fn failed(name: &str, error: io::Error) -> SourceError {
+    SourceError::io(format!("cannot read {name}")).caused_by(error)
 }
 
 fn changed(what: &str) -> SourceError {
