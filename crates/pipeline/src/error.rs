@@ -75,6 +75,14 @@ pub enum RunError {
         /// Records that it accounts for.
         accounted_for: u64,
     },
+    /// A definition is not known, or its configuration does not fit it.
+    #[error("the definition `{name}` cannot be used: {reason}")]
+    Definition {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// The thread of a reader ended.
     #[error("the thread of a reader ended before the reader did")]
     ReaderLost,

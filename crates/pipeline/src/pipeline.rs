@@ -3,13 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use futures_util::future::LocalBoxFuture;
-use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     error::RunError,
     guarantee::Guarantee,
     progress::{Counters, Report},
-    run::{Control, Plan},
+    run::{Control, Piece, Plan},
     source::Source,
 };
 
@@ -17,19 +16,6 @@ use crate::{
 pub struct Pipeline {
     name: String,
     plan: Arc<dyn AnyPlan>,
-}
-
-/// A pipeline that is registered by name: the name and its own data are all that another machine needs to run it.
-pub trait Definition: Serialize + DeserializeOwned + 'static {
-    /// Its name.
-    const NAME: &'static str;
-
-    /// The pipeline.
-    ///
-    /// # Errors
-    ///
-    /// If the configuration does not make a pipeline.
-    fn build(&self) -> Result<Pipeline, RunError>;
 }
 
 /// A plan of any types.
@@ -40,6 +26,13 @@ pub(crate) trait AnyPlan: Send + Sync {
         counters: &'a Arc<Counters>,
     ) -> LocalBoxFuture<'a, Result<Report, RunError>>;
     fn dry_run(&self, records: u64) -> LocalBoxFuture<'_, Result<Report, RunError>>;
+    fn pieces<'a>(
+        &'a self,
+        after: Option<&'a Piece>,
+        records: u64,
+        at_most: usize,
+    ) -> LocalBoxFuture<'a, Result<Vec<Piece>, RunError>>;
+    fn of_piece(&self, piece: &Piece) -> Arc<dyn AnyPlan>;
     fn check(&self) -> Result<Guarantee, RunError>;
     fn fingerprint(&self) -> String;
 }
@@ -55,6 +48,19 @@ impl<S: Source, T: Send + Sync + 'static> AnyPlan for Plan<S, T> {
 
     fn dry_run(&self, records: u64) -> LocalBoxFuture<'_, Result<Report, RunError>> {
         Box::pin(Plan::dry_run(self, records))
+    }
+
+    fn pieces<'a>(
+        &'a self,
+        after: Option<&'a Piece>,
+        records: u64,
+        at_most: usize,
+    ) -> LocalBoxFuture<'a, Result<Vec<Piece>, RunError>> {
+        Box::pin(Plan::pieces(self, after, records, at_most))
+    }
+
+    fn of_piece(&self, piece: &Piece) -> Arc<dyn AnyPlan> {
+        Arc::new(Plan::of_piece(self, piece))
     }
 
     fn check(&self) -> Result<Guarantee, RunError> {
@@ -107,6 +113,24 @@ impl Pipeline {
     /// If the source cannot be read, or a stage's records do not add up.
     pub async fn dry_run(&self, records: u64) -> Result<Report, RunError> {
         self.plan.dry_run(records).await
+    }
+
+    /// Cuts the source into pieces of about so many records, in its order: those behind `after`, at most `at_most` of them. None are left
+    /// behind the [last](Piece::is_last) one. How large records are is measured where the source only knows its bytes; a source that cannot be
+    /// split is one piece.
+    ///
+    /// # Errors
+    ///
+    /// If the source cannot be read, or is not the one that `after` was cut from; and [`RunError::Config`] if a number is 0, or if the sink
+    /// writes one file as a whole.
+    pub async fn pieces(&self, after: Option<&Piece>, records: u64, at_most: usize) -> Result<Vec<Piece>, RunError> {
+        self.plan.pieces(after, records, at_most).await
+    }
+
+    /// The pipeline that copies one piece. Its name is `<pipeline>/<number>`, so its checkpoint and its lease are its own. Dead letters in a
+    /// file get the number, too: `rejected.jsonl.17`.
+    pub fn of_piece(&self, piece: &Piece) -> Self {
+        Self { name: format!("{}/{}", self.name, piece.number), plan: self.plan.of_piece(piece) }
     }
 
     pub(crate) fn plan(&self) -> Arc<dyn AnyPlan> {

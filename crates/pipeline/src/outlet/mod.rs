@@ -45,6 +45,9 @@ pub trait Outlet<T: Send + Sync + 'static>: Send + Sync + 'static {
     /// Sends a record to the sinks, by their number. Sent to none, it is filtered.
     fn send(&self, record: Record<T>, to: &mut dyn FnMut(usize, Record<T>));
 
+    /// The sink that writes one file as a whole, so that only one process can write to it.
+    fn whole(&self) -> Option<String>;
+
     /// Whether there is one sink, and it gets every record: then [`send`](Self::send) need not be asked.
     fn is_one(&self) -> bool {
         false

@@ -131,6 +131,10 @@ impl<T: Send + Sync + 'static, K: IntoSink<T>> Outlet<T> for One<T, K> {
         to(0, record);
     }
 
+    fn whole(&self) -> Option<String> {
+        self.sink.is_whole().then(|| self.sink.describe())
+    }
+
     fn is_one(&self) -> bool {
         true
     }

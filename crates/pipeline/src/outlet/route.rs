@@ -56,6 +56,10 @@ impl<T: Send + Sync + 'static> Outlet<T> for Route<T> {
         }
     }
 
+    fn whole(&self) -> Option<String> {
+        self.outlets.iter().find_map(|outlet| outlet.whole())
+    }
+
     fn publish(&self) -> LocalBoxFuture<'_, Result<(), SinkError>> {
         Box::pin(async move {
             try_join_all(self.outlets.iter().map(|outlet| outlet.publish())).await?;

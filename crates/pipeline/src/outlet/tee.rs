@@ -41,6 +41,10 @@ impl<T: Clone + Send + Sync + 'static, A: Outlet<T>, B: Outlet<T>> Outlet<T> for
         self.second.send(record, &mut |sink, record| to(sinks + sink, record));
     }
 
+    fn whole(&self) -> Option<String> {
+        self.first.whole().or_else(|| self.second.whole())
+    }
+
     fn publish(&self) -> LocalBoxFuture<'_, Result<(), SinkError>> {
         Box::pin(async move {
             self.first.publish().await?;

@@ -30,6 +30,7 @@ mod control;
 mod dry;
 mod interrupt;
 mod lanes;
+mod piece;
 mod prefix;
 mod range;
 mod replies;
@@ -42,6 +43,7 @@ use control::Command;
 pub(crate) use control::Control;
 use interrupt::Interrupt;
 use lanes::Lanes;
+pub use piece::Piece;
 use range::RangeCopy;
 use resume::{Resume, Stores};
 use saves::Saves;
@@ -131,12 +133,11 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
     }
 
     async fn resume(&self, stores: &mut Stores) -> Result<Resume, RunError> {
-        let (plan, readers) = (self.fingerprint(), self.settings.readers);
         if stores.is_empty() || self.settings.start_at.is_some() || !self.source.is_resumable() {
             let cursor = self.settings.start_at.clone();
-            return Resume::start_at(&*self.source, &plan, readers, cursor, stores.sinks.len()).await;
+            return Resume::start_at(self, cursor, stores.sinks.len()).await;
         }
-        Resume::find(&*self.source, &plan, readers, stores).await
+        Resume::find(self, stores).await
     }
 
     fn shared(

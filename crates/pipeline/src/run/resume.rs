@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tracing::info;
 
+use super::{Plan, piece::to_json};
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RangeCheckpoint, Store},
     dead_letters::PendingLetters,
@@ -92,12 +93,11 @@ impl Stores {
 
 impl Resume {
     /// Finds out where to go on.
-    pub(crate) async fn find<S: Source>(
-        source: &S,
-        plan: &str,
-        readers: usize,
+    pub(crate) async fn find<S: Source, T: Send + Sync + 'static>(
+        run: &Plan<S, T>,
         stores: &mut Stores,
     ) -> Result<Self, RunError> {
+        let (source, plan) = (&*run.source, &*run.fingerprint());
         let identity = source.identity().await?;
         let mut written = stores.load().await?;
         // A run that failed before anything was written leaves nothing that another plan could harm.
@@ -112,7 +112,7 @@ impl Resume {
         }
         let behind = written.iter().flatten().next().cloned();
         let Some(mut checkpoint) = behind else {
-            let checkpoint = first(source, plan, identity, None, readers).await?;
+            let checkpoint = first(run, identity, None).await?;
             return Ok(Self { checkpoint, written, goes_on: false });
         };
         for other in &written {
@@ -127,15 +127,13 @@ impl Resume {
     }
 
     /// Begins at a cursor, whatever the stores hold.
-    pub(crate) async fn start_at<S: Source>(
-        source: &S,
-        plan: &str,
-        readers: usize,
+    pub(crate) async fn start_at<S: Source, T: Send + Sync + 'static>(
+        run: &Plan<S, T>,
         cursor: Option<Value>,
         sinks: usize,
     ) -> Result<Self, RunError> {
-        let identity = source.identity().await?;
-        let checkpoint = first(source, plan, identity, cursor, readers).await?;
+        let identity = run.source.identity().await?;
+        let checkpoint = first(run, identity, cursor).await?;
         Ok(Self { checkpoint, written: vec![None; sinks], goes_on: false })
     }
 
@@ -146,26 +144,18 @@ impl Resume {
     }
 }
 
-async fn first<S: Source>(
-    source: &S,
-    plan: &str,
+async fn first<S: Source, T: Send + Sync + 'static>(
+    run: &Plan<S, T>,
     identity: Identity,
     from: Option<Value>,
-    readers: usize,
 ) -> Result<Checkpoint, RunError> {
     let from = from.map(|stored| S::Cursor::load(S::Cursor::VERSION, stored)).transpose()?;
-    let ranges = source.split(from, readers).await?;
-    let to_json =
-        |cursor: Option<S::Cursor>| {
-            cursor.as_ref().map(serde_json::to_value).transpose().map_err(|error| {
-                SourceError::config(format!("the cursor of {} is no JSON: {error}", source.describe()))
-            })
-        };
-    let ranges = (0..)
-        .zip(ranges)
-        .map(|(number, range)| Ok(RangeCheckpoint::new(number, to_json(range.from)?, to_json(range.to)?)));
+    let ranges = run.split(from).await?;
+    let ranges = (0..).zip(ranges).map(|(number, range)| {
+        Ok(RangeCheckpoint::new(number, to_json(range.from.as_ref())?, to_json(range.to.as_ref())?))
+    });
     Ok(Checkpoint {
-        plan: plan.to_owned(),
+        plan: run.fingerprint(),
         identity,
         cursor_version: S::Cursor::VERSION,
         ranges: ranges.collect::<Result<_, SourceError>>()?,

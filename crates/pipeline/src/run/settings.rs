@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use super::Piece;
 use crate::{checkpoint::Store, error::RunError};
 
 /// Makes the store of one run.
@@ -24,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) accept_duplicates: bool,
     pub(crate) fresh: bool,
     pub(crate) start_at: Option<serde_json::Value>,
+    /// What the run copies, if not everything.
+    pub(crate) piece: Option<Piece>,
     pub(crate) show_progress: bool,
     pub(crate) stop_on_ctrl_c: bool,
     #[cfg(feature = "metrics")]
@@ -46,6 +49,7 @@ impl Settings {
             accept_duplicates: false,
             fresh: false,
             start_at: None,
+            piece: None,
             show_progress: false,
             stop_on_ctrl_c: false,
             #[cfg(feature = "metrics")]

@@ -56,6 +56,11 @@ pub trait IntoSink<T>: Send + Sync + 'static {
         None
     }
 
+    /// Whether it writes one file as a whole, so that only one process can write to it. Default: `false`.
+    fn is_whole(&self) -> bool {
+        false
+    }
+
     /// Called once, when everything has been written and all workers have closed: a file gets its final name here.
     ///
     /// # Errors

@@ -81,6 +81,10 @@ impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for CsvFile {
         Some(self.path.store())
     }
 
+    fn is_whole(&self) -> bool {
+        true
+    }
+
     async fn publish(&self) -> Result<(), SinkError> {
         self.path.publish()
     }

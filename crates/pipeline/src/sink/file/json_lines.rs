@@ -74,6 +74,10 @@ impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for JsonLinesFile {
         Some(self.path.store())
     }
 
+    fn is_whole(&self) -> bool {
+        true
+    }
+
     async fn publish(&self) -> Result<(), SinkError> {
         self.path.publish()
     }

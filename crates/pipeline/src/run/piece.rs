@@ -1,0 +1,170 @@
+//! Pieces of a pipeline's source, each of which can be copied by another process or machine.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Plan, Settings};
+use crate::{
+    error::RunError,
+    source::{Chunk, Cursor, Identity, Range, Reader, Size, Source, SourceError},
+};
+
+/// Records that are read to find out how large they are.
+const MEASURED: usize = 1_000;
+
+/// A piece of a pipeline's source: with the pipeline's definition, all that another process needs to copy it.
+///
+/// Each piece has a number, and a checkpoint of its own under the name `<pipeline>/<number>`. So a piece whose copy was killed is copied again
+/// from where the sink's transactions end, and two processes never copy one piece together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Piece {
+    /// Its number, from 0, in the order of the source.
+    pub number: u64,
+    /// It begins after this cursor; `None` is the beginning.
+    pub from: Option<Value>,
+    /// It ends with this cursor; `None` is the end.
+    pub to: Option<Value>,
+    /// How many pieces are to follow it.
+    pub behind: u64,
+    /// The version of the cursors.
+    pub cursor_version: u32,
+    /// What the source was when the piece was cut. Another source is refused by name.
+    pub identity: Identity,
+}
+
+impl Piece {
+    /// Whether it is the last one.
+    pub fn is_last(&self) -> bool {
+        self.to.is_none()
+    }
+}
+
+impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
+    /// The next pieces of the source after one that was cut already: of about so many records, and at most so many.
+    pub(crate) async fn pieces(
+        &self,
+        after: Option<&Piece>,
+        records: u64,
+        at_most: usize,
+    ) -> Result<Vec<Piece>, RunError> {
+        self.check_pieces(records, at_most)?;
+        let identity = match after {
+            Some(piece) if piece.is_last() => return Ok(Vec::new()),
+            Some(piece) => {
+                self.source.verify(&piece.identity).await?;
+                piece.identity.clone()
+            }
+            None => self.source.identity().await?,
+        };
+        let from = match after {
+            Some(Piece { cursor_version, to: Some(to), .. }) => Some(S::Cursor::load(*cursor_version, to.clone())?),
+            _ => None,
+        };
+        // How many there are is found out once: later the rest is cut into as many as are left.
+        let (first, needed) = match after {
+            Some(piece) => (piece.number + 1, piece.behind.max(1)),
+            None => (0, self.needed(records).await?),
+        };
+        let ranges = self.source.split(from, usize::try_from(needed).unwrap_or(usize::MAX)).await?;
+        let behind = (0..ranges.len() as u64).rev();
+        (first..)
+            .zip(ranges.into_iter().zip(behind).take(at_most))
+            .map(|(number, (range, behind))| {
+                let (from, to) = (to_json(range.from.as_ref())?, to_json(range.to.as_ref())?);
+                let (cursor_version, identity) = (S::Cursor::VERSION, identity.clone());
+                Ok(Piece { number, from, to, behind, cursor_version, identity })
+            })
+            .collect()
+    }
+
+    fn check_pieces(&self, records: u64, at_most: usize) -> Result<(), RunError> {
+        let refuse =
+            |key, value: String, allowed: &str| Err(RunError::Config { key, value, allowed: allowed.to_owned() });
+        if records == 0 {
+            return refuse("records", "0".to_owned(), "at least 1");
+        }
+        if at_most == 0 {
+            return refuse("at_most", "0".to_owned(), "at least 1");
+        }
+        match self.outlet.whole() {
+            Some(sink) => {
+                refuse("sink", sink, "one that many processes can write to: a table, a topic, an object store")
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Into how many pieces the source has to be cut, as far as its size is known.
+    async fn needed(&self, records: u64) -> Result<u64, RunError> {
+        let pieces = match self.source.size().await {
+            Some(Size::Records(all)) => all.div_ceil(records),
+            Some(Size::Bytes(all)) => {
+                let (read, bytes) = self.measure().await?;
+                all.saturating_mul(read).div_ceil(bytes.max(1).saturating_mul(records).max(1))
+            }
+            None => 1,
+        };
+        Ok(pieces.max(1))
+    }
+
+    /// Reads some records: how many, and how many bytes they have.
+    async fn measure(&self) -> Result<(u64, u64), SourceError> {
+        let mut reader = self.source.open(&Range::all()).await?;
+        let mut chunk = Chunk::new(0, 0);
+        reader.read(&mut chunk, MEASURED).await?;
+        let measured = (chunk.len() as u64, chunk.progress);
+        reader.close().await?;
+        Ok(measured)
+    }
+
+    /// The pipeline that copies one piece. What concerns a whole run alone is left out.
+    pub(crate) fn of_piece(&self, piece: &Piece) -> Self {
+        let settings = self.settings.clone();
+        Self {
+            source: Arc::clone(&self.source),
+            stages: Arc::clone(&self.stages),
+            outlet: Arc::clone(&self.outlet),
+            settings: Settings {
+                name: format!("{}/{}", settings.name, piece.number),
+                dead_letters: settings.dead_letters.map(|path| numbered(path, piece.number)),
+                store: None,
+                readers: 1,
+                max_records: None,
+                max_batches: None,
+                fresh: false,
+                start_at: None,
+                show_progress: false,
+                stop_on_ctrl_c: false,
+                piece: Some(piece.clone()),
+                ..settings
+            },
+        }
+    }
+
+    /// The ranges of a first run: those of its piece, or of the whole source.
+    pub(super) async fn split(&self, from: Option<S::Cursor>) -> Result<Vec<Range<S::Cursor>>, SourceError> {
+        let Some(piece) = &self.settings.piece else {
+            return self.source.split(from, self.settings.readers).await;
+        };
+        self.source.verify(&piece.identity).await?;
+        let load = |cursor: &Option<Value>| {
+            cursor.clone().map(|cursor| S::Cursor::load(piece.cursor_version, cursor)).transpose()
+        };
+        Ok(vec![Range { from: load(&piece.from)?, to: load(&piece.to)? }])
+    }
+}
+
+/// `rejected.jsonl.17`
+fn numbered(path: PathBuf, number: u64) -> PathBuf {
+    let mut name = path.into_os_string();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+pub(super) fn to_json<C: Cursor>(cursor: Option<&C>) -> Result<Option<Value>, SourceError> {
+    let json = cursor.map(serde_json::to_value).transpose();
+    json.map_err(|error| SourceError::config(format!("a cursor of the source is no JSON: {error}")))
+}

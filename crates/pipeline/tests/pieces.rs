@@ -1,0 +1,155 @@
+//! Pieces of a source: copied anywhere and in any order they make the whole, each of them once.
+#![cfg(all(feature = "csv", feature = "sqlite"))]
+
+use std::{fs, path::Path};
+
+use actix_batch_pipeline::{
+    Definitions, Piece,
+    prelude::*,
+    sink::JsonLinesFile,
+    source::{Csv, SourceErrorKind},
+};
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tempfile::TempDir;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Row {
+    id: u64,
+    text: String,
+}
+
+/// Copies rows into a table without a key.
+#[derive(Serialize, Deserialize)]
+struct Copy {
+    rows: String,
+    database: String,
+}
+
+impl Definition for Copy {
+    const NAME: &'static str = "copy";
+
+    fn build(&self) -> Result<Pipeline, RunError> {
+        let sink = Sqlite::append(&self.database, "rows")
+            .create_table("CREATE TABLE IF NOT EXISTS rows (id INTEGER, text TEXT)")
+            .dead_letters_table("rejected");
+        let odd = |row: Row| if row.id % 100 == 7 { Err("seven") } else { Ok(row) };
+        Ok(Pipeline::named("copy").read(Csv::<Row>::file(&self.rows)).try_map(odd).write(sink).chunk(50).build())
+    }
+}
+
+fn rows(path: &Path, count: u64) {
+    let rows: String = (0..count).map(|id| format!("{id},\"line\n{id}\"\n")).collect();
+    fs::write(path, format!("id,text\n{rows}")).unwrap();
+}
+
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new(count: u64) -> Self {
+        let place = Self { folder: TempDir::new().unwrap() };
+        rows(&place.folder.path().join("rows.csv"), count);
+        place
+    }
+
+    fn copy(&self) -> Copy {
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        Copy { rows: path("rows.csv"), database: path("rows.sqlite") }
+    }
+
+    fn one(&self, sql: &str) -> i64 {
+        let database = Connection::open(self.folder.path().join("rows.sqlite")).unwrap();
+        database.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+}
+
+/// All pieces, asked for a few at a time.
+async fn all(pipeline: &Pipeline, records: u64, at_most: usize) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    loop {
+        let next = pipeline.pieces(pieces.last(), records, at_most).await.unwrap();
+        assert!(next.len() <= at_most);
+        if next.is_empty() {
+            return pieces;
+        }
+        pieces.extend(next);
+    }
+}
+
+#[actix_rt::test]
+async fn pieces_that_are_copied_in_any_order_make_the_whole() {
+    let place = Place::new(5_000);
+    let pipeline = place.copy().build().unwrap();
+    let pieces = all(&pipeline, 400, 3).await;
+    assert!((10..=16).contains(&pieces.len()), "{} pieces", pieces.len());
+    assert!(pieces.iter().enumerate().all(|(at, piece)| piece.number == at as u64));
+    let mut read = 0;
+    for piece in pieces.iter().rev() {
+        // What another machine gets is JSON.
+        let piece: Piece = serde_json::from_value(serde_json::to_value(piece).unwrap()).unwrap();
+        let report = pipeline.of_piece(&piece).run().await.unwrap();
+        assert_eq!(report.pipeline, format!("copy/{}", piece.number));
+        read += report.read;
+    }
+    assert_eq!(read, 5_000);
+    assert_eq!(
+        (place.one("SELECT count(*) FROM rows"), place.one("SELECT count(DISTINCT id) FROM rows")),
+        (4_950, 4_950)
+    );
+    assert_eq!(place.one("SELECT count(*) FROM rejected"), 50);
+}
+
+#[actix_rt::test]
+async fn a_piece_that_was_copied_is_not_copied_again_and_one_that_was_stopped_goes_on() {
+    let place = Place::new(2_000);
+    let pipeline = place.copy().build().unwrap();
+    let pieces = all(&pipeline, 1_000, 10).await;
+    let handle = pipeline.of_piece(&pieces[0]).start().unwrap();
+    handle.stop().await.unwrap();
+    assert_eq!(handle.report().await.unwrap().ended, Ended::Stopped);
+    let first = pipeline.of_piece(&pieces[0]).run().await.unwrap();
+    let again = pipeline.of_piece(&pieces[0]).run().await.unwrap();
+    assert_eq!((again.read, again.resumed_after), (0, first.resumed_after + first.read));
+    for piece in &pieces[1..] {
+        pipeline.of_piece(piece).run().await.unwrap();
+    }
+    assert_eq!(place.one("SELECT count(*) FROM rows"), 1_980);
+}
+
+#[actix_rt::test]
+async fn a_piece_of_a_source_that_has_changed_is_refused_by_name() {
+    let place = Place::new(1_000);
+    let pipeline = place.copy().build().unwrap();
+    let pieces = all(&pipeline, 300, 10).await;
+    rows(Path::new(&place.copy().rows), 10);
+    fs::write(&place.copy().rows, "id,text\n1,other\n2,rows\n").unwrap();
+    for result in
+        [pipeline.of_piece(&pieces[1]).run().await.err(), pipeline.pieces(Some(&pieces[0]), 300, 9).await.err()]
+    {
+        match result.unwrap() {
+            RunError::Source(error) => assert_eq!(error.kind(), SourceErrorKind::Changed),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_sink_that_writes_one_file_as_a_whole_has_no_pieces() {
+    let place = Place::new(10);
+    let file = JsonLinesFile::create(place.folder.path().join("rows.jsonl"));
+    let pipeline = Pipeline::named("file").read(Csv::<Row>::file(place.copy().rows)).write(file).build();
+    let error = pipeline.pieces(None, 5, 5).await.unwrap_err();
+    assert!(error.to_string().contains("one that many processes can write to"), "{error}");
+}
+
+#[test]
+fn a_definition_that_is_unknown_or_gets_a_wrong_configuration_is_refused_by_name() {
+    let definitions = Definitions::new().register::<Copy>();
+    let error = definitions.build("move", json!({})).unwrap_err().to_string();
+    assert_eq!(error, "the definition `move` cannot be used: it is not registered here; registered are: copy");
+    let error = definitions.build("copy", json!({ "rows": "rows.csv" })).unwrap_err().to_string();
+    assert!(error.starts_with("the definition `copy` cannot be used: missing field `database`"), "{error}");
+}
