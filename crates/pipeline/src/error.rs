@@ -5,7 +5,11 @@ use std::{io, path::PathBuf};
 use actix_batch::StartError;
 use thiserror::Error;
 
-use crate::{checkpoint::CheckpointError, sink::SinkError, source::SourceError};
+use crate::{
+    checkpoint::{CheckpointError, CheckpointErrorKind},
+    sink::SinkError,
+    source::{SourceError, SourceErrorKind},
+};
 
 /// Why a run failed. What had settled before is in the checkpoint, so the next run goes on there.
 #[derive(Debug, Error)]
@@ -86,6 +90,19 @@ pub enum RunError {
     /// The thread of a reader ended.
     #[error("the thread of a reader ended before the reader did")]
     ReaderLost,
+}
+
+impl RunError {
+    /// Whether another run may succeed without anybody's help: the downstream was away, or another run held the lease. What is configured
+    /// wrongly, a source that has changed, and too many rejected records stay as they are.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Sink(_) | Self::ReaderLost | Self::DeadLetters { .. } => true,
+            Self::Source(error) => error.kind() == SourceErrorKind::Io,
+            Self::Checkpoint(error) => matches!(error.kind(), CheckpointErrorKind::Io | CheckpointErrorKind::Leased),
+            _ => false,
+        }
+    }
 }
 
 fn shown(path: Option<&PathBuf>) -> String {

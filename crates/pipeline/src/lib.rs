@@ -61,7 +61,7 @@ pub use pipeline::Pipeline;
 pub use progress::{Ended, Progress, Report};
 pub use record::{Origin, Position, Record};
 pub use rejection::Rejection;
-pub use run::Piece;
+pub use run::SourceRange;
 pub use schedule::{Schedule, Scheduled};
 pub use source::{Cursor, Range};
 pub use stage::{Lookup, Output, Stage};

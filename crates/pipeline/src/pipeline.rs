@@ -8,7 +8,7 @@ use crate::{
     error::RunError,
     guarantee::Guarantee,
     progress::{Counters, Report},
-    run::{Control, Piece, Plan},
+    run::{Control, Plan, SourceRange},
     source::Source,
 };
 
@@ -26,13 +26,13 @@ pub(crate) trait AnyPlan: Send + Sync {
         counters: &'a Arc<Counters>,
     ) -> LocalBoxFuture<'a, Result<Report, RunError>>;
     fn dry_run(&self, records: u64) -> LocalBoxFuture<'_, Result<Report, RunError>>;
-    fn pieces<'a>(
+    fn ranges<'a>(
         &'a self,
-        after: Option<&'a Piece>,
+        after: Option<&'a SourceRange>,
         records: u64,
         at_most: usize,
-    ) -> LocalBoxFuture<'a, Result<Vec<Piece>, RunError>>;
-    fn of_piece(&self, piece: &Piece) -> Arc<dyn AnyPlan>;
+    ) -> LocalBoxFuture<'a, Result<Vec<SourceRange>, RunError>>;
+    fn of_range(&self, name: String, range: &SourceRange) -> Arc<dyn AnyPlan>;
     fn check(&self) -> Result<Guarantee, RunError>;
     fn fingerprint(&self) -> String;
 }
@@ -50,17 +50,17 @@ impl<S: Source, T: Send + Sync + 'static> AnyPlan for Plan<S, T> {
         Box::pin(Plan::dry_run(self, records))
     }
 
-    fn pieces<'a>(
+    fn ranges<'a>(
         &'a self,
-        after: Option<&'a Piece>,
+        after: Option<&'a SourceRange>,
         records: u64,
         at_most: usize,
-    ) -> LocalBoxFuture<'a, Result<Vec<Piece>, RunError>> {
-        Box::pin(Plan::pieces(self, after, records, at_most))
+    ) -> LocalBoxFuture<'a, Result<Vec<SourceRange>, RunError>> {
+        Box::pin(Plan::ranges(self, after, records, at_most))
     }
 
-    fn of_piece(&self, piece: &Piece) -> Arc<dyn AnyPlan> {
-        Arc::new(Plan::of_piece(self, piece))
+    fn of_range(&self, name: String, range: &SourceRange) -> Arc<dyn AnyPlan> {
+        Arc::new(Plan::of_range(self, name, range))
     }
 
     fn check(&self) -> Result<Guarantee, RunError> {
@@ -115,22 +115,29 @@ impl Pipeline {
         self.plan.dry_run(records).await
     }
 
-    /// Cuts the source into pieces of about so many records, in its order: those behind `after`, at most `at_most` of them. None are left
-    /// behind the [last](Piece::is_last) one. How large records are is measured where the source only knows its bytes; a source that cannot be
-    /// split is one piece.
+    /// Cuts the source into ranges of about so many records, in its order: those behind `after`, at most `at_most` of them. None are left
+    /// behind the [last](SourceRange::is_last) one. How large records are is measured where the source only knows its bytes; a source that cannot be
+    /// split is one range.
     ///
     /// # Errors
     ///
     /// If the source cannot be read, or is not the one that `after` was cut from; and [`RunError::Config`] if a number is 0, or if the sink
     /// writes one file as a whole.
-    pub async fn pieces(&self, after: Option<&Piece>, records: u64, at_most: usize) -> Result<Vec<Piece>, RunError> {
-        self.plan.pieces(after, records, at_most).await
+    pub async fn ranges(
+        &self,
+        after: Option<&SourceRange>,
+        records: u64,
+        at_most: usize,
+    ) -> Result<Vec<SourceRange>, RunError> {
+        self.plan.ranges(after, records, at_most).await
     }
 
-    /// The pipeline that copies one piece. Its name is `<pipeline>/<number>`, so its checkpoint and its lease are its own. Dead letters in a
+    /// The pipeline that copies one range, as a part of a run that has this name. The pipeline's own name is `<pipeline>/<run>/<number>`, so
+    /// its checkpoint and its lease are its own, and a range that was copied in a run is not copied in it again. Dead letters in a
     /// file get the number, too: `rejected.jsonl.17`.
-    pub fn of_piece(&self, piece: &Piece) -> Self {
-        Self { name: format!("{}/{}", self.name, piece.number), plan: self.plan.of_piece(piece) }
+    pub fn of_range(&self, run: &str, range: &SourceRange) -> Self {
+        let name = format!("{}/{run}/{}", self.name, range.number);
+        Self { name: name.clone(), plan: self.plan.of_range(name, range) }
     }
 
     pub(crate) fn plan(&self) -> Arc<dyn AnyPlan> {

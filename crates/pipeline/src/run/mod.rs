@@ -30,24 +30,24 @@ mod control;
 mod dry;
 mod interrupt;
 mod lanes;
-mod piece;
 mod prefix;
 mod range;
 mod replies;
 mod resume;
 mod saves;
 mod settings;
+mod source_range;
 
 use budget::Budget;
 use control::Command;
 pub(crate) use control::Control;
 use interrupt::Interrupt;
 use lanes::Lanes;
-pub use piece::Piece;
 use range::RangeCopy;
 use resume::{Resume, Stores};
 use saves::Saves;
 pub(crate) use settings::Settings;
+pub use source_range::SourceRange;
 
 /// What is to be run.
 pub(crate) struct Plan<S: Source, T: Send + Sync + 'static> {

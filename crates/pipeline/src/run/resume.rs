@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tracing::info;
 
-use super::{Plan, piece::to_json};
+use super::{Plan, source_range::to_json};
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RangeCheckpoint, Store},
     dead_letters::PendingLetters,

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::Piece;
+use super::SourceRange;
 use crate::{checkpoint::Store, error::RunError};
 
 /// Makes the store of one run.
@@ -26,7 +26,7 @@ pub(crate) struct Settings {
     pub(crate) fresh: bool,
     pub(crate) start_at: Option<serde_json::Value>,
     /// What the run copies, if not everything.
-    pub(crate) piece: Option<Piece>,
+    pub(crate) range: Option<SourceRange>,
     pub(crate) show_progress: bool,
     pub(crate) stop_on_ctrl_c: bool,
     #[cfg(feature = "metrics")]
@@ -49,7 +49,7 @@ impl Settings {
             accept_duplicates: false,
             fresh: false,
             start_at: None,
-            piece: None,
+            range: None,
             show_progress: false,
             stop_on_ctrl_c: false,
             #[cfg(feature = "metrics")]

@@ -1,10 +1,10 @@
-//! Pieces of a source: copied anywhere and in any order they make the whole, each of them once.
+//! Ranges of a source: copied anywhere and in any order they make the whole, each of them once.
 #![cfg(all(feature = "csv", feature = "sqlite"))]
 
 use std::{fs, path::Path};
 
 use actix_batch_pipeline::{
-    Definitions, Piece,
+    Definitions, SourceRange,
     prelude::*,
     sink::JsonLinesFile,
     source::{Csv, SourceErrorKind},
@@ -40,8 +40,8 @@ impl Definition for Copy {
 }
 
 fn rows(path: &Path, count: u64) {
-    let rows: String = (0..count).map(|id| format!("{id},\"line\n{id}\"\n")).collect();
-    fs::write(path, format!("id,text\n{rows}")).unwrap();
+    let rows: Vec<_> = (0..count).map(|id| format!("{id},\"line\n{id}\"\n")).collect();
+    fs::write(path, format!("id,text\n{}", rows.concat())).unwrap();
 }
 
 struct Place {
@@ -66,32 +66,32 @@ impl Place {
     }
 }
 
-/// All pieces, asked for a few at a time.
-async fn all(pipeline: &Pipeline, records: u64, at_most: usize) -> Vec<Piece> {
-    let mut pieces: Vec<Piece> = Vec::new();
+/// All ranges, asked for a few at a time.
+async fn all(pipeline: &Pipeline, records: u64, at_most: usize) -> Vec<SourceRange> {
+    let mut ranges: Vec<SourceRange> = Vec::new();
     loop {
-        let next = pipeline.pieces(pieces.last(), records, at_most).await.unwrap();
+        let next = pipeline.ranges(ranges.last(), records, at_most).await.unwrap();
         assert!(next.len() <= at_most);
         if next.is_empty() {
-            return pieces;
+            return ranges;
         }
-        pieces.extend(next);
+        ranges.extend(next);
     }
 }
 
 #[actix_rt::test]
-async fn pieces_that_are_copied_in_any_order_make_the_whole() {
+async fn ranges_that_are_copied_in_any_order_make_the_whole() {
     let place = Place::new(5_000);
     let pipeline = place.copy().build().unwrap();
-    let pieces = all(&pipeline, 400, 3).await;
-    assert!((10..=16).contains(&pieces.len()), "{} pieces", pieces.len());
-    assert!(pieces.iter().enumerate().all(|(at, piece)| piece.number == at as u64));
+    let ranges = all(&pipeline, 400, 3).await;
+    assert!((10..=16).contains(&ranges.len()), "{} ranges", ranges.len());
+    assert!(ranges.iter().enumerate().all(|(at, range)| range.number == at as u64));
     let mut read = 0;
-    for piece in pieces.iter().rev() {
+    for range in ranges.iter().rev() {
         // What another machine gets is JSON.
-        let piece: Piece = serde_json::from_value(serde_json::to_value(piece).unwrap()).unwrap();
-        let report = pipeline.of_piece(&piece).run().await.unwrap();
-        assert_eq!(report.pipeline, format!("copy/{}", piece.number));
+        let range: SourceRange = serde_json::from_value(serde_json::to_value(range).unwrap()).unwrap();
+        let report = pipeline.of_range("run", &range).run().await.unwrap();
+        assert_eq!(report.pipeline, format!("copy/run/{}", range.number));
         read += report.read;
     }
     assert_eq!(read, 5_000);
@@ -103,31 +103,31 @@ async fn pieces_that_are_copied_in_any_order_make_the_whole() {
 }
 
 #[actix_rt::test]
-async fn a_piece_that_was_copied_is_not_copied_again_and_one_that_was_stopped_goes_on() {
+async fn a_range_that_was_copied_is_not_copied_again_and_one_that_was_stopped_goes_on() {
     let place = Place::new(2_000);
     let pipeline = place.copy().build().unwrap();
-    let pieces = all(&pipeline, 1_000, 10).await;
-    let handle = pipeline.of_piece(&pieces[0]).start().unwrap();
+    let ranges = all(&pipeline, 1_000, 10).await;
+    let handle = pipeline.of_range("run", &ranges[0]).start().unwrap();
     handle.stop().await.unwrap();
     assert_eq!(handle.report().await.unwrap().ended, Ended::Stopped);
-    let first = pipeline.of_piece(&pieces[0]).run().await.unwrap();
-    let again = pipeline.of_piece(&pieces[0]).run().await.unwrap();
+    let first = pipeline.of_range("run", &ranges[0]).run().await.unwrap();
+    let again = pipeline.of_range("run", &ranges[0]).run().await.unwrap();
     assert_eq!((again.read, again.resumed_after), (0, first.resumed_after + first.read));
-    for piece in &pieces[1..] {
-        pipeline.of_piece(piece).run().await.unwrap();
+    for range in &ranges[1..] {
+        pipeline.of_range("run", range).run().await.unwrap();
     }
     assert_eq!(place.one("SELECT count(*) FROM rows"), 1_980);
 }
 
 #[actix_rt::test]
-async fn a_piece_of_a_source_that_has_changed_is_refused_by_name() {
+async fn a_range_of_a_source_that_has_changed_is_refused_by_name() {
     let place = Place::new(1_000);
     let pipeline = place.copy().build().unwrap();
-    let pieces = all(&pipeline, 300, 10).await;
+    let ranges = all(&pipeline, 300, 10).await;
     rows(Path::new(&place.copy().rows), 10);
     fs::write(&place.copy().rows, "id,text\n1,other\n2,rows\n").unwrap();
     for result in
-        [pipeline.of_piece(&pieces[1]).run().await.err(), pipeline.pieces(Some(&pieces[0]), 300, 9).await.err()]
+        [pipeline.of_range("run", &ranges[1]).run().await.err(), pipeline.ranges(Some(&ranges[0]), 300, 9).await.err()]
     {
         match result.unwrap() {
             RunError::Source(error) => assert_eq!(error.kind(), SourceErrorKind::Changed),
@@ -137,11 +137,11 @@ async fn a_piece_of_a_source_that_has_changed_is_refused_by_name() {
 }
 
 #[actix_rt::test]
-async fn a_sink_that_writes_one_file_as_a_whole_has_no_pieces() {
+async fn a_sink_that_writes_one_file_as_a_whole_has_no_ranges() {
     let place = Place::new(10);
     let file = JsonLinesFile::create(place.folder.path().join("rows.jsonl"));
     let pipeline = Pipeline::named("file").read(Csv::<Row>::file(place.copy().rows)).write(file).build();
-    let error = pipeline.pieces(None, 5, 5).await.unwrap_err();
+    let error = pipeline.ranges(None, 5, 5).await.unwrap_err();
     assert!(error.to_string().contains("one that many processes can write to"), "{error}");
 }
 

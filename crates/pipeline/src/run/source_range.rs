@@ -1,4 +1,4 @@
-//! Pieces of a pipeline's source, each of which can be copied by another process or machine.
+//! Ranges of a pipeline's source, each of which can be copied by another process or machine.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -14,28 +14,28 @@ use crate::{
 /// Records that are read to find out how large they are.
 const MEASURED: usize = 1_000;
 
-/// A piece of a pipeline's source: with the pipeline's definition, all that another process needs to copy it.
+/// A range of a pipeline's source: with the pipeline's definition, all that another process needs to copy it.
 ///
-/// Each piece has a number, and a checkpoint of its own under the name `<pipeline>/<number>`. So a piece whose copy was killed is copied again
-/// from where the sink's transactions end, and two processes never copy one piece together.
+/// Each range has a number, and a checkpoint of its own under the name `<pipeline>/<run>/<number>`. So a range whose copy was killed is copied
+/// again from where the sink's transactions end, and two processes never copy one range together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Piece {
+pub struct SourceRange {
     /// Its number, from 0, in the order of the source.
     pub number: u64,
     /// It begins after this cursor; `None` is the beginning.
     pub from: Option<Value>,
     /// It ends with this cursor; `None` is the end.
     pub to: Option<Value>,
-    /// How many pieces are to follow it.
+    /// How many ranges are to follow it.
     pub behind: u64,
     /// The version of the cursors.
     pub cursor_version: u32,
-    /// What the source was when the piece was cut. Another source is refused by name.
+    /// What the source was when the range was cut. Another source is refused by name.
     pub identity: Identity,
 }
 
-impl Piece {
+impl SourceRange {
     /// Whether it is the last one.
     pub fn is_last(&self) -> bool {
         self.to.is_none()
@@ -43,29 +43,31 @@ impl Piece {
 }
 
 impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
-    /// The next pieces of the source after one that was cut already: of about so many records, and at most so many.
-    pub(crate) async fn pieces(
+    /// The next ranges of the source after one that was cut already: of about so many records, and at most so many.
+    pub(crate) async fn ranges(
         &self,
-        after: Option<&Piece>,
+        after: Option<&SourceRange>,
         records: u64,
         at_most: usize,
-    ) -> Result<Vec<Piece>, RunError> {
-        self.check_pieces(records, at_most)?;
+    ) -> Result<Vec<SourceRange>, RunError> {
+        self.check_ranges(records, at_most)?;
         let identity = match after {
-            Some(piece) if piece.is_last() => return Ok(Vec::new()),
-            Some(piece) => {
-                self.source.verify(&piece.identity).await?;
-                piece.identity.clone()
+            Some(range) if range.is_last() => return Ok(Vec::new()),
+            Some(range) => {
+                self.source.verify(&range.identity).await?;
+                range.identity.clone()
             }
             None => self.source.identity().await?,
         };
         let from = match after {
-            Some(Piece { cursor_version, to: Some(to), .. }) => Some(S::Cursor::load(*cursor_version, to.clone())?),
+            Some(SourceRange { cursor_version, to: Some(to), .. }) => {
+                Some(S::Cursor::load(*cursor_version, to.clone())?)
+            }
             _ => None,
         };
         // How many there are is found out once: later the rest is cut into as many as are left.
         let (first, needed) = match after {
-            Some(piece) => (piece.number + 1, piece.behind.max(1)),
+            Some(range) => (range.number + 1, range.behind.max(1)),
             None => (0, self.needed(records).await?),
         };
         let ranges = self.source.split(from, usize::try_from(needed).unwrap_or(usize::MAX)).await?;
@@ -75,12 +77,12 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             .map(|(number, (range, behind))| {
                 let (from, to) = (to_json(range.from.as_ref())?, to_json(range.to.as_ref())?);
                 let (cursor_version, identity) = (S::Cursor::VERSION, identity.clone());
-                Ok(Piece { number, from, to, behind, cursor_version, identity })
+                Ok(SourceRange { number, from, to, behind, cursor_version, identity })
             })
             .collect()
     }
 
-    fn check_pieces(&self, records: u64, at_most: usize) -> Result<(), RunError> {
+    fn check_ranges(&self, records: u64, at_most: usize) -> Result<(), RunError> {
         let refuse =
             |key, value: String, allowed: &str| Err(RunError::Config { key, value, allowed: allowed.to_owned() });
         if records == 0 {
@@ -97,9 +99,9 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         }
     }
 
-    /// Into how many pieces the source has to be cut, as far as its size is known.
+    /// Into how many ranges the source has to be cut, as far as its size is known.
     async fn needed(&self, records: u64) -> Result<u64, RunError> {
-        let pieces = match self.source.size().await {
+        let ranges = match self.source.size().await {
             Some(Size::Records(all)) => all.div_ceil(records),
             Some(Size::Bytes(all)) => {
                 let (read, bytes) = self.measure().await?;
@@ -107,7 +109,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             }
             None => 1,
         };
-        Ok(pieces.max(1))
+        Ok(ranges.max(1))
     }
 
     /// Reads some records: how many, and how many bytes they have.
@@ -120,16 +122,16 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         Ok(measured)
     }
 
-    /// The pipeline that copies one piece. What concerns a whole run alone is left out.
-    pub(crate) fn of_piece(&self, piece: &Piece) -> Self {
+    /// The pipeline that copies one range. What concerns a whole run alone is left out.
+    pub(crate) fn of_range(&self, name: String, range: &SourceRange) -> Self {
         let settings = self.settings.clone();
         Self {
             source: Arc::clone(&self.source),
             stages: Arc::clone(&self.stages),
             outlet: Arc::clone(&self.outlet),
             settings: Settings {
-                name: format!("{}/{}", settings.name, piece.number),
-                dead_letters: settings.dead_letters.map(|path| numbered(path, piece.number)),
+                name,
+                dead_letters: settings.dead_letters.map(|path| numbered(path, range.number)),
                 store: None,
                 readers: 1,
                 max_records: None,
@@ -138,22 +140,22 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
                 start_at: None,
                 show_progress: false,
                 stop_on_ctrl_c: false,
-                piece: Some(piece.clone()),
+                range: Some(range.clone()),
                 ..settings
             },
         }
     }
 
-    /// The ranges of a first run: those of its piece, or of the whole source.
+    /// The ranges of a first run: those of its range, or of the whole source.
     pub(super) async fn split(&self, from: Option<S::Cursor>) -> Result<Vec<Range<S::Cursor>>, SourceError> {
-        let Some(piece) = &self.settings.piece else {
+        let Some(range) = &self.settings.range else {
             return self.source.split(from, self.settings.readers).await;
         };
-        self.source.verify(&piece.identity).await?;
+        self.source.verify(&range.identity).await?;
         let load = |cursor: &Option<Value>| {
-            cursor.clone().map(|cursor| S::Cursor::load(piece.cursor_version, cursor)).transpose()
+            cursor.clone().map(|cursor| S::Cursor::load(range.cursor_version, cursor)).transpose()
         };
-        Ok(vec![Range { from: load(&piece.from)?, to: load(&piece.to)? }])
+        Ok(vec![Range { from: load(&range.from)?, to: load(&range.to)? }])
     }
 }
 
