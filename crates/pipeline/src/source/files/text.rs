@@ -64,6 +64,7 @@ impl<B: Blocks> Text<B> {
     }
 
     /// Opens a file behind a cursor, and checks that the text before it is the one that was read.
+    #[cfg(feature = "csv")]
     pub(in crate::source) async fn open_at<F: TextFiles<Blocks = B>>(
         files: &F,
         path: &F::File,

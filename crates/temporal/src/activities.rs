@@ -1,0 +1,184 @@
+//! What workers do: plan ranges, and copy one.
+//!
+//! Pipelines belong to one thread, so each activity hands its pipeline to a thread of the worker's actix `System` and waits for it. Heartbeats
+//! say that the worker is alive; what was written is told by the sink alone.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use actix_batch_pipeline::{Definitions, Ended, Pipeline, PipelineHandle, RunError, SourceRange};
+use actix_rt::ArbiterHandle;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use temporalio_common::error::ApplicationFailure;
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use tokio::{
+    sync::oneshot,
+    time::{MissedTickBehavior, interval},
+};
+use tracing::info;
+
+use crate::{error::chain, state::Totals};
+
+/// How often a copy is heard of.
+const HEARTBEAT: Duration = Duration::from_millis(400);
+
+/// What `actix-batch.plan` is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanInput {
+    pub(crate) definition: String,
+    pub(crate) configuration: Value,
+    pub(crate) after: Option<SourceRange>,
+    pub(crate) rows_per_range: u64,
+    pub(crate) at_most: usize,
+}
+
+/// What `actix-batch.copy` is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopyInput {
+    pub(crate) definition: String,
+    pub(crate) configuration: Value,
+    pub(crate) run: String,
+    pub(crate) range: SourceRange,
+}
+
+/// The activities of a worker. Clones share their threads.
+#[derive(Clone)]
+pub struct Activities {
+    definitions: Arc<Definitions>,
+    /// Threads that have nothing to do.
+    threads: Arc<Mutex<Vec<ArbiterHandle>>>,
+}
+
+#[activities]
+impl Activities {
+    /// Plans the next ranges.
+    #[activity(name = "actix-batch.plan")]
+    pub async fn plan(self: Arc<Self>, ctx: ActivityContext, input: PlanInput) -> Result<Vec<SourceRange>, ActivityError> {
+        let pipeline = self.pipeline(&input.definition, input.configuration)?;
+        let planned = self.on_thread(async move || {
+            pipeline.ranges(input.after.as_ref(), input.rows_per_range, input.at_most).await
+        });
+        let planned = alive(&ctx, planned, |_| {}).await.ok_or_else(lost)?;
+        planned.map_err(|error| failure(&error))
+    }
+
+    /// Copies one range, from where the sink says that an earlier attempt has ended.
+    #[activity(name = "actix-batch.copy")]
+    pub async fn copy(self: Arc<Self>, ctx: ActivityContext, input: CopyInput) -> Result<Totals, ActivityError> {
+        let pipeline = self.pipeline(&input.definition, input.configuration)?.of_range(&input.run, &input.range);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut stop = Some(stop);
+        let copied = self.on_thread(async move || run(pipeline, stopped).await);
+        let copied = alive(&ctx, copied, |is_cancelled| {
+            if is_cancelled && let Some(stop) = stop.take() {
+                // The pipeline has ended by itself.
+                let _ = stop.send(());
+            }
+        });
+        let report = copied.await.ok_or_else(lost)?.map_err(|error| failure(&error))?;
+        info!(run = input.run, range = input.range.number, attempt = ctx.info().attempt, records = report.read, "range copied");
+        if report.ended != Ended::Complete {
+            return Err(ActivityError::cancelled());
+        }
+        Ok(Totals {
+            ranges: 1,
+            records: report.resumed_after + report.read,
+            written: report.written,
+            filtered: report.filtered,
+            rejected: report.rejected,
+        })
+    }
+}
+
+impl Activities {
+    /// With so many threads; made inside an actix `System`.
+    pub(crate) fn new(definitions: Definitions, threads: usize) -> Self {
+        let threads = (0..threads).map(|_| actix_rt::Arbiter::new().handle()).collect();
+        Self { definitions: Arc::new(definitions), threads: Arc::new(Mutex::new(threads)) }
+    }
+
+    fn pipeline(&self, definition: &str, configuration: Value) -> Result<Pipeline, ActivityError> {
+        self.definitions.build(definition, configuration).map_err(|error| failure(&error))
+    }
+
+    /// Runs something that stays on one thread. `None` if the thread has ended.
+    fn on_thread<T: Send + 'static, W: AsyncFnOnce() -> T + Send + 'static>(
+        &self,
+        work: W,
+    ) -> impl Future<Output = Option<T>> + Send + use<T, W> {
+        let (done, result) = oneshot::channel();
+        let thread = self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+        let free = Arc::clone(&self.threads);
+        if let Some(thread) = thread {
+            let again = thread.clone();
+            thread.spawn_fn(move || {
+                actix_rt::spawn(async move {
+                    drop(done.send(work().await));
+                    free.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(again);
+                });
+            });
+        }
+        async move { result.await.ok() }
+    }
+}
+
+/// Waits for work, and tells the server meanwhile that it goes on; `on_tick` hears whether it was cancelled.
+async fn alive<T>(
+    ctx: &ActivityContext,
+    work: impl Future<Output = Option<T>>,
+    mut on_tick: impl FnMut(bool),
+) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    let mut ticks = interval(HEARTBEAT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = ctx.cancelled(), if !ctx.is_cancelled() => on_tick(true),
+            _ = ticks.tick() => {
+                on_tick(ctx.is_cancelled());
+                // It says nothing but that the worker lives: where to go on is the sink's to know.
+                let _ = ctx.record_heartbeat(()).await;
+            }
+        }
+    }
+}
+
+/// Runs a pipeline until it ends, or stops it.
+async fn run(pipeline: Pipeline, stopped: oneshot::Receiver<()>) -> Result<actix_batch_pipeline::Report, RunError> {
+    let handle = pipeline.start()?;
+    let addr = handle.addr().clone();
+    let report = PipelineHandle::report(handle);
+    let mut report = std::pin::pin!(report);
+    tokio::select! {
+        report = &mut report => report,
+        Ok(()) = stopped => {
+            addr.do_send(actix_batch_pipeline::messages::Stop);
+            report.await
+        }
+    }
+}
+
+fn failure(error: &RunError) -> ActivityError {
+    let text = chain(error);
+    let failure = if error.is_retryable() { ApplicationFailure::new(text) } else { ApplicationFailure::non_retryable(text) };
+    ActivityError::application(failure)
+}
+
+fn lost() -> ActivityError {
+    ActivityError::application(ApplicationFailure::new("the worker's thread has ended, or none is free"))
+}
+
+impl fmt::Debug for Activities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activities").field("definitions", &self.definitions).finish_non_exhaustive()
+    }
+}
