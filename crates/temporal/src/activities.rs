@@ -61,11 +61,14 @@ pub struct Activities {
 impl Activities {
     /// Plans the next ranges.
     #[activity(name = "actix-batch.plan")]
-    pub async fn plan(self: Arc<Self>, ctx: ActivityContext, input: PlanInput) -> Result<Vec<SourceRange>, ActivityError> {
+    pub async fn plan(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: PlanInput,
+    ) -> Result<Vec<SourceRange>, ActivityError> {
         let pipeline = self.pipeline(&input.definition, input.configuration)?;
-        let planned = self.on_thread(async move || {
-            pipeline.ranges(input.after.as_ref(), input.rows_per_range, input.at_most).await
-        });
+        let planned = self
+            .on_thread(async move || pipeline.ranges(input.after.as_ref(), input.rows_per_range, input.at_most).await);
         let planned = alive(&ctx, planned, |_| {}).await.ok_or_else(lost)?;
         planned.map_err(|error| failure(&error))
     }
@@ -84,7 +87,13 @@ impl Activities {
             }
         });
         let report = copied.await.ok_or_else(lost)?.map_err(|error| failure(&error))?;
-        info!(run = input.run, range = input.range.number, attempt = ctx.info().attempt, records = report.read, "range copied");
+        info!(
+            run = input.run,
+            range = input.range.number,
+            attempt = ctx.info().attempt,
+            records = report.read,
+            "range copied"
+        );
         if report.ended != Ended::Complete {
             return Err(ActivityError::cancelled());
         }
@@ -169,7 +178,8 @@ async fn run(pipeline: Pipeline, stopped: oneshot::Receiver<()>) -> Result<actix
 
 fn failure(error: &RunError) -> ActivityError {
     let text = chain(error);
-    let failure = if error.is_retryable() { ApplicationFailure::new(text) } else { ApplicationFailure::non_retryable(text) };
+    let failure =
+        if error.is_retryable() { ApplicationFailure::new(text) } else { ApplicationFailure::non_retryable(text) };
     ActivityError::application(failure)
 }
 

@@ -101,9 +101,9 @@ impl ClusterError {
 pub(crate) fn is_away(error: &WorkflowGetResultError) -> bool {
     match error {
         WorkflowGetResultError::Rpc(_) => true,
-        WorkflowGetResultError::Other(error) => {
-            error.downcast_ref::<WorkflowInteractionError>().is_some_and(|error| matches!(error, WorkflowInteractionError::Rpc(_)))
-        }
+        WorkflowGetResultError::Other(error) => error
+            .downcast_ref::<WorkflowInteractionError>()
+            .is_some_and(|error| matches!(error, WorkflowInteractionError::Rpc(_))),
         _ => false,
     }
 }

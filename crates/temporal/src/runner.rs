@@ -283,7 +283,11 @@ impl RunHandle {
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { totals, running, left, failed, .. } = self;
-        write!(f, "{} ranges with {} records copied, {running} running, {left} left, {failed} failed", totals.ranges, totals.records)?;
+        write!(
+            f,
+            "{} ranges with {} records copied, {running} running, {left} left, {failed} failed",
+            totals.ranges, totals.records
+        )?;
         if self.stopping {
             f.write_str(", stopping")
         } else if self.paused {

@@ -32,17 +32,12 @@ impl Server {
             allowed: "a URL such as http://127.0.0.1:7233".to_owned(),
         };
         let url = url::Url::from_str(&self.url).map_err(|_| refused())?;
-        let options = ConnectionOptions::new(url)
-            .identity(identity())
-            .connect_timeout(CONNECT)
-            .build();
+        let options = ConnectionOptions::new(url).identity(identity()).connect_timeout(CONNECT).build();
         let connected = Connection::connect(options).await;
         let connection = connected.map_err(|error| ClusterError::unreachable(&self.url, &error))?;
         let options = ClientOptions::new(&*self.namespace).build();
-        Client::new(connection, options).map_err(|error| ClusterError::Unreachable {
-            url: self.url.clone(),
-            error: error.to_string(),
-        })
+        Client::new(connection, options)
+            .map_err(|error| ClusterError::Unreachable { url: self.url.clone(), error: error.to_string() })
     }
 
     /// Connects, however long that takes.

@@ -200,7 +200,8 @@ impl State {
         if self.failed.len() > self.settings.max_failed_ranges {
             let first = self.failed.first().map(|failed| format!("range {}: {}", failed.range.number, failed.error));
             let (failed, most) = (self.failed.len(), self.settings.max_failed_ranges);
-            let what = format!("{failed} ranges failed for good, and {most} may; the first is {}", first.unwrap_or_default());
+            let what =
+                format!("{failed} ranges failed for good, and {most} may; the first is {}", first.unwrap_or_default());
             return Some(what);
         }
         let most = self.settings.max_rejected.filter(|most| self.totals.rejected > *most)?;
@@ -300,7 +301,11 @@ impl State {
 
 /// Why this is no number of ranges in flight.
 pub(crate) fn check_in_flight(ranges: usize) -> Result<(), String> {
-    if (1..=10_000).contains(&ranges) { Ok(()) } else { Err(format!("`in_flight` must be from 1 to 10,000 (got {ranges})")) }
+    if (1..=10_000).contains(&ranges) {
+        Ok(())
+    } else {
+        Err(format!("`in_flight` must be from 1 to 10,000 (got {ranges})"))
+    }
 }
 
 #[cfg(test)]

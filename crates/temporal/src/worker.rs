@@ -3,16 +3,14 @@
 use std::{fmt, time::Duration};
 
 use actix_batch_pipeline::{Definition, Definitions};
-use temporalio_sdk::{Runtime, Worker, WorkerOptions, runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder}};
+use temporalio_sdk::{
+    Runtime, Worker, WorkerOptions,
+    runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
+};
 use tokio::{signal, time::sleep};
 use tracing::{info, warn};
 
-use crate::{
-    activities::Activities,
-    error::ClusterError,
-    server::Server,
-    workflow::PipelineWorkflow,
-};
+use crate::{activities::Activities, error::ClusterError, server::Server, workflow::PipelineWorkflow};
 
 /// How long ranges may go on once the worker is told to end; then they are stopped, and another worker goes on with them.
 const GRACE: Duration = Duration::from_secs(10);
@@ -29,7 +27,12 @@ pub struct TemporalWorker {
 impl TemporalWorker {
     /// A worker of the server at this URL: `http://127.0.0.1:7233`.
     pub fn new(url: &str) -> Self {
-        Self { server: Server::new(url), definitions: Definitions::new(), slots: 4, task_queue: crate::runner::QUEUE.to_owned() }
+        Self {
+            server: Server::new(url),
+            definitions: Definitions::new(),
+            slots: 4,
+            task_queue: crate::runner::QUEUE.to_owned(),
+        }
     }
 
     /// Adds a definition. A run of any other one is refused by name.
@@ -67,7 +70,8 @@ impl TemporalWorker {
             let (key, value, allowed) = ("slots", self.slots.to_string(), "from 1 to 1,000".to_owned());
             return Err(ClusterError::Config { key, value, allowed });
         }
-        let runtime = Runtime::from_current_tokio(Default::default()).map_err(|error| ClusterError::Worker(error.to_string()))?;
+        let runtime =
+            Runtime::from_current_tokio(Default::default()).map_err(|error| ClusterError::Worker(error.to_string()))?;
         let activities = Activities::new(self.definitions, 2 * self.slots);
         let mut ending = std::pin::pin!(ending());
         loop {
@@ -76,7 +80,8 @@ impl TemporalWorker {
                 () = &mut ending => return Ok(()),
             };
             let options = options(&self.task_queue, self.slots, &activities)?;
-            let mut worker = Worker::new(&runtime, client, options).map_err(|error| ClusterError::Worker(error.to_string()))?;
+            let mut worker =
+                Worker::new(&runtime, client, options).map_err(|error| ClusterError::Worker(error.to_string()))?;
             let shutdown = worker.shutdown_handle();
             info!(queue = self.task_queue, slots = self.slots, "working");
             let mut running = std::pin::pin!(worker.run());
@@ -98,11 +103,7 @@ impl TemporalWorker {
     }
 }
 
-fn options(
-    task_queue: &str,
-    slots: usize,
-    activities: &Activities,
-) -> Result<WorkerOptions, ClusterError> {
+fn options(task_queue: &str, slots: usize, activities: &Activities) -> Result<WorkerOptions, ClusterError> {
     // Workflow tasks take milliseconds, and one slot each is plenty for what is not used.
     let tuner = TunerHolder::builder()
         .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(20))
@@ -147,4 +148,3 @@ impl fmt::Debug for TemporalWorker {
             .finish_non_exhaustive()
     }
 }
-
