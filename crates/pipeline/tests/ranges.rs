@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 
 use actix_batch_pipeline::{
     Definitions, SourceRange,
+    checkpoint::CheckpointErrorKind,
     prelude::*,
     sink::JsonLinesFile,
     source::{Csv, SourceErrorKind},
@@ -117,6 +118,25 @@ async fn a_range_that_was_copied_is_not_copied_again_and_one_that_was_stopped_go
         pipeline.of_range("run", range).run().await.unwrap();
     }
     assert_eq!(place.one("SELECT count(*) FROM rows"), 1_980);
+}
+
+#[actix_rt::test]
+async fn a_range_that_was_cut_elsewhere_under_the_same_run_and_number_is_refused_by_name() {
+    let place = Place::new(2_000);
+    let pipeline = place.copy().build().unwrap();
+    for range in &all(&pipeline, 1_000, 10).await {
+        pipeline.of_range("run", range).run().await.unwrap();
+    }
+    // The checkpoint of this number says that it is done, and knows other records.
+    let other = all(&pipeline, 300, 10).await.swap_remove(1);
+    match pipeline.of_range("run", &other).run().await.unwrap_err() {
+        RunError::Checkpoint(error) => {
+            assert_eq!(error.kind(), CheckpointErrorKind::OtherPlan);
+            assert!(error.to_string().contains("give the run another name"), "{error}");
+        }
+        other => panic!("{other}"),
+    }
+    assert_eq!(pipeline.of_range("again", &other).run().await.unwrap().resumed_after, 0);
 }
 
 #[actix_rt::test]

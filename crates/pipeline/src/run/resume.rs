@@ -109,6 +109,7 @@ impl Resume {
         }
         for checkpoint in written.iter().flatten() {
             check(source, plan, checkpoint).await?;
+            run.check_range(checkpoint)?;
         }
         let behind = written.iter().flatten().next().cloned();
         let Some(mut checkpoint) = behind else {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Plan, Settings};
 use crate::{
+    checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind},
     error::RunError,
     source::{Chunk, Cursor, Identity, Range, Reader, Size, Source, SourceError},
 };
@@ -152,11 +153,30 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             return self.source.split(from, self.settings.readers).await;
         };
         self.source.verify(&range.identity).await?;
-        let load = |cursor: &Option<Value>| {
-            cursor.clone().map(|cursor| S::Cursor::load(range.cursor_version, cursor)).transpose()
-        };
-        Ok(vec![Range { from: load(&range.from)?, to: load(&range.to)? }])
+        Ok(vec![load(range.cursor_version, range.from.as_ref(), range.to.as_ref())?])
     }
+
+    /// Refuses the checkpoint of a range that has the same number and other ends: it would pass for this one's, and records would be lost.
+    pub(super) fn check_range(&self, checkpoint: &Checkpoint) -> Result<(), RunError> {
+        let Some(range) = &self.settings.range else { return Ok(()) };
+        let own = load::<S::Cursor>(range.cursor_version, range.from.as_ref(), range.to.as_ref())?;
+        for stored in &checkpoint.ranges {
+            if load::<S::Cursor>(checkpoint.cursor_version, stored.from.as_ref(), stored.to.as_ref())? != own {
+                let message = format!(
+                    "the checkpoint of {} belongs to a range with other ends: the source was cut anew, into ranges of another size or \
+                     after it had grown. Let the run that cut it go on, or give the run another name",
+                    self.settings.name
+                );
+                return Err(CheckpointError::new(CheckpointErrorKind::OtherPlan, message).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn load<C: Cursor>(version: u32, from: Option<&Value>, to: Option<&Value>) -> Result<Range<C>, SourceError> {
+    let load = |cursor: Option<&Value>| cursor.map(|cursor| C::load(version, cursor.clone())).transpose();
+    Ok(Range { from: load(from)?, to: load(to)? })
 }
 
 /// `rejected.jsonl.17`
