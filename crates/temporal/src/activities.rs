@@ -6,7 +6,7 @@
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -53,8 +53,7 @@ pub struct CopyInput {
 #[derive(Clone)]
 pub struct Activities {
     definitions: Arc<Definitions>,
-    /// Threads that have nothing to do.
-    threads: Arc<Mutex<Vec<ArbiterHandle>>>,
+    threads: Threads,
 }
 
 #[activities]
@@ -111,7 +110,7 @@ impl Activities {
     /// With so many threads; made inside an actix `System`.
     pub(crate) fn new(definitions: Definitions, threads: usize) -> Self {
         let threads = (0..threads).map(|_| actix_rt::Arbiter::new().handle()).collect();
-        Self { definitions: Arc::new(definitions), threads: Arc::new(Mutex::new(threads)) }
+        Self { definitions: Arc::new(definitions), threads: Threads(Arc::new(Mutex::new(threads))) }
     }
 
     fn pipeline(&self, definition: &str, configuration: Value) -> Result<Pipeline, ActivityError> {
@@ -124,18 +123,40 @@ impl Activities {
         work: W,
     ) -> impl Future<Output = Option<T>> + Send + use<T, W> {
         let (done, result) = oneshot::channel();
-        let thread = self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-        let free = Arc::clone(&self.threads);
-        if let Some(thread) = thread {
-            let again = thread.clone();
-            thread.spawn_fn(move || {
+        if let Some(taken) = self.threads.take() {
+            taken.thread.clone().spawn_fn(move || {
                 actix_rt::spawn(async move {
-                    drop(done.send(work().await));
-                    free.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(again);
+                    let result = work().await;
+                    // The thread is free before the answer is known, also if the work has panicked.
+                    drop(taken);
+                    drop(done.send(result));
                 });
             });
         }
         async move { result.await.ok() }
+    }
+}
+
+/// Threads that have nothing to do.
+#[derive(Clone)]
+struct Threads(Arc<Mutex<Vec<ArbiterHandle>>>);
+
+/// A thread that has something to do; it is free again when this is dropped.
+struct Taken {
+    thread: ArbiterHandle,
+    threads: Threads,
+}
+
+impl Threads {
+    fn take(&self) -> Option<Taken> {
+        let thread = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        Some(Taken { thread, threads: self.clone() })
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.threads.0.lock().unwrap_or_else(PoisonError::into_inner).push(self.thread.clone());
     }
 }
 
@@ -169,7 +190,8 @@ async fn run(pipeline: Pipeline, stopped: oneshot::Receiver<()>) -> Result<actix
     let mut report = std::pin::pin!(report);
     tokio::select! {
         report = &mut report => report,
-        Ok(()) = stopped => {
+        // Stopped, or nobody is left who waits for it: another attempt must not find its lease taken.
+        _ = stopped => {
             addr.do_send(actix_batch_pipeline::messages::Stop);
             report.await
         }

@@ -99,11 +99,19 @@ impl ClusterError {
 
 /// Whether the server was away, so that the same question may be asked again.
 pub(crate) fn is_away(error: &WorkflowGetResultError) -> bool {
+    use temporalio_client::tonic::Code;
+    let is_away = |status: &temporalio_client::tonic::Status| {
+        matches!(
+            status.code(),
+            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Internal
+        )
+    };
     match error {
-        WorkflowGetResultError::Rpc(_) => true,
-        WorkflowGetResultError::Other(error) => error
-            .downcast_ref::<WorkflowInteractionError>()
-            .is_some_and(|error| matches!(error, WorkflowInteractionError::Rpc(_))),
+        WorkflowGetResultError::Rpc(status) => is_away(status),
+        WorkflowGetResultError::Other(error) => match error.downcast_ref::<WorkflowInteractionError>() {
+            Some(WorkflowInteractionError::Rpc(status)) => is_away(status),
+            _ => false,
+        },
         _ => false,
     }
 }

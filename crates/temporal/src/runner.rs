@@ -1,8 +1,13 @@
 //! Starts runs on a cluster, and watches them.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    future::IntoFuture,
+    time::{Duration, SystemTime},
+};
 
 use actix_batch_pipeline::{Definition, SourceRange};
+use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 use temporalio_client::{
     Client, WorkflowCancelOptions, WorkflowExecuteUpdateOptions, WorkflowGetResultOptions, WorkflowHandle,
@@ -14,7 +19,7 @@ use tracing::warn;
 use crate::{
     error::{ClusterError, is_away},
     server::Server,
-    state::{FailedRange, Outcome, Progress, Settings, State, Totals, check_in_flight},
+    state::{FailedRange, Outcome, Progress, Settings, State, Totals},
     workflow::{Input, PipelineWorkflow},
 };
 
@@ -30,7 +35,7 @@ pub struct TemporalRunner {
 }
 
 /// A run that is about to be started; made by [`TemporalRunner::start`].
-#[must_use = "a run is started by `.run_as(name)`"]
+#[must_use = "a run is started by `.run_as(name)` or `.await`"]
 pub struct Start {
     runner: TemporalRunner,
     settings: Settings,
@@ -57,7 +62,8 @@ pub struct Report {
     pub failed: Vec<FailedRange>,
     /// Whether it was stopped.
     pub stopped: bool,
-    /// Where another run [goes on](Start::go_on_after).
+    /// Where another run [goes on](Start::go_on_after). It passes ranges that have failed: to copy those, start a run of the same name, which
+    /// copies only what is missing.
     pub copied_up_to: Option<SourceRange>,
 }
 
@@ -108,19 +114,19 @@ impl Start {
         self
     }
 
-    /// How many ranges are copied at once, over all workers, from 1 to 10,000. Default: 8.
+    /// How many ranges are copied at once, over all workers, from 1 to 1,000. Default: 8.
     pub fn in_flight(mut self, ranges: usize) -> Self {
         self.settings.in_flight = ranges;
         self
     }
 
-    /// After how many ranges the workflow continues as new, so that its history stays short. Default: 500.
+    /// After how many ranges the workflow continues as new, so that its history stays short, from 1 to 2,000. Default: 500.
     pub fn ranges_per_run(mut self, ranges: u64) -> Self {
         self.settings.ranges_per_run = ranges;
         self
     }
 
-    /// How many ranges may fail for good before the run fails. Default: 0.
+    /// How many ranges may fail for good before the run fails, from 0 to 100. Default: 0.
     pub fn max_failed_ranges(mut self, ranges: usize) -> Self {
         self.settings.max_failed_ranges = ranges;
         self
@@ -138,7 +144,7 @@ impl Start {
         self
     }
 
-    /// Starts it under this name. What a run of this name has copied is not copied again, so a new data set needs a new name.
+    /// Starts it under this name; without one, `.await` gives it the definition's name and the time. What a run of this name has copied is not copied again, so a new data set needs a new name.
     ///
     /// # Errors
     ///
@@ -158,20 +164,31 @@ impl Start {
             let (value, allowed) = (error.clone(), "data that is JSON".to_owned());
             return Err(ClusterError::Config { key: "definition", value, allowed });
         }
-        let refuse = |key, value: u64| {
-            Err(ClusterError::Config { key, value: value.to_string(), allowed: "at least 1".to_owned() })
-        };
-        if self.settings.rows_per_range == 0 {
-            return refuse("rows_per_range", 0);
-        }
-        if self.settings.ranges_per_run == 0 {
-            return refuse("ranges_per_run", 0);
-        }
-        check_in_flight(self.settings.in_flight).map_err(|_| ClusterError::Config {
-            key: "in_flight",
-            value: self.settings.in_flight.to_string(),
-            allowed: "from 1 to 10,000".to_owned(),
-        })
+        let settings = &self.settings;
+        within("rows_per_range", settings.rows_per_range, 1, u64::MAX)?;
+        within("ranges_per_run", settings.ranges_per_run, 1, 2_000)?;
+        within("in_flight", settings.in_flight as u64, 1, 1_000)?;
+        within("max_failed_ranges", settings.max_failed_ranges as u64, 0, 100)
+    }
+}
+
+fn within(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), ClusterError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let allowed = if most == u64::MAX { format!("at least {least}") } else { format!("from {least} to {most}") };
+    Err(ClusterError::Config { key, value: value.to_string(), allowed })
+}
+
+/// Starts it under a name of its own: the definition's, and the time.
+impl IntoFuture for Start {
+    type Output = Result<RunHandle, ClusterError>;
+    type IntoFuture = LocalBoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_millis());
+        let name = format!("{}-{time}", self.settings.definition);
+        Box::pin(self.run_as(name))
     }
 }
 
@@ -228,7 +245,7 @@ impl RunHandle {
         self.workflow().cancel(WorkflowCancelOptions::default()).await.map_err(|error| self.refused(&error))
     }
 
-    /// How many ranges are copied at once, from 1 to 10,000. Returns how many were before.
+    /// How many ranges are copied at once, from 1 to 1,000. Returns how many were before.
     ///
     /// # Errors
     ///

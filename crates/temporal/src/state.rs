@@ -14,6 +14,9 @@ use serde_json::Value;
 /// Ranges that are planned at once: a few hundred of them are some 100 KB of history.
 pub(crate) const PLANNED_AT_ONCE: usize = 200;
 
+/// As much of an error as is carried along.
+const ERROR_CHARACTERS: usize = 1_000;
+
 /// What is to be run, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +66,7 @@ pub struct FailedRange {
 /// The state of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct State {
     settings: Settings,
     totals: Totals,
@@ -235,7 +239,7 @@ impl State {
     }
 
     /// Planning failed for good.
-    pub(crate) fn planning_failed(&mut self, error: String) {
+    pub(crate) fn planning_failed(&mut self, error: &str) {
         self.planning = false;
         self.broken = Some(format!("the ranges cannot be planned: {error}"));
     }
@@ -253,9 +257,10 @@ impl State {
     }
 
     /// A range failed for good.
-    pub(crate) fn copying_failed(&mut self, number: u64, error: String) {
+    pub(crate) fn copying_failed(&mut self, number: u64, error: &str) {
         if let Some(range) = self.running.remove(&number) {
-            self.failed.push(FailedRange { range, error });
+            let end = error.char_indices().nth(ERROR_CHARACTERS).map_or(error.len(), |(at, _)| at);
+            self.failed.push(FailedRange { range, error: error[..end].to_owned() });
         }
     }
 
@@ -299,12 +304,15 @@ impl State {
     }
 }
 
+/// The server allows a workflow 2,000 activities at once.
+const MOST_IN_FLIGHT: usize = 1_000;
+
 /// Why this is no number of ranges in flight.
 pub(crate) fn check_in_flight(ranges: usize) -> Result<(), String> {
-    if (1..=10_000).contains(&ranges) {
+    if (1..=MOST_IN_FLIGHT).contains(&ranges) {
         Ok(())
     } else {
-        Err(format!("`in_flight` must be from 1 to 10,000 (got {ranges})"))
+        Err(format!("`in_flight` must be from 1 to 1,000 (got {ranges})"))
     }
 }
 
@@ -441,7 +449,7 @@ mod tests {
             let mut state = State::new(Settings { max_failed_ranges: may_fail, ..settings(1, 100) }, None);
             planned(&mut state, 0..3, 3);
             copy(&mut state);
-            state.copying_failed(0, "the table is gone".into());
+            state.copying_failed(0, "the table is gone");
             match state.next() {
                 Next::End(outcome) if ends => {
                     assert!(outcome.error.unwrap().contains("the first is range 0: the table is gone"));

@@ -70,8 +70,8 @@ impl TemporalWorker {
             let (key, value, allowed) = ("slots", self.slots.to_string(), "from 1 to 1,000".to_owned());
             return Err(ClusterError::Config { key, value, allowed });
         }
-        let runtime =
-            Runtime::from_current_tokio(Default::default()).map_err(|error| ClusterError::Worker(error.to_string()))?;
+        let runtime = Runtime::from_current_tokio(temporalio_sdk::runtime::RuntimeOptions::default())
+            .map_err(|error| ClusterError::Worker(error.to_string()))?;
         let activities = Activities::new(self.definitions, 2 * self.slots);
         let mut ending = std::pin::pin!(ending());
         loop {

@@ -1,5 +1,5 @@
 //! The workflow: it only carries out what the [state](crate::state) decides.
-#![allow(missing_docs, reason = "the SDK makes a constant of each method of a workflow")]
+#![allow(missing_docs, missing_debug_implementations, reason = "the SDK makes a type of each method of a workflow")]
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
 /// A range that was given to a worker is given to another one when it has not been heard of for so long.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long one range may take.
-const ONE_RANGE: Duration = Duration::from_secs(60 * 60);
+const ONE_RANGE: Duration = Duration::from_hours(1);
 /// How often a range is tried.
 const ATTEMPTS: u32 = 20;
 
@@ -106,6 +106,7 @@ impl PipelineWorkflow {
     }
 
     #[update_validator(set_in_flight)]
+    #[expect(clippy::unused_self, clippy::trivially_copy_pass_by_ref, reason = "the SDK asks for this shape")]
     fn check_in_flight(
         &self,
         _ctx: &WorkflowContextView,
@@ -147,9 +148,9 @@ impl State {
     fn ended(&mut self, ended: Ended) {
         match ended {
             Ended::Planned(Ok(ranges)) => self.planned(ranges),
-            Ended::Planned(Err(error)) => self.planning_failed(error),
+            Ended::Planned(Err(error)) => self.planning_failed(&error),
             Ended::Copied(number, Ok(totals)) => self.copied(number, totals),
-            Ended::Copied(number, Err(error)) => self.copying_failed(number, error),
+            Ended::Copied(number, Err(error)) => self.copying_failed(number, &error),
         }
     }
 }
