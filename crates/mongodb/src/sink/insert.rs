@@ -1,0 +1,93 @@
+//! Inserts documents, and recognises those that an earlier attempt has stored.
+
+use std::collections::HashMap;
+
+use actix_batch_pipeline::sink::{SinkError, Written};
+use futures_util::TryStreamExt;
+use mongodb::{
+    Collection,
+    bson::{Bson, RawDocumentBuf, doc},
+    error::{Error, ErrorKind, IndexedWriteError},
+};
+
+use super::documents::canonical;
+use crate::fault::{Fault, is_duplicate, is_temporary};
+
+/// How many `_id`s are asked for at once.
+const ASKED: usize = 1_000;
+
+/// Inserts documents, each with its position in the batch. What the server refuses goes to `written`.
+pub(super) async fn insert(
+    collection: &Collection<RawDocumentBuf>,
+    documents: &[(usize, RawDocumentBuf)],
+    written: &mut Written,
+) -> Result<(), Fault> {
+    if documents.is_empty() {
+        return Ok(());
+    }
+    let sent = collection.insert_many(documents.iter().map(|(_, document)| document)).ordered(false).await;
+    let Err(error) = sent else { return Ok(()) };
+    let mut duplicates = Vec::new();
+    for failed in each(error, collection)? {
+        let Some((at, document)) = documents.get(failed.index) else { continue };
+        if is_duplicate(failed.code) {
+            duplicates.push((*at, document, failed.message));
+        } else {
+            written.refuse(*at, SinkError::record(format!("{} ({})", failed.message, failed.code)));
+        }
+    }
+    refuse_others(collection, duplicates, written).await
+}
+
+/// The errors of single documents. Everything else is a failure of them all.
+fn each(error: Error, collection: &Collection<RawDocumentBuf>) -> Result<Vec<IndexedWriteError>, Fault> {
+    let doing = || format!("inserting into collection `{}` failed", collection.name());
+    let ErrorKind::InsertMany(failed) = &*error.kind else { return Err(Fault::of(&error, doing())) };
+    if let Some(concern) = &failed.write_concern_error {
+        return Err(Fault::of_concern(concern.code, &concern.message, doing()));
+    }
+    let failed = failed.write_errors.clone().unwrap_or_default();
+    match failed.iter().find(|failed| is_temporary(failed.code)) {
+        Some(failed) => Err(Fault::temporary(format!("{}: {} ({})", doing(), failed.message, failed.code))),
+        None if failed.is_empty() => Err(Fault::of(&error, doing())),
+        None => Ok(failed),
+    }
+}
+
+/// Of documents that are there already: those with the same content are this pipeline's own, and the others are refused.
+async fn refuse_others(
+    collection: &Collection<RawDocumentBuf>,
+    duplicates: Vec<(usize, &RawDocumentBuf, String)>,
+    written: &mut Written,
+) -> Result<(), Fault> {
+    for duplicates in duplicates.chunks(ASKED) {
+        let ids = duplicates.iter().filter_map(|(_, document, _)| id(document));
+        let there = stored(collection, ids.collect()).await?;
+        for (at, document, words) in duplicates {
+            let id = id(document).unwrap_or(Bson::Null);
+            let why = match there.get(&canonical(&[id.clone()])) {
+                Some(stored) if stored.as_bytes() == document.as_bytes() => continue,
+                Some(_) => format!("there is another document with `_id` {id}: upsert, or remove it"),
+                None => format!("another document has the same unique key: {words}"),
+            };
+            written.refuse(*at, SinkError::record(why));
+        }
+    }
+    Ok(())
+}
+
+/// The documents with these `_id`s.
+async fn stored(
+    collection: &Collection<RawDocumentBuf>,
+    ids: Vec<Bson>,
+) -> Result<HashMap<Vec<u8>, RawDocumentBuf>, Fault> {
+    let failed = |error| Fault::of(&error, format!("looking for duplicates in `{}` failed", collection.name()));
+    let found = collection.find(doc! { "_id": { "$in": ids } }).await.map_err(failed)?;
+    let found: Vec<_> = found.try_collect().await.map_err(failed)?;
+    let by_id = found.into_iter().filter_map(|document| Some((canonical(&[id(&document)?]), document)));
+    Ok(by_id.collect())
+}
+
+fn id(document: &RawDocumentBuf) -> Option<Bson> {
+    document.get("_id").ok().flatten()?.try_into().ok()
+}

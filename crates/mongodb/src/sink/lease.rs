@@ -1,0 +1,202 @@
+//! The lease of a run, without locks and without clocks that must agree: a document that its holder keeps changing.
+//!
+//! A run that finds the lease of another one watches it. If it changes, the other run is alive, and this one is refused. If it stays as it is
+//! for the lease's own time, its holder was killed, and the lease is taken over – from the state that was seen, so only one run gets it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_batch_pipeline::checkpoint::{CheckpointError, CheckpointErrorKind};
+use mongodb::{
+    Collection,
+    bson::{Bson, Document, doc, oid::ObjectId},
+    error::{Error, ErrorKind, WriteFailure},
+};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+
+use crate::fault::{Fault, is_duplicate};
+
+/// A lease that is held, and renewed until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pipelines: Collection<Document>,
+    pipeline: String,
+    owner: ObjectId,
+    time: Duration,
+    is_lost: Arc<AtomicBool>,
+    renewal: JoinHandle<()>,
+}
+
+/// What a run sees of the lease.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    /// The pipeline has no document yet.
+    Nothing,
+    Free,
+    Held(Document),
+}
+
+impl Lease {
+    /// Takes it. Waits for one whose holder gives no sign.
+    pub(super) async fn take(
+        pipelines: &Collection<Document>,
+        pipeline: &str,
+        time: Duration,
+    ) -> Result<Self, CheckpointError> {
+        let owner = ObjectId::new();
+        let mut watched: Option<(Document, Instant)> = None;
+        loop {
+            let seen = look(pipelines, pipeline).await.map_err(|error| failed(&error))?;
+            let is_free = match (&seen, &watched) {
+                (Seen::Held(now), Some((before, since))) if now == before => since.elapsed() >= patience(now),
+                // Another owner, or another beat of the same one.
+                (Seen::Held(_), Some(_)) => return Err(leased(pipeline, pipelines)),
+                (Seen::Held(now), None) => {
+                    tracing::info!(pipeline, "waiting for the lease of a run that may have been killed");
+                    watched = Some((now.clone(), Instant::now()));
+                    false
+                }
+                (Seen::Nothing | Seen::Free, _) => true,
+            };
+            if is_free
+                && grab(pipelines, pipeline, &seen, held_by(owner, time)).await.map_err(|error| failed(&error))?
+            {
+                return Ok(Self::held(pipelines, pipeline, owner, time));
+            }
+            if !is_free {
+                sleep((time / 20).clamp(Duration::from_millis(10), Duration::from_millis(500))).await;
+            }
+        }
+    }
+
+    fn held(pipelines: &Collection<Document>, pipeline: &str, owner: ObjectId, time: Duration) -> Self {
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let renewal = renew(pipelines.clone(), pipeline.to_owned(), owner, time, Arc::clone(&is_lost));
+        let (pipelines, pipeline, renewal) = (pipelines.clone(), pipeline.to_owned(), tokio::spawn(renewal));
+        Self { pipelines, pipeline, owner, time, is_lost, renewal }
+    }
+
+    /// The pipeline's document, as long as this run holds it or nobody does.
+    pub(super) fn own(&self) -> Document {
+        doc! { "_id": &self.pipeline, "$or": [{ "lease.owner": self.owner }, { "lease": Bson::Null }] }
+    }
+
+    /// What the pipeline's document says of this run.
+    pub(super) fn mark(&self) -> Document {
+        held_by(self.owner, self.time)
+    }
+
+    pub(super) fn check(&self) -> Result<(), CheckpointError> {
+        if self.is_lost.load(Ordering::Relaxed) { Err(self.lost()) } else { Ok(()) }
+    }
+
+    /// Another run has taken it over, because this one gave no sign for so long.
+    pub(super) fn lost(&self) -> CheckpointError {
+        let message = format!(
+            "this run of pipeline `{}` gave no sign for {:?}, and another one took its lease: raise `.lease(…)` if it was only slow",
+            self.pipeline, self.time
+        );
+        CheckpointError::new(CheckpointErrorKind::Leased, message)
+    }
+}
+
+impl Drop for Lease {
+    /// Gives it back, so that the next run need not wait.
+    fn drop(&mut self) {
+        self.renewal.abort();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (pipelines, own) = (self.pipelines.clone(), doc! { "_id": &self.pipeline, "lease.owner": self.owner });
+        runtime.spawn(async move { pipelines.update_one(own, doc! { "$unset": { "lease": "" } }).await });
+    }
+}
+
+fn held_by(owner: ObjectId, time: Duration) -> Document {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    doc! { "owner": owner, "beat": ObjectId::new(), "millis": millis }
+}
+
+/// How long its holder may give no sign.
+fn patience(lease: &Document) -> Duration {
+    Duration::from_millis(lease.get_i64("millis").ok().and_then(|millis| millis.try_into().ok()).unwrap_or(15_000))
+}
+
+async fn look(pipelines: &Collection<Document>, pipeline: &str) -> Result<Seen, Error> {
+    let found = pipelines.find_one(doc! { "_id": pipeline }).projection(doc! { "lease": 1 }).await?;
+    Ok(match found {
+        None => Seen::Nothing,
+        Some(found) => found.get_document("lease").map_or(Seen::Free, |lease| Seen::Held(lease.clone())),
+    })
+}
+
+/// Takes the lease if it still is what was seen.
+async fn grab(pipelines: &Collection<Document>, pipeline: &str, seen: &Seen, lease: Document) -> Result<bool, Error> {
+    let is_as_seen = match seen {
+        Seen::Nothing => {
+            return match pipelines.insert_one(doc! { "_id": pipeline, "lease": lease }).await {
+                Ok(_) => Ok(true),
+                Err(error) if is_duplicate_error(&error) => Ok(false),
+                Err(error) => Err(error),
+            };
+        }
+        Seen::Free => doc! { "_id": pipeline, "lease": Bson::Null },
+        Seen::Held(lease) => {
+            let (owner, beat) = (lease.get("owner").cloned(), lease.get("beat").cloned());
+            doc! { "_id": pipeline, "lease.owner": owner, "lease.beat": beat }
+        }
+    };
+    let taken = pipelines.update_one(is_as_seen, doc! { "$set": { "lease": lease } }).await?;
+    Ok(taken.matched_count == 1)
+}
+
+/// Changes the lease three times in its time, until another run has it.
+async fn renew(
+    pipelines: Collection<Document>,
+    pipeline: String,
+    owner: ObjectId,
+    time: Duration,
+    is_lost: Arc<AtomicBool>,
+) {
+    let mut ticks = interval(time / 3);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let own = doc! { "_id": &pipeline, "lease.owner": owner };
+        match pipelines.update_one(own, doc! { "$set": { "lease.beat": ObjectId::new() } }).await {
+            Ok(renewed) if renewed.matched_count == 0 => {
+                let now = look(&pipelines, &pipeline).await;
+                // Given back at the end of the run: saving a checkpoint takes it again.
+                if matches!(now, Ok(Seen::Held(_) | Seen::Nothing)) {
+                    is_lost.store(true, Ordering::Relaxed);
+                    return;
+                }
+            }
+            Ok(_) => {}
+            // The next tick tries again; whoever waits does not reach the server either.
+            Err(error) => tracing::warn!(pipeline, %error, "the lease cannot be renewed"),
+        }
+    }
+}
+
+fn is_duplicate_error(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(failed)) if is_duplicate(failed.code))
+}
+
+fn failed(error: &Error) -> CheckpointError {
+    Fault::of(error, "the lease of the run cannot be taken").into()
+}
+
+fn leased(pipeline: &str, pipelines: &Collection<Document>) -> CheckpointError {
+    let place = pipelines.namespace().db;
+    let message =
+        format!("another run of pipeline `{pipeline}` writes to database `{place}`: wait until it ends, or stop it");
+    CheckpointError::new(CheckpointErrorKind::Leased, message)
+}

@@ -1,0 +1,209 @@
+//! Replaces documents by their key, or inserts them: the `update` command with many updates.
+//!
+//! Within a batch the last record of a key wins. If it is refused, the one before it is written after all: only what is stored is called
+//! written.
+
+use std::collections::BTreeMap;
+
+use actix_batch_pipeline::sink::{SinkError, Written};
+use mongodb::{
+    Database,
+    bson::{self, Bson, Document, RawArrayBuf, RawDocumentBuf, rawdoc},
+    options::WriteConcern,
+};
+
+use super::documents::{canonical, key, without_null_id};
+use crate::fault::{Fault, is_duplicate, is_temporary};
+
+/// A command is a document, and must not be larger than one: 16 MiB and 16 KiB.
+const LARGEST: usize = 14 * 1024 * 1024;
+/// What a server takes at once is 100,000.
+const MOST: usize = 10_000;
+
+/// A record that is to be written.
+#[derive(Debug)]
+struct Candidate {
+    /// Its position in the batch.
+    at: usize,
+    /// The update, as the command wants it.
+    update: RawDocumentBuf,
+}
+
+/// The records of a batch by their keys, in the order of the keys, so that two writers lock documents in the same order.
+#[derive(Debug, Default)]
+pub(super) struct Upserts(BTreeMap<Vec<u8>, Vec<Candidate>>);
+
+/// The error of one update.
+#[derive(Debug)]
+struct Refused {
+    index: usize,
+    code: i32,
+    message: String,
+}
+
+impl Upserts {
+    /// Adds the record at this position.
+    pub(super) fn add(&mut self, at: usize, document: RawDocumentBuf, fields: &[String]) -> Result<(), SinkError> {
+        let values = key(&document, fields)?;
+        // The server would take the document for an update by operators.
+        if let Some((name, _)) = document.iter().filter_map(Result::ok).find(|(name, _)| name.as_str().starts_with('$'))
+        {
+            return Err(SinkError::record(format!("the name of field `{}` begins with a `$`", name.as_str())));
+        }
+        let by = canonical(&values);
+        let query: Document = fields.iter().cloned().zip(values.into_iter().map(condition)).collect();
+        let update = rawdoc! {
+            "q": RawDocumentBuf::try_from(&query).map_err(|error| SinkError::record("the key is no BSON").caused_by(error))?,
+            "u": without_null_id(document),
+            "upsert": true,
+            "multi": false,
+        };
+        self.0.entry(by).or_default().push(Candidate { at, update });
+        Ok(())
+    }
+
+    /// Writes them. What the server refuses goes to `written`.
+    pub(super) async fn write(mut self, to: &Target<'_>, written: &mut Written) -> Result<(), Fault> {
+        while !self.0.is_empty() {
+            let all: Vec<_> =
+                self.0.iter().filter_map(|(by, candidates)| Some((by.clone(), candidates.last()?))).collect();
+            let updates: Vec<_> = all.iter().map(|(_, candidate)| &candidate.update).collect();
+            let mut refused = BTreeMap::new();
+            for (from, to_end) in pieces(&updates) {
+                for one in to.update(&updates[from..to_end]).await? {
+                    let one = to.once_more(&updates, from + one.index, one).await?;
+                    refused.extend(one.map(|error| (all[from + error.index].0.clone(), error)));
+                }
+            }
+            // What is left are the records before those that were refused.
+            self.0.retain(|by, candidates| {
+                let Some(error) = refused.get(by) else { return false };
+                if let Some(Candidate { at, .. }) = candidates.pop() {
+                    written.refuse(at, SinkError::record(format!("{} ({})", error.message, error.code)));
+                }
+                !candidates.is_empty()
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What a document must have to be the one. A regular expression or a document would be read as a condition.
+fn condition(value: Bson) -> Bson {
+    match value {
+        Bson::Document(_) | Bson::RegularExpression(_) => Bson::Document(bson::doc! { "$eq": value }),
+        other => other,
+    }
+}
+
+/// Cuts updates into pieces that fit into a command: each from an index to another.
+fn pieces(updates: &[&RawDocumentBuf]) -> Vec<(usize, usize)> {
+    let (mut pieces, mut from, mut size) = (Vec::new(), 0, 0);
+    for (at, update) in updates.iter().enumerate() {
+        let more = update.as_bytes().len() + 16;
+        if at > from && (size + more > LARGEST || at - from == MOST) {
+            pieces.push((from, at));
+            (from, size) = (at, 0);
+        }
+        size += more;
+    }
+    if from < updates.len() {
+        pieces.push((from, updates.len()));
+    }
+    pieces
+}
+
+/// Where updates go.
+pub(super) struct Target<'a> {
+    pub(super) database: &'a Database,
+    pub(super) collection: &'a str,
+}
+
+impl Target<'_> {
+    /// Sends updates, and returns those that were refused.
+    async fn update(&self, updates: &[&RawDocumentBuf]) -> Result<Vec<Refused>, Fault> {
+        let (count, refused) = self.send(updates).await?;
+        if count + refused.len() == updates.len() {
+            return Ok(refused);
+        }
+        // Some servers stop at the first one that they refuse, and do not say which: only one alone is known.
+        let mut alone = Vec::new();
+        for (index, update) in updates.iter().enumerate() {
+            let (count, refused) = self.send(&[update]).await?;
+            if count == 0 && refused.is_empty() {
+                return Err(Fault::temporary(format!(
+                    "the server has not written a document to `{}`",
+                    self.collection
+                )));
+            }
+            alone.extend(refused.into_iter().map(|one| Refused { index, ..one }));
+        }
+        Ok(alone)
+    }
+
+    /// A duplicate may come of two writers that have inserted one key at once: the second attempt finds the document. It may also come of
+    /// another unique index; then it stays.
+    async fn once_more(
+        &self,
+        updates: &[&RawDocumentBuf],
+        at: usize,
+        refused: Refused,
+    ) -> Result<Option<Refused>, Fault> {
+        if !is_duplicate(refused.code) {
+            return Ok(Some(refused));
+        }
+        let (_, again) = self.send(&[updates[at]]).await?;
+        Ok(again.into_iter().next().map(|again| Refused { index: refused.index, ..again }))
+    }
+
+    /// Sends one command. Returns how many documents the server has written, and the errors of others.
+    async fn send(&self, updates: &[&RawDocumentBuf]) -> Result<(usize, Vec<Refused>), Fault> {
+        let doing = || format!("updating collection `{}` failed", self.collection);
+        let mut all = RawArrayBuf::new();
+        for update in updates {
+            all.push(update.as_ref());
+        }
+        let mut command = rawdoc! { "update": self.collection, "updates": all, "ordered": false };
+        if let Some(concern) = self.concern()? {
+            command.append(bson::cstr!("writeConcern"), concern);
+        }
+        let reply = self.database.run_raw_command(command).await.map_err(|error| Fault::of(&error, doing()))?;
+        if let Ok(concern) = reply.get_document("writeConcernError") {
+            return Err(Fault::of_concern(number(concern, "code"), text(concern), doing()));
+        }
+        let errors = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
+        let refused: Vec<_> = errors.iter().filter_map(Bson::as_document).map(Refused::of).collect();
+        match refused.iter().find(|one| is_temporary(one.code)) {
+            Some(Refused { code, message, .. }) => Err(Fault::temporary(format!("{}: {message} ({code})", doing()))),
+            None => Ok((usize::try_from(number(&reply, "n")).unwrap_or(0), refused)),
+        }
+    }
+
+    /// A command has no write concern but its own.
+    fn concern(&self) -> Result<Option<RawDocumentBuf>, Fault> {
+        let concern: Option<&WriteConcern> = self.database.write_concern();
+        let concern = concern.map(bson::serialize_to_raw_document_buf).transpose();
+        concern.map_err(|error| Fault::fatal(format!("the write concern cannot be sent: {error}")))
+    }
+}
+
+impl Refused {
+    fn of(error: &Document) -> Self {
+        let index = usize::try_from(number(error, "index")).unwrap_or(0);
+        Self { index, code: number(error, "code"), message: text(error).to_owned() }
+    }
+}
+
+fn number(document: &Document, name: &str) -> i32 {
+    match document.get(name) {
+        Some(Bson::Int32(number)) => *number,
+        Some(Bson::Int64(number)) => i32::try_from(*number).unwrap_or(i32::MAX),
+        #[allow(clippy::cast_possible_truncation, reason = "servers count in doubles, too")]
+        Some(Bson::Double(number)) => *number as i32,
+        _ => 0,
+    }
+}
+
+fn text(document: &Document) -> &str {
+    document.get_str("errmsg").unwrap_or_default()
+}
