@@ -6,11 +6,12 @@
 use std::cmp::Ordering;
 
 use actix_batch_pipeline::{Cursor, Range};
-use mongodb::bson::{Bson, Document, doc};
+use bson::{Bson, Document, doc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// The `_id` of a document: whatever BSON it is. It is stored as canonical extended JSON, which reads back to the same value.
+/// The `_id` of a document: whatever BSON it is. It is stored as canonical extended JSON, which reads back to the same value; a document as the
+/// list of its fields, `{"$fields": [["day", …], ["carrier", …]]}`, because their order counts.
 ///
 /// Its order is one of texts, for collections of them. The server has its own.
 #[derive(Debug, Clone)]
@@ -32,25 +33,25 @@ impl DocumentId {
         match &self.0 {
             Bson::String(text) => text.clone(),
             Bson::ObjectId(id) => id.to_hex(),
-            other => other.clone().into_canonical_extjson().to_string(),
+            other => to_json(other).to_string(),
         }
     }
 
-    fn canonical(&self) -> String {
-        self.0.clone().into_canonical_extjson().to_string()
+    fn stored(&self) -> Value {
+        to_json(&self.0)
     }
 }
 
 impl Serialize for DocumentId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.clone().into_canonical_extjson().serialize(serializer)
+        self.stored().serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for DocumentId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Value::deserialize(deserializer)?;
-        Bson::try_from(json).map(Self).map_err(|error| D::Error::custom(format!("this is no extended JSON: {error}")))
+        from_json(json).map(Self).map_err(|error| D::Error::custom(format!("this is no extended JSON: {error}")))
     }
 }
 
@@ -70,7 +71,33 @@ impl PartialOrd for DocumentId {
 
 impl Ord for DocumentId {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.canonical().cmp(&other.canonical())
+        self.stored().to_string().cmp(&other.stored().to_string())
+    }
+}
+
+fn to_json(id: &Bson) -> Value {
+    match id {
+        Bson::Document(document) => {
+            let fields = document.iter().map(|(name, value)| json!([name, to_json(value)]));
+            json!({ "$fields": fields.collect::<Vec<_>>() })
+        }
+        Bson::Array(values) => values.iter().map(to_json).collect(),
+        other => other.clone().into_canonical_extjson(),
+    }
+}
+
+fn from_json(json: Value) -> Result<Bson, bson::error::Error> {
+    match json {
+        Value::Array(values) => values.into_iter().map(from_json).collect::<Result<Vec<_>, _>>().map(Bson::Array),
+        Value::Object(mut object) if object.len() == 1 && object.contains_key("$fields") => {
+            let fields: Vec<(String, Value)> = object
+                .remove("$fields")
+                .and_then(|fields| serde_json::from_value(fields).ok())
+                .ok_or_else(|| bson::error::Error::custom("`$fields` is no list of names and values"))?;
+            let fields = fields.into_iter().map(|(name, value)| Ok((name, from_json(value)?)));
+            fields.collect::<Result<Document, _>>().map(Bson::Document)
+        }
+        other => Bson::try_from(other),
     }
 }
 
@@ -162,10 +189,10 @@ fn is_nan(id: &Bson) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mongodb::bson::{DateTime, Timestamp, oid::ObjectId, spec::BinarySubtype};
+    use bson::{DateTime, Timestamp, oid::ObjectId, spec::BinarySubtype};
 
     fn ids() -> Vec<Bson> {
-        let binary = mongodb::bson::Binary { subtype: BinarySubtype::Generic, bytes: vec![0, 255] };
+        let binary = bson::Binary { subtype: BinarySubtype::Generic, bytes: vec![0, 255] };
         vec![
             Bson::MinKey,
             Bson::Null,
@@ -197,7 +224,7 @@ mod tests {
         for id in ids() {
             let stored = serde_json::to_string(&DocumentId(id.clone())).unwrap();
             let DocumentId(back) = serde_json::from_str(&stored).unwrap_or_else(|error| panic!("{stored}: {error}"));
-            let bytes = |id: &Bson| mongodb::bson::serialize_to_vec(&doc! { "_id": id }).unwrap();
+            let bytes = |id: &Bson| bson::serialize_to_vec(&doc! { "_id": id }).unwrap();
             assert_eq!(bytes(&back), bytes(&id), "{stored}");
         }
     }

@@ -1,7 +1,7 @@
 //! Records as documents.
 
 use actix_batch_pipeline::{Position, sink::SinkError};
-use mongodb::bson::{self, Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{self, Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf};
 use serde::Serialize;
 
 /// What a server stores at most.
@@ -107,7 +107,7 @@ mod tests {
         let id = || id_of("cities", Position { record: 42, part: 0, range: 3 });
         let with = |document| Document::try_from(with_id(document, id)).unwrap();
         let names = |document: &Document| document.keys().cloned().collect::<Vec<_>>();
-        let made = with(rawdoc! { "name": "Bonn", "_id": Bson::Null });
+        let made = with(rawdoc! { "name": "Bonn", "_id": null });
         assert_eq!(
             (names(&made), made.get_str("_id").unwrap()),
             (vec!["_id".into(), "name".into()], "cities/3/000000000042")
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_key_that_finds_no_single_document_is_refused_by_name() {
-        let document = rawdoc! { "a": 1, "b": { "c": "x" }, "d": [1], "e": Bson::Null };
+        let document = rawdoc! { "a": 1, "b": { "c": "x" }, "d": [1], "e": null };
         let of = |field: &str| key(&document, &[field.to_owned()]).map_err(|error| error.to_string());
         assert_eq!(of("b.c"), Ok(vec![Bson::from("x")]));
         assert_eq!(of("b"), Ok(vec![Bson::Document(doc! { "c": "x" })]));

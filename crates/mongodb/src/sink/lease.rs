@@ -1,7 +1,7 @@
 //! The lease of a run, without locks and without clocks that must agree: a document that its holder keeps changing.
 //!
-//! A run that finds the lease of another one watches it. If it changes, the other run is alive, and this one is refused. If it stays as it is
-//! for the lease's own time, its holder was killed, and the lease is taken over – from the state that was seen, so only one run gets it.
+//! A run that finds the lease of another one watches it. If it keeps changing, the other run is alive, and this one is refused. If it stays as
+//! it is for the lease's own time, its holder was killed, and the lease is taken over – from the state that was seen, so only one run gets it.
 
 use std::{
     sync::{
@@ -44,6 +44,42 @@ enum Seen {
     Held(Document),
 }
 
+/// What a run knows of a lease that it watches.
+#[derive(Debug, Default)]
+struct Watch {
+    /// What was seen last, and since when.
+    last: Option<(Document, Instant)>,
+    changes: u32,
+}
+
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Free,
+    Alive,
+    Unknown,
+}
+
+/// A run that was killed may have had two commands on their way, a renewal and a checkpoint.
+const CHANGES_OF_THE_LIVING: u32 = 3;
+
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
+
+impl Watch {
+    fn see(&mut self, seen: &Seen, now: Instant) -> Verdict {
+        let Seen::Held(lease) = seen else { return Verdict::Free };
+        match &self.last {
+            Some((before, since)) if before == lease => {
+                return if now - *since >= patience(lease) { Verdict::Free } else { Verdict::Unknown };
+            }
+            Some(_) => self.changes += 1,
+            None => tracing::info!("waiting for the lease of a run that may have been killed"),
+        }
+        self.last = Some((lease.clone(), now));
+        if self.changes >= CHANGES_OF_THE_LIVING { Verdict::Alive } else { Verdict::Unknown }
+    }
+}
+
 impl Lease {
     /// Takes it. Waits for one whose holder gives no sign.
     pub(super) async fn take(
@@ -52,27 +88,18 @@ impl Lease {
         time: Duration,
     ) -> Result<Self, CheckpointError> {
         let owner = ObjectId::new();
-        let mut watched: Option<(Document, Instant)> = None;
+        let mut watch = Watch::default();
         loop {
             let seen = look(pipelines, pipeline).await.map_err(|error| failed(&error))?;
-            let is_free = match (&seen, &watched) {
-                (Seen::Held(now), Some((before, since))) if now == before => since.elapsed() >= patience(now),
-                // Another owner, or another beat of the same one.
-                (Seen::Held(_), Some(_)) => return Err(leased(pipeline, pipelines)),
-                (Seen::Held(now), None) => {
-                    tracing::info!(pipeline, "waiting for the lease of a run that may have been killed");
-                    watched = Some((now.clone(), Instant::now()));
-                    false
+            match watch.see(&seen, Instant::now()) {
+                Verdict::Free => {
+                    let lease = held_by(owner, time);
+                    if grab(pipelines, pipeline, &seen, lease).await.map_err(|error| failed(&error))? {
+                        return Ok(Self::held(pipelines, pipeline, owner, time));
+                    }
                 }
-                (Seen::Nothing | Seen::Free, _) => true,
-            };
-            if is_free
-                && grab(pipelines, pipeline, &seen, held_by(owner, time)).await.map_err(|error| failed(&error))?
-            {
-                return Ok(Self::held(pipelines, pipeline, owner, time));
-            }
-            if !is_free {
-                sleep((time / 20).clamp(Duration::from_millis(10), Duration::from_millis(500))).await;
+                Verdict::Alive => return Err(leased(pipeline, pipelines)),
+                Verdict::Unknown => sleep((time / 20).clamp(SHORTEST_LOOK, LONGEST_LOOK)).await,
             }
         }
     }
@@ -199,4 +226,38 @@ fn leased(pipeline: &str, pipelines: &Collection<Document>) -> CheckpointError {
     let message =
         format!("another run of pipeline `{pipeline}` writes to database `{place}`: wait until it ends, or stop it");
     CheckpointError::new(CheckpointErrorKind::Leased, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held() -> Seen {
+        Seen::Held(held_by(ObjectId::new(), Duration::from_secs(15)))
+    }
+
+    #[test]
+    fn a_lease_whose_holder_gives_no_sign_for_its_time_is_free() {
+        let (mut watch, lease, begin) = (Watch::default(), held(), Instant::now());
+        let mut after = |seconds| watch.see(&lease, begin + Duration::from_secs(seconds));
+        assert_eq!([after(0), after(14), after(15)], [Verdict::Unknown, Verdict::Unknown, Verdict::Free]);
+        assert_eq!(Watch::default().see(&Seen::Free, begin), Verdict::Free);
+    }
+
+    #[test]
+    fn commands_that_arrive_after_their_run_was_killed_are_no_sign_of_life() {
+        let (mut watch, begin) = (Watch::default(), Instant::now());
+        let last = held();
+        for (seen, seconds) in [(&held(), 0), (&held(), 1), (&last, 2), (&last, 16)] {
+            assert_eq!(watch.see(seen, begin + Duration::from_secs(seconds)), Verdict::Unknown);
+        }
+        assert_eq!(watch.see(&last, begin + Duration::from_secs(17)), Verdict::Free);
+    }
+
+    #[test]
+    fn a_lease_that_keeps_changing_has_a_living_holder() {
+        let (mut watch, now) = (Watch::default(), Instant::now());
+        let verdicts: Vec<_> = (0..4).map(|_| watch.see(&held(), now)).collect();
+        assert_eq!(verdicts, [Verdict::Unknown, Verdict::Unknown, Verdict::Unknown, Verdict::Alive]);
+    }
 }
