@@ -190,7 +190,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Source for MongoDbCollection<T
             let documents = all.count_documents(filter.clone()).await.map_err(|error| self.failed(&error))?;
             let pieces = (at_most as u64).min(documents);
             for piece in 1..pieces {
-                let before = (u128::from(documents) * u128::from(piece) / u128::from(pieces)) as u64;
+                let before = documents / pieces * piece;
                 // Documents that were deleted meanwhile make fewer ranges.
                 let Some(end) = self.nth(&all, &filter, before.saturating_sub(1)).await? else { break };
                 let end = DocumentId::new(end);

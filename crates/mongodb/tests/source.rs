@@ -38,7 +38,7 @@ async fn a_collection_is_read_the_same_in_chunks_of_any_size_after_each_stop_and
     let kinds: [fn(u8) -> Bson; 5] = [
         |number| Bson::Int64(i64::from(number) * 7 - 100),
         |number| Bson::Double(f64::from(number) / 3.0),
-        |number| Bson::String(format!("row {}", number % 13 * 50 + number)),
+        |number| Bson::String(format!("row {}", u32::from(number) % 13 * 50 + u32::from(number))),
         |number| Bson::ObjectId(ObjectId::from_bytes([number; 12])),
         |number| Bson::DateTime(bson::DateTime::from_millis(i64::from(number) * 1_001)),
     ];

@@ -28,7 +28,7 @@ pub(super) async fn insert(
     let sent = collection.insert_many(documents.iter().map(|(_, document)| document)).ordered(false).await;
     let Err(error) = sent else { return Ok(()) };
     let mut duplicates = Vec::new();
-    for failed in each(error, collection)? {
+    for failed in each(&error, collection)? {
         let Some((at, document)) = documents.get(failed.index) else { continue };
         if is_duplicate(failed.code) {
             duplicates.push((*at, document, failed.message));
@@ -40,16 +40,16 @@ pub(super) async fn insert(
 }
 
 /// The errors of single documents. Everything else is a failure of them all.
-fn each(error: Error, collection: &Collection<RawDocumentBuf>) -> Result<Vec<IndexedWriteError>, Fault> {
+fn each(error: &Error, collection: &Collection<RawDocumentBuf>) -> Result<Vec<IndexedWriteError>, Fault> {
     let doing = || format!("inserting into collection `{}` failed", collection.name());
-    let ErrorKind::InsertMany(failed) = &*error.kind else { return Err(Fault::of(&error, doing())) };
+    let ErrorKind::InsertMany(failed) = &*error.kind else { return Err(Fault::of(error, doing())) };
     if let Some(concern) = &failed.write_concern_error {
         return Err(Fault::of_concern(concern.code, &concern.message, doing()));
     }
     let failed = failed.write_errors.clone().unwrap_or_default();
     match failed.iter().find(|failed| is_temporary(failed.code)) {
         Some(failed) => Err(Fault::temporary(format!("{}: {} ({})", doing(), failed.message, failed.code))),
-        None if failed.is_empty() => Err(Fault::of(&error, doing())),
+        None if failed.is_empty() => Err(Fault::of(error, doing())),
         None => Ok(failed),
     }
 }
@@ -64,10 +64,10 @@ async fn refuse_others(
         let ids = duplicates.iter().filter_map(|(_, document, _)| id(document));
         let there = stored(collection, ids.collect()).await?;
         for (at, document, words) in duplicates {
-            let id = id(document).unwrap_or(Bson::Null);
-            let why = match there.get(&canonical(&[id.clone()])) {
+            let id = [id(document).unwrap_or(Bson::Null)];
+            let why = match there.get(&canonical(&id)) {
                 Some(stored) if stored.as_bytes() == document.as_bytes() => continue,
-                Some(_) => format!("there is another document with `_id` {id}: upsert, or remove it"),
+                Some(_) => format!("there is another document with `_id` {}: upsert, or remove it", id[0]),
                 None => format!("another document has the same unique key: {words}"),
             };
             written.refuse(*at, SinkError::record(why));

@@ -148,9 +148,10 @@ impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for MongoDb {
         Promises::Keyed
     }
 
-    /// Batches of 1,000, two at once.
+    /// Batches of 1,000. Those of inserts two at once; upserts one by one, so that the last record of a key wins.
     fn defaults(&self) -> Defaults {
-        Defaults { max_size: 1_000, workers: Workers::local(2) }
+        let workers = if self.mode == Mode::Insert { 2 } else { 1 };
+        Defaults { max_size: 1_000, workers: Workers::local(workers) }
     }
 
     fn sink(&self, _worker: usize, run: &RunId, _settled: &Arc<Settled>) -> MongoDbSink<T> {

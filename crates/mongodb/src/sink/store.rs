@@ -2,8 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use actix_batch_pipeline::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointErrorKind, RangeCheckpoint, RunId, Store, StoreFuture,
+use actix_batch_pipeline::{
+    checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RangeCheckpoint, RunId, Store, StoreFuture},
+    sink::SinkErrorKind,
 };
 use mongodb::{
     Collection, Database,
@@ -11,12 +12,17 @@ use mongodb::{
     options::{CollectionOptions, ReadPreference, SelectionCriteria},
 };
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::{MongoDb, lease::Lease};
 use crate::{fault::Fault, server::Server};
 
 /// The version of the document.
 const VERSION: i32 = 1;
+
+/// How often a checkpoint is saved while the server is away, and the rest before the second time, which doubles from one to the next.
+const ATTEMPTS: u32 = 5;
+const FIRST_REST: Duration = Duration::from_millis(25);
 
 /// Keeps the checkpoint in the database of the documents; made by [`MongoDb`]. It is one document of the collection `_pipelines`, so it is
 /// saved as a whole. The run's lease is a part of it.
@@ -91,8 +97,22 @@ impl MongoDbStore {
             None => (doc! { "_id": &self.pipeline }, Bson::Null),
         };
         set.insert("lease", mark);
-        let saved = pipelines.update_one(own, doc! { "$set": set }).upsert(self.lease.is_none()).await;
-        if saved.map_err(failed)?.matched_count == 0 {
+        let set = doc! { "$set": set };
+        let mut attempt = 1;
+        let saved = loop {
+            let saved = pipelines.update_one(own.clone(), set.clone()).upsert(self.lease.is_none()).await;
+            match saved.map_err(failed) {
+                Ok(saved) => break saved,
+                // A server that comes back, or another primary. The same checkpoint may be saved twice.
+                Err(fault) if fault.kind == SinkErrorKind::Temporary && attempt < ATTEMPTS => {
+                    tracing::debug!(fault.message, attempt, "saving the checkpoint is tried again");
+                    sleep(FIRST_REST * 2_u32.pow(attempt)).await;
+                    attempt += 1;
+                }
+                Err(fault) => return Err(fault.into()),
+            }
+        };
+        if saved.matched_count == 0 {
             self.lease.as_ref().map_or(Ok(()), |lease| Err(lease.lost()))?;
         }
         self.has_saved = true;
@@ -153,21 +173,21 @@ fn range_of(range: &Document) -> Result<RangeCheckpoint, &'static str> {
     let beyond = range.get_str("beyond").ok().and_then(|text| serde_json::from_str(text).ok());
     Ok(RangeCheckpoint {
         range: unsigned(range, "range").ok_or("the number of a range")?,
-        from: json(range, "from").ok_or("the beginning of a range")?,
-        to: json(range, "to").ok_or("the end of a range")?,
+        from: json(range, "from", "the beginning of a range")?,
+        to: json(range, "to", "the end of a range")?,
         record: unsigned(range, "record").ok_or("the record of a range")?,
-        cursor: json(range, "cursor").ok_or("the cursor of a range")?,
+        cursor: json(range, "cursor", "the cursor of a range")?,
         done: range.get_bool("done").map_err(|_| "the end of a range")?,
         beyond: beyond.ok_or("what lies beyond a range")?,
     })
 }
 
-/// A text that is JSON, or null; `None` for anything else.
-fn json(document: &Document, name: &str) -> Option<Option<Value>> {
-    match document.get(name)? {
-        Bson::Null => Some(None),
-        Bson::String(text) => serde_json::from_str(text).ok().map(Some),
-        _ => None,
+/// A text that is JSON, or null.
+fn json(document: &Document, name: &str, what: &'static str) -> Result<Option<Value>, &'static str> {
+    match document.get(name) {
+        Some(Bson::Null) => Ok(None),
+        Some(Bson::String(text)) => serde_json::from_str(text).map(Some).map_err(|_| what),
+        _ => Err(what),
     }
 }
 

@@ -10,23 +10,23 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// A proxy to a server on a loopback port. It cuts the connection instead of passing on the reply to a command of this name.
+/// A proxy to a server on a loopback port. It cuts the connection instead of passing on the reply to this command on this collection.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
-    /// Whether the next reply is to be lost.
+    /// Whether the next reply is to be losses.
     pub(crate) lose: Arc<AtomicBool>,
-    pub(crate) lost: Arc<AtomicU32>,
+    pub(crate) losses: Arc<AtomicU32>,
 }
 
 impl Proxy {
-    pub(crate) async fn start(server: u16, command: &'static str) -> Self {
+    pub(crate) async fn start(server: u16, command: (&'static str, &'static str)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let proxy = Self { port, lose: Arc::default(), lost: Arc::default() };
-        let (lose, lost) = (Arc::clone(&proxy.lose), Arc::clone(&proxy.lost));
+        let proxy = Self { port, lose: Arc::default(), losses: Arc::default() };
+        let (lose, losses) = (Arc::clone(&proxy.lose), Arc::clone(&proxy.losses));
         actix_rt::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let link = Link { command, lose: Arc::clone(&lose), lost: Arc::clone(&lost) };
+                let link = Link { command, lose: Arc::clone(&lose), losses: Arc::clone(&losses) };
                 actix_rt::spawn(async move { link.pass(client, server).await });
             }
         });
@@ -35,9 +35,9 @@ impl Proxy {
 }
 
 struct Link {
-    command: &'static str,
+    command: (&'static str, &'static str),
     lose: Arc<AtomicBool>,
-    lost: Arc<AtomicU32>,
+    losses: Arc<AtomicU32>,
 }
 
 impl Link {
@@ -48,8 +48,8 @@ impl Link {
             let request = message(&mut client).await?;
             server.write_all(&request).await.ok()?;
             let reply = message(&mut server).await?;
-            if command(&request) == Some(self.command.as_bytes()) && self.lose.swap(false, Ordering::SeqCst) {
-                self.lost.fetch_add(1, Ordering::SeqCst);
+            if is(&request, self.command) && self.lose.swap(false, Ordering::SeqCst) {
+                self.losses.fetch_add(1, Ordering::SeqCst);
                 return None;
             }
             client.write_all(&reply).await.ok()?;
@@ -67,9 +67,11 @@ async fn message(from: &mut TcpStream) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// The name of the command in an `OP_MSG`: after the header of 16 bytes, the flags, the kind of the section, the document's length and the type
-/// of its first element.
-fn command(message: &[u8]) -> Option<&[u8]> {
-    let name = message.get(26..)?;
-    name.split(|byte| *byte == 0).next()
+/// Whether an `OP_MSG` holds this command. After the header of 16 bytes, the flags, the kind of the section, the document's length and the type of
+/// its first element, that element is the command's name, with the collection as its value.
+fn is(message: &[u8], (command, collection): (&str, &str)) -> bool {
+    let Some(mut parts) = message.get(26..).map(|element| element.split(|byte| *byte == 0)) else { return false };
+    // The value begins with its length, which is less than 256, so that three zeros follow.
+    let (name, value) = (parts.next(), parts.nth(3));
+    name == Some(command.as_bytes()) && value == Some(collection.as_bytes())
 }
