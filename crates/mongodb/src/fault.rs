@@ -12,27 +12,35 @@ use mongodb::error::{Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, WriteConcern
 pub(crate) struct Fault {
     pub(crate) kind: SinkErrorKind,
     pub(crate) message: String,
+    /// Whether a transaction has met another one, or has been lost, and may begin anew.
+    pub(crate) is_conflict: bool,
 }
 
 impl Fault {
+    pub(crate) fn new(kind: SinkErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), is_conflict: false }
+    }
+
     pub(crate) fn fatal(message: impl Into<String>) -> Self {
-        Self { kind: SinkErrorKind::Fatal, message: message.into() }
+        Self::new(SinkErrorKind::Fatal, message)
     }
 
     pub(crate) fn temporary(message: impl Into<String>) -> Self {
-        Self { kind: SinkErrorKind::Temporary, message: message.into() }
+        Self::new(SinkErrorKind::Temporary, message)
     }
 
     /// What was done when the server failed, and what it says.
     pub(crate) fn of(error: &Error, doing: impl Into<String>) -> Self {
-        Self { kind: kind(error), message: format!("{}: {}", doing.into(), words(error)) }
+        let is_conflict = error.contains_label(TRANSIENT_TRANSACTION_ERROR);
+        let kind = if is_conflict { SinkErrorKind::Temporary } else { kind(error) };
+        Self { kind, message: format!("{}: {}", doing.into(), words(error)), is_conflict }
     }
 
     /// The documents are written, and perhaps not where they must be: on a majority, in the journal.
     pub(crate) fn of_concern(code: i32, message: &str, doing: impl Into<String>) -> Self {
         // 79 and 100: the replica set can never do what the URI asks.
         let kind = if matches!(code, 79 | 100) { SinkErrorKind::Fatal } else { SinkErrorKind::Temporary };
-        Self { kind, message: format!("{}: {message} ({code})", doing.into()) }
+        Self::new(kind, format!("{}: {message} ({code})", doing.into()))
     }
 }
 
@@ -79,9 +87,6 @@ fn is_of_data(code: i32) -> bool {
 }
 
 fn kind(error: &Error) -> SinkErrorKind {
-    if error.contains_label(TRANSIENT_TRANSACTION_ERROR) {
-        return SinkErrorKind::Temporary;
-    }
     match &*error.kind {
         ErrorKind::Command(failed) => of_code(failed.code),
         ErrorKind::Write(WriteFailure::WriteError(failed)) => of_code(failed.code),

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use actix_batch_pipeline::sink::{SinkError, Written};
 use futures_util::TryStreamExt;
 use mongodb::{
-    Collection,
+    ClientSession, Collection,
     bson::{Bson, RawDocumentBuf, doc},
-    error::{Error, ErrorKind, IndexedWriteError},
+    error::{Error, ErrorKind, IndexedWriteError, TRANSIENT_TRANSACTION_ERROR},
 };
 
 use super::documents::canonical;
@@ -16,17 +16,23 @@ use crate::fault::{Fault, is_duplicate, is_temporary};
 /// How many `_id`s are asked for at once.
 const ASKED: usize = 1_000;
 
-/// Inserts documents, each with its position in the batch. What the server refuses goes to `written`.
+/// Inserts documents, each with its position in the batch. What the server refuses goes to `written`. Returns whether it has stored all of them:
+/// if not, it has ended the transaction.
 pub(super) async fn insert(
     collection: &Collection<RawDocumentBuf>,
     documents: &[(usize, RawDocumentBuf)],
     written: &mut Written,
-) -> Result<(), Fault> {
+    session: Option<&mut ClientSession>,
+) -> Result<bool, Fault> {
     if documents.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
-    let sent = collection.insert_many(documents.iter().map(|(_, document)| document)).ordered(false).await;
-    let Err(error) = sent else { return Ok(()) };
+    let all = collection.insert_many(documents.iter().map(|(_, document)| document)).ordered(false);
+    let sent = match session {
+        Some(session) => all.session(session).await,
+        None => all.await,
+    };
+    let Err(error) = sent else { return Ok(true) };
     let mut duplicates = Vec::new();
     for failed in each(&error, collection)? {
         let Some((at, document)) = documents.get(failed.index) else { continue };
@@ -36,13 +42,17 @@ pub(super) async fn insert(
             written.refuse(*at, SinkError::record(format!("{} ({})", failed.message, failed.code)));
         }
     }
-    refuse_others(collection, duplicates, written).await
+    refuse_others(collection, duplicates, written).await?;
+    Ok(false)
 }
 
 /// The errors of single documents. Everything else is a failure of them all.
 fn each(error: &Error, collection: &Collection<RawDocumentBuf>) -> Result<Vec<IndexedWriteError>, Fault> {
     let doing = || format!("inserting into collection `{}` failed", collection.name());
     let ErrorKind::InsertMany(failed) = &*error.kind else { return Err(Fault::of(error, doing())) };
+    if error.contains_label(TRANSIENT_TRANSACTION_ERROR) {
+        return Err(Fault::of(error, doing()));
+    }
     if let Some(concern) = &failed.write_concern_error {
         return Err(Fault::of_concern(concern.code, &concern.message, doing()));
     }

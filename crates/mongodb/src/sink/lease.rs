@@ -116,6 +116,12 @@ impl Lease {
         doc! { "_id": &self.pipeline, "$or": [{ "lease.owner": self.owner }, { "lease": Bson::Null }] }
     }
 
+    /// Whether the pipeline's document says that this run holds it, or nobody does.
+    pub(super) fn may_write(&self, pipeline: &Document) -> bool {
+        let Ok(lease) = pipeline.get_document("lease") else { return true };
+        lease.get_object_id("owner").is_ok_and(|owner| owner == self.owner)
+    }
+
     /// What the pipeline's document says of this run.
     pub(super) fn mark(&self) -> Document {
         held_by(self.owner, self.time)

@@ -14,7 +14,9 @@ use crate::server::Server;
 mod documents;
 mod insert;
 mod lease;
+mod progress;
 mod store;
+mod transaction;
 mod upsert;
 mod writer;
 
@@ -27,7 +29,8 @@ pub use writer::MongoDbSink;
 /// batch that comes again – because its answer was lost, or the run was killed – recognises what it has stored: the same `_id` with the same
 /// content is written; with another content it is that record's error. An upsert replaces the document of its key.
 ///
-/// The checkpoint is a document of the collection `_pipelines` beside the data; it is saved after the documents that it calls settled.
+/// The checkpoint is a document of the collection `_pipelines` beside the data; it is saved after the documents that it calls settled, or with
+/// them, by [`transactions`](Self::transactions).
 ///
 /// It is serde data; the URI, which may hold a password, is read and never written.
 ///
@@ -51,6 +54,8 @@ pub struct MongoDb {
     key: Vec<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     create_index: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    transactions: bool,
     #[serde(default = "lease_millis", skip_serializing_if = "is_lease_millis")]
     lease_millis: u64,
 }
@@ -116,6 +121,13 @@ impl MongoDb {
         self
     }
 
+    /// Stores the documents of each batch and the progress in one transaction. Default: `false`. The server must be a replica set or a sharded
+    /// cluster; any other is refused. Batches go one at a time, and one with a document that is refused is halved until that one stands alone.
+    pub fn transactions(mut self, use_them: bool) -> Self {
+        self.transactions = use_them;
+        self
+    }
+
     /// How long the next run waits for one that was killed: a run renews its lease three times as often. Default: 15 s. At least 100 ms.
     pub fn lease(mut self, time: Duration) -> Self {
         self.lease_millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(100);
@@ -124,7 +136,7 @@ impl MongoDb {
 
     fn new(collection: String, mode: Mode) -> Self {
         let (server, key, lease_millis) = (Server::default(), by_id(), lease_millis());
-        Self { server, database: None, collection, mode, key, create_index: false, lease_millis }
+        Self { server, database: None, collection, mode, key, create_index: false, transactions: false, lease_millis }
     }
 
     fn is_by_id(&self) -> bool {
@@ -143,19 +155,20 @@ impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for MongoDb {
         }
     }
 
-    /// A document that is written again overwrites, or recognises, itself.
+    /// Without transactions a document that is written again overwrites, or recognises, itself.
     fn promises(&self) -> Promises {
-        Promises::Keyed
+        if self.transactions { Promises::Transactional } else { Promises::Keyed }
     }
 
-    /// Batches of 1,000. Those of inserts two at once; upserts one by one, so that the last record of a key wins.
+    /// Batches of 1,000. Those of inserts two at once; upserts one by one, so that the last record of a key wins, and transactions, because
+    /// each of them changes the checkpoint.
     fn defaults(&self) -> Defaults {
-        let workers = if self.mode == Mode::Insert { 2 } else { 1 };
+        let workers = if self.mode == Mode::Insert && !self.transactions { 2 } else { 1 };
         Defaults { max_size: 1_000, workers: Workers::local(workers) }
     }
 
-    fn sink(&self, _worker: usize, run: &RunId, _settled: &Arc<Settled>) -> MongoDbSink<T> {
-        MongoDbSink::new(self.clone(), run.clone())
+    fn sink(&self, _worker: usize, run: &RunId, settled: &Arc<Settled>) -> MongoDbSink<T> {
+        MongoDbSink::new(self.clone(), run.clone(), Arc::clone(settled))
     }
 
     fn store(&self, run: &RunId) -> Option<Box<dyn Store>> {

@@ -8,13 +8,13 @@ use actix_batch_pipeline::{
 };
 use mongodb::{
     Collection, Database,
-    bson::{Bson, Document, doc},
+    bson::{Bson, Document, doc, oid::ObjectId},
     options::{CollectionOptions, ReadPreference, SelectionCriteria},
 };
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{MongoDb, lease::Lease};
+use super::{MongoDb, lease::Lease, progress::merged};
 use crate::{fault::Fault, server::Server};
 
 /// The version of the document.
@@ -87,41 +87,52 @@ impl MongoDbStore {
     }
 
     async fn save_checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-        let pipelines = self.pipelines().await?;
-        let failed = |error| Fault::of(&error, "the checkpoint cannot be saved");
-        let mut set = document_of(checkpoint);
-        // A run that is complete gives its lease back with its last checkpoint: the process may end before anything else is sent.
-        let is_last = self.has_saved && checkpoint.ranges.iter().all(|range| range.done);
-        let (own, mark) = match &self.lease {
-            Some(lease) => (lease.own(), if is_last { Bson::Null } else { lease.mark().into() }),
-            None => (doc! { "_id": &self.pipeline }, Bson::Null),
-        };
-        set.insert("lease", mark);
-        let set = doc! { "$set": set };
         let mut attempt = 1;
-        let saved = loop {
-            let saved = pipelines.update_one(own.clone(), set.clone()).upsert(self.lease.is_none()).await;
-            match saved.map_err(failed) {
-                Ok(saved) => break saved,
-                // A server that comes back, or another primary. The same checkpoint may be saved twice.
-                Err(fault) if fault.kind == SinkErrorKind::Temporary && attempt < ATTEMPTS => {
+        while let Err(failed) = self.save_once(checkpoint).await {
+            match failed {
+                // A server that comes back, another primary, or a transaction that was quicker.
+                Unsaved::Fault(fault) if fault.kind == SinkErrorKind::Temporary && attempt < ATTEMPTS => {
                     tracing::debug!(fault.message, attempt, "saving the checkpoint is tried again");
                     sleep(FIRST_REST * 2_u32.pow(attempt)).await;
                     attempt += 1;
                 }
-                Err(fault) => return Err(fault.into()),
+                Unsaved::Fault(fault) => return Err(fault.into()),
+                Unsaved::Lost(error) => return Err(error),
             }
-        };
-        if saved.matched_count == 0 {
-            self.lease.as_ref().map_or(Ok(()), |lease| Err(lease.lost()))?;
         }
         self.has_saved = true;
-        self.lease.as_ref().map_or(Ok(()), Lease::check)
+        Ok(())
+    }
+
+    /// Saves it over what was seen, so that nothing which a transaction has stored meanwhile is taken back.
+    async fn save_once(&mut self, checkpoint: &Checkpoint) -> Result<(), Unsaved> {
+        let pipelines = self.pipelines().await?;
+        let failed = |error| Fault::of(&error, "the checkpoint cannot be saved");
+        let Some(lease) = &self.lease else {
+            return Err(Fault::fatal("the checkpoint is saved without a lease").into());
+        };
+        lease.check().map_err(Unsaved::Lost)?;
+        let found = pipelines.find_one(doc! { "_id": &self.pipeline }).await.map_err(failed)?;
+        let Some(found) = found.filter(|found| lease.may_write(found)) else { return Err(Unsaved::Lost(lease.lost())) };
+        let stored = checkpoint_of(&found).ok();
+        let mut set = document_of(&merged(stored.as_ref(), checkpoint));
+        // A run that is complete gives its lease back with its last checkpoint: the process may end before anything else is sent.
+        let is_last = self.has_saved && checkpoint.ranges.iter().all(|range| range.done);
+        set.insert("lease", if is_last { Bson::Null } else { lease.mark().into() });
+        set.insert("revision", ObjectId::new());
+        let mut as_seen = lease.own();
+        as_seen.insert("revision", found.get("revision").cloned().unwrap_or(Bson::Null));
+        let saved = pipelines.update_one(as_seen, doc! { "$set": set }).await.map_err(failed)?;
+        if saved.matched_count == 0 {
+            return Err(Fault::temporary("the checkpoint was changed while it was saved").into());
+        }
+        Ok(())
     }
 
     async fn clear_checkpoint(&mut self) -> Result<(), CheckpointError> {
         let failed = |error| Fault::of(&error, "the checkpoint cannot be removed");
-        let unset = doc! { "version": "", "plan": "", "identity": "", "cursor_version": "", "ranges": "" };
+        let unset =
+            doc! { "version": "", "plan": "", "identity": "", "cursor_version": "", "ranges": "", "revision": "" };
         let cleared =
             self.pipelines().await?.update_one(doc! { "_id": &self.pipeline }, doc! { "$unset": unset }).await;
         cleared.map_err(failed)?;
@@ -129,8 +140,21 @@ impl MongoDbStore {
     }
 }
 
+/// Why a checkpoint is not saved.
+enum Unsaved {
+    Fault(Fault),
+    /// Another run has the lease.
+    Lost(CheckpointError),
+}
+
+impl From<Fault> for Unsaved {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
 /// What is stored of a checkpoint. Cursors are texts, because the names in their extended JSON begin with a `$`.
-fn document_of(checkpoint: &Checkpoint) -> Document {
+pub(super) fn document_of(checkpoint: &Checkpoint) -> Document {
     let ranges: Vec<_> = checkpoint.ranges.iter().map(range_document).collect();
     doc! {
         "version": VERSION,
@@ -156,7 +180,7 @@ fn range_document(range: &RangeCheckpoint) -> Document {
 }
 
 /// The checkpoint that is stored, or what of it is damaged.
-fn checkpoint_of(document: &Document) -> Result<Checkpoint, &'static str> {
+pub(super) fn checkpoint_of(document: &Document) -> Result<Checkpoint, &'static str> {
     let identity = document.get_str("identity").ok().and_then(|text| serde_json::from_str(text).ok());
     let ranges = document.get_array("ranges").map_err(|_| "`ranges`")?;
     let ranges = ranges.iter().map(|range| range_of(range.as_document().ok_or("`ranges`")?));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use actix_batch_pipeline::sink::{SinkError, Written};
 use mongodb::{
-    Database,
+    ClientSession, Database,
     bson::{self, Bson, Document, RawArrayBuf, RawDocumentBuf, rawdoc},
     options::WriteConcern,
 };
@@ -62,18 +62,14 @@ impl Upserts {
         Ok(())
     }
 
-    /// Writes them. What the server refuses goes to `written`.
-    pub(super) async fn write(mut self, to: &Target<'_>, written: &mut Written) -> Result<(), Fault> {
+    /// Writes them. What the server refuses goes to `written`. Returns whether it has stored what it was to store: if not, it has ended the
+    /// transaction.
+    pub(super) async fn write(mut self, to: &mut Target<'_>, written: &mut Written) -> Result<bool, Fault> {
         while !self.0.is_empty() {
-            let all: Vec<_> =
-                self.0.iter().filter_map(|(by, candidates)| Some((by.clone(), candidates.last()?))).collect();
-            let updates: Vec<_> = all.iter().map(|(_, candidate)| &candidate.update).collect();
-            let mut refused = BTreeMap::new();
-            for (from, to_end) in pieces(&updates) {
-                for one in to.update(&updates[from..to_end]).await? {
-                    let one = to.once_more(&updates, from + one.index, one).await?;
-                    refused.extend(one.map(|error| (all[from + error.index].0.clone(), error)));
-                }
+            let refused = self.round(to).await?;
+            let is_over = to.session.is_some();
+            if is_over && refused.is_empty() {
+                return Ok(true);
             }
             // What is left are the records before those that were refused.
             self.0.retain(|by, candidates| {
@@ -83,8 +79,30 @@ impl Upserts {
                 }
                 !candidates.is_empty()
             });
+            if is_over {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Sends the last record of each key, and returns the keys of those that were refused.
+    async fn round(&self, to: &mut Target<'_>) -> Result<BTreeMap<Vec<u8>, Refused>, Fault> {
+        let all: Vec<_> = self.0.iter().filter_map(|(by, candidates)| Some((by, &candidates.last()?.update))).collect();
+        let updates: Vec<_> = all.iter().map(|(_, update)| *update).collect();
+        let mut refused = BTreeMap::new();
+        for (first, end) in pieces(&updates) {
+            for one in to.update(&updates[first..end]).await? {
+                let at = first + one.index;
+                if let Some(one) = to.once_more(&updates, at, one).await? {
+                    refused.insert(all[at].0.clone(), one);
+                }
+            }
+            if to.session.is_some() && !refused.is_empty() {
+                break;
+            }
+        }
+        Ok(refused)
     }
 }
 
@@ -117,13 +135,15 @@ fn pieces(updates: &[&RawDocumentBuf]) -> Vec<(usize, usize)> {
 pub(super) struct Target<'a> {
     pub(super) database: &'a Database,
     pub(super) collection: &'a str,
+    /// Of a transaction, if there is one. Nothing more is sent in it once a document was refused.
+    pub(super) session: Option<&'a mut ClientSession>,
 }
 
 impl Target<'_> {
     /// Sends updates, and returns those that were refused.
-    async fn update(&self, updates: &[&RawDocumentBuf]) -> Result<Vec<Refused>, Fault> {
+    async fn update(&mut self, updates: &[&RawDocumentBuf]) -> Result<Vec<Refused>, Fault> {
         let (count, refused) = self.send(updates).await?;
-        if count + refused.len() == updates.len() {
+        if count + refused.len() == updates.len() || (self.session.is_some() && !refused.is_empty()) {
             return Ok(refused);
         }
         // Some servers stop at the first one that they refuse, and do not say which: only one alone is known.
@@ -144,12 +164,12 @@ impl Target<'_> {
     /// A duplicate may come of two writers that have inserted one key at once: the second attempt finds the document. It may also come of
     /// another unique index; then it stays.
     async fn once_more(
-        &self,
+        &mut self,
         updates: &[&RawDocumentBuf],
         at: usize,
         refused: Refused,
     ) -> Result<Option<Refused>, Fault> {
-        if !is_duplicate(refused.code) {
+        if !is_duplicate(refused.code) || self.session.is_some() {
             return Ok(Some(refused));
         }
         let (_, again) = self.send(&[updates[at]]).await?;
@@ -157,17 +177,24 @@ impl Target<'_> {
     }
 
     /// Sends one command. Returns how many documents the server has written, and the errors of others.
-    async fn send(&self, updates: &[&RawDocumentBuf]) -> Result<(usize, Vec<Refused>), Fault> {
-        let doing = || format!("updating collection `{}` failed", self.collection);
+    async fn send(&mut self, updates: &[&RawDocumentBuf]) -> Result<(usize, Vec<Refused>), Fault> {
+        let collection = self.collection;
+        let doing = || format!("updating collection `{collection}` failed");
         let mut all = RawArrayBuf::new();
         for update in updates {
             all.push(update.as_ref());
         }
         let mut command = rawdoc! { "update": self.collection, "updates": all, "ordered": false };
-        if let Some(concern) = self.concern()? {
+        // In a transaction the commit has the concern.
+        if let Some(concern) = self.concern()?.filter(|_| self.session.is_none()) {
             command.append(bson::cstr!("writeConcern"), concern);
         }
-        let reply = self.database.run_raw_command(command).await.map_err(|error| Fault::of(&error, doing()))?;
+        let command = self.database.run_raw_command(command);
+        let reply = match &mut self.session {
+            Some(session) => command.session(&mut **session).await,
+            None => command.await,
+        };
+        let reply = reply.map_err(|error| Fault::of(&error, doing()))?;
         if let Ok(concern) = reply.get_document("writeConcernError") {
             return Err(Fault::of_concern(number(concern, "code"), text(concern), doing()));
         }
