@@ -24,6 +24,7 @@ use mongodb::{
 use tempfile::TempDir;
 
 pub(crate) mod proxy;
+pub(crate) mod replica_set;
 
 /// A server that ends with the test.
 pub(crate) struct Server {

@@ -58,7 +58,7 @@ impl Link {
 }
 
 /// A whole message: its length comes first.
-async fn message(from: &mut TcpStream) -> Option<Vec<u8>> {
+pub(crate) async fn message(from: &mut TcpStream) -> Option<Vec<u8>> {
     let mut message = vec![0; 4];
     from.read_exact(&mut message).await.ok()?;
     let length = u32::from_le_bytes(message[..4].try_into().ok()?);
