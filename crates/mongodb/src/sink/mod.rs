@@ -68,6 +68,9 @@ enum Mode {
     Upsert,
 }
 
+/// The shortest lease, in milliseconds.
+const SHORTEST_LEASE: u64 = 100;
+
 fn by_id() -> Vec<String> {
     vec!["_id".to_owned()]
 }
@@ -130,7 +133,7 @@ impl MongoDb {
 
     /// How long the next run waits for one that was killed: a run renews its lease three times as often. Default: 15 s. At least 100 ms.
     pub fn lease(mut self, time: Duration) -> Self {
-        self.lease_millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(100);
+        self.lease_millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(SHORTEST_LEASE);
         self
     }
 

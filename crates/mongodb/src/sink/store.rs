@@ -23,6 +23,9 @@ const VERSION: i32 = 1;
 /// How often a checkpoint is saved while the server is away, and the rest before the second time, which doubles from one to the next.
 const ATTEMPTS: u32 = 5;
 const FIRST_REST: Duration = Duration::from_millis(25);
+/// How often transactions may be quicker, each of which goes on meanwhile.
+const RACES: u32 = 500;
+const SHORTEST_REST: Duration = Duration::from_millis(1);
 
 /// Keeps the checkpoint in the database of the documents; made by [`MongoDb`]. It is one document of the collection `_pipelines`, so it is
 /// saved as a whole. The run's lease is a part of it.
@@ -43,7 +46,7 @@ impl MongoDbStore {
             server: sink.server.clone(),
             database: sink.database.clone(),
             pipeline: run.pipeline.clone(),
-            lease_time: Duration::from_millis(sink.lease_millis),
+            lease_time: Duration::from_millis(sink.lease_millis.max(super::SHORTEST_LEASE)),
             connected: None,
             lease: None,
             has_saved: false,
@@ -87,16 +90,21 @@ impl MongoDbStore {
     }
 
     async fn save_checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-        let mut attempt = 1;
+        let (mut attempt, mut races) = (1, 0);
         while let Err(failed) = self.save_once(checkpoint).await {
             match failed {
-                // A server that comes back, another primary, or a transaction that was quicker.
+                // A server that comes back, or another primary.
                 Unsaved::Fault(fault) if fault.kind == SinkErrorKind::Temporary && attempt < ATTEMPTS => {
                     tracing::debug!(fault.message, attempt, "saving the checkpoint is tried again");
                     sleep(FIRST_REST * 2_u32.pow(attempt)).await;
                     attempt += 1;
                 }
                 Unsaved::Fault(fault) => return Err(fault.into()),
+                Unsaved::Raced if races < RACES => {
+                    sleep(SHORTEST_REST).await;
+                    races += 1;
+                }
+                Unsaved::Raced => return Err(Fault::temporary("transactions are quicker than the checkpoint").into()),
                 Unsaved::Lost(error) => return Err(error),
             }
         }
@@ -124,7 +132,7 @@ impl MongoDbStore {
         as_seen.insert("revision", found.get("revision").cloned().unwrap_or(Bson::Null));
         let saved = pipelines.update_one(as_seen, doc! { "$set": set }).await.map_err(failed)?;
         if saved.matched_count == 0 {
-            return Err(Fault::temporary("the checkpoint was changed while it was saved").into());
+            return Err(Unsaved::Raced);
         }
         Ok(())
     }
@@ -143,6 +151,8 @@ impl MongoDbStore {
 /// Why a checkpoint is not saved.
 enum Unsaved {
     Fault(Fault),
+    /// A transaction has changed it since it was read.
+    Raced,
     /// Another run has the lease.
     Lost(CheckpointError),
 }

@@ -234,3 +234,30 @@ fn number(document: &Document, name: &str) -> i32 {
 fn text(document: &Document) -> &str {
     document.get_str("errmsg").unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn updates_are_cut_into_commands_that_are_not_too_large_and_none_is_left_out() {
+        let update = |size: usize| rawdoc! { "u": "x".repeat(size) };
+        let (small, large) = (update(10), update(LARGEST / 2));
+        assert_eq!(pieces(&[]), []);
+        assert_eq!(pieces(&[&small, &large, &small]), [(0, 3)]);
+        assert_eq!(pieces(&[&large, &large, &small]), [(0, 1), (1, 3)]);
+        let beyond = update(LARGEST);
+        assert_eq!(pieces(&[&beyond, &beyond]), [(0, 1), (1, 2)], "one alone is the server's to judge");
+        assert_eq!(pieces(&vec![&small; MOST + 1]), [(0, MOST), (MOST, MOST + 1)]);
+    }
+
+    #[test]
+    fn of_one_key_the_last_record_is_sent_first() {
+        let mut all = Upserts::default();
+        for (at, n) in [(0, 5_i64), (1, 7), (2, 5)] {
+            all.add(at, rawdoc! { "_id": n, "at": i32::try_from(at).unwrap() }, &["_id".to_owned()]).unwrap();
+        }
+        let last: Vec<_> = all.0.values().filter_map(|candidates| Some(candidates.last()?.at)).collect();
+        assert_eq!(last, [2, 1]);
+    }
+}
