@@ -5,6 +5,7 @@ use actix_batch_pipeline::{
     sink::{SinkError, SinkErrorKind},
     source::SourceError,
 };
+use bson::Document;
 use mongodb::error::{Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, WriteConcernError, WriteFailure};
 
 /// A failure, before it is known whether a sink, a source or a checkpoint has it.
@@ -42,6 +43,12 @@ impl Fault {
         let kind = if matches!(code, 79 | 100) { SinkErrorKind::Fatal } else { SinkErrorKind::Temporary };
         Self::new(kind, format!("{}: {message} ({code})", doing.into()))
     }
+}
+
+/// What the server says of a document that it refuses. The details name the rule of the collection that it breaks.
+pub(crate) fn refusal(message: &str, code: i32, details: Option<&Document>) -> String {
+    let details = details.map(|details| format!(" – {details}")).unwrap_or_default();
+    format!("{message} ({code}){details}")
 }
 
 /// The code of a key that is there already.

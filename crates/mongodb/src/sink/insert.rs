@@ -11,7 +11,7 @@ use mongodb::{
 };
 
 use super::documents::canonical;
-use crate::fault::{Fault, is_duplicate, is_temporary};
+use crate::fault::{Fault, is_duplicate, is_temporary, refusal};
 
 /// How many `_id`s are asked for at once.
 const ASKED: usize = 1_000;
@@ -39,7 +39,8 @@ pub(super) async fn insert(
         if is_duplicate(failed.code) {
             duplicates.push((*at, document, failed.message));
         } else {
-            written.refuse(*at, SinkError::record(format!("{} ({})", failed.message, failed.code)));
+            let why = refusal(&failed.message, failed.code, failed.details.as_ref());
+            written.refuse(*at, SinkError::record(why));
         }
     }
     refuse_others(collection, duplicates, written).await?;

@@ -13,7 +13,7 @@ use mongodb::{
 };
 
 use super::documents::{canonical, key, without_null_id};
-use crate::fault::{Fault, is_duplicate, is_temporary};
+use crate::fault::{Fault, is_duplicate, is_temporary, refusal};
 
 /// A command is a document, and must not be larger than one: 16 MiB and 16 KiB.
 const LARGEST: usize = 14 * 1024 * 1024;
@@ -75,7 +75,7 @@ impl Upserts {
             self.0.retain(|by, candidates| {
                 let Some(error) = refused.get(by) else { return false };
                 if let Some(Candidate { at, .. }) = candidates.pop() {
-                    written.refuse(at, SinkError::record(format!("{} ({})", error.message, error.code)));
+                    written.refuse(at, SinkError::record(&*error.message));
                 }
                 !candidates.is_empty()
             });
@@ -201,7 +201,7 @@ impl Target<'_> {
         let errors = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
         let refused: Vec<_> = errors.iter().filter_map(Bson::as_document).map(Refused::of).collect();
         match refused.iter().find(|one| is_temporary(one.code)) {
-            Some(Refused { code, message, .. }) => Err(Fault::temporary(format!("{}: {message} ({code})", doing()))),
+            Some(Refused { message, .. }) => Err(Fault::temporary(format!("{}: {message}", doing()))),
             None => Ok((usize::try_from(number(&reply, "n")).unwrap_or(0), refused)),
         }
     }
@@ -217,7 +217,8 @@ impl Target<'_> {
 impl Refused {
     fn of(error: &Document) -> Self {
         let index = usize::try_from(number(error, "index")).unwrap_or(0);
-        Self { index, code: number(error, "code"), message: text(error).to_owned() }
+        let code = number(error, "code");
+        Self { index, code, message: refusal(text(error), code, error.get_document("errInfo").ok()) }
     }
 }
 
