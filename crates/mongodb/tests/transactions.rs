@@ -125,6 +125,23 @@ async fn a_document_that_is_refused_is_found_by_halving_its_batch_and_rejected_a
     }
 }
 
+#[actix_rt::test]
+async fn a_document_that_is_there_with_the_same_content_takes_no_other_with_it() {
+    let Some(server) = Server::start() else { return };
+    let set = ReplicaSet::start(server.port).await;
+    let uri = server.database();
+    let there = doc! { "_id": "07", "n": 7_i64, "there": true };
+    connect(&uri).await.collection::<Document>("rows").insert_one(there).await.unwrap();
+    let row = |n: i64| match n {
+        7 => json!({ "_id": "07", "n": 7, "there": true }),
+        _ => json!({ "_id": format!("{n:02}"), "n": n }),
+    };
+    let flow = Pipeline::named("rows").read(from_iter("rows", || 0..20)).map(row);
+    let report = flow.write(sink("insert", &by_way_of(&set, &uri))).run().await.unwrap();
+    assert_eq!((report.written, report.rejected), (20, 0));
+    assert_eq!(numbers(&uri, "rows", "n").await, (0..20).collect::<Vec<_>>());
+}
+
 /// How many records the checkpoint calls stored.
 async fn stored(uri: &str) -> u64 {
     let pipeline = &documents(uri, "_pipelines").await[0];

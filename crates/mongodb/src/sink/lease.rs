@@ -111,12 +111,12 @@ impl Lease {
         Self { pipelines, pipeline, owner, time, is_lost, renewal }
     }
 
-    /// The pipeline's document, as long as this run holds it or nobody does.
+    /// The pipeline's document, as long as this run holds it or no run does.
     pub(super) fn own(&self) -> Document {
         doc! { "_id": &self.pipeline, "$or": [{ "lease.owner": self.owner }, { "lease": Bson::Null }] }
     }
 
-    /// Whether the pipeline's document says that this run holds it, or nobody does.
+    /// Whether the pipeline's document says that this run holds it, or no run does.
     pub(super) fn may_write(&self, pipeline: &Document) -> bool {
         let Ok(lease) = pipeline.get_document("lease") else { return true };
         lease.get_object_id("owner").is_ok_and(|owner| owner == self.owner)
@@ -213,7 +213,7 @@ async fn renew(
                 }
             }
             Ok(_) => {}
-            // The next tick tries again; whoever waits does not reach the server either.
+            // The next tick tries again. A run that waits for the lease does not reach the server either.
             Err(error) => tracing::warn!(pipeline, %error, "the lease cannot be renewed"),
         }
     }

@@ -69,10 +69,13 @@ impl Transactions<'_> {
             }
             Ok(false) => {
                 abort(&mut session).await;
-                let Some((_, error)) = written.refused().first().filter(|_| batch.len() > 1) else {
+                if batch.len() == 1 {
                     return Ok(written);
-                };
-                Err(Fault::new(SinkErrorKind::Batch, error.to_string()))
+                }
+                // Also if the document is this record's own, which an earlier run has stored: its neighbours are not stored.
+                let first = written.refused().first().map(|(_, error)| error.to_string());
+                let why = first.unwrap_or_else(|| "a document is there already".to_owned());
+                Err(Fault::new(SinkErrorKind::Batch, why))
             }
             Err(fault) => {
                 abort(&mut session).await;
@@ -125,7 +128,7 @@ async fn commit(session: &mut ClientSession) -> Result<(), Error> {
     session.commit_transaction().await
 }
 
-/// The server may have ended it already, and ends what nobody goes on with.
+/// The server may have ended it already, and ends a transaction that does not go on.
 async fn abort(session: &mut ClientSession) {
     if let Err(error) = session.abort_transaction().await {
         tracing::debug!(%error, "a transaction cannot be aborted");

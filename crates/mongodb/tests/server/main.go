@@ -25,7 +25,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// Whoever starts the server holds its standard input: it ends with them, also when they are killed.
+	// The process that starts the server holds its standard input: the server ends with it, also when it is killed.
 	ctx, end := context.WithCancel(context.Background())
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)

@@ -13,7 +13,7 @@ use tokio::{
 /// A proxy to a server on a loopback port. It cuts the connection instead of passing on the reply to this command on this collection.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
-    /// Whether the next reply is to be losses.
+    /// Whether the next reply is to be lost.
     pub(crate) lose: Arc<AtomicBool>,
     pub(crate) losses: Arc<AtomicU32>,
 }

@@ -2,7 +2,7 @@
 //! commit, and then sends them to the server. One transaction at a time; one whose connection ends is aborted.
 //!
 //! A transaction fails by a conflict if the pipeline's document was changed from outside since it began. It refuses a document, and ends its transaction, if
-//! the document has a field `bad`; anything else it answers before it asks the server.
+//! the document has a field `bad`, or, as a duplicate, a field `there`; anything else it answers before it asks the server.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -127,9 +127,9 @@ impl Link {
         match &*name {
             "insert" | "update" => {
                 let (mut open, all) = (self.state.open.lock().unwrap(), written(request, &command));
-                if let Some(index) = all.iter().position(is_bad) {
+                if let Some((index, code)) = (0..).zip(&all).find_map(|(index, one)| Some((index, refused(one)?))) {
                     open.remove(&id);
-                    let error = doc! { "index": i32::try_from(index).unwrap(), "code": 121, "errmsg": "the stand-in refuses it" };
+                    let error = doc! { "index": index, "code": code, "errmsg": "the stand-in refuses it" };
                     return reply(request, &doc! { "n": 0, "writeErrors": [error], "ok": 1.0 });
                 }
                 let Some(open) = open.get_mut(&id) else { return reply(request, &failed(251, "NoSuchTransaction")) };
@@ -247,9 +247,11 @@ fn written(request: &[u8], command: &Document) -> Vec<Document> {
     all
 }
 
-/// A document, or the update of one.
-fn is_bad(written: &Document) -> bool {
-    written.contains_key("bad") || written.get_document("u").is_ok_and(|document| document.contains_key("bad"))
+/// The code by which a document, or the update of one, is refused.
+fn refused(written: &Document) -> Option<i32> {
+    let document = written.get_document("u").unwrap_or(written);
+    let codes = [("bad", 121), ("there", 11000)].into_iter();
+    codes.filter(|(name, _)| document.contains_key(name)).map(|(_, code)| code).next()
 }
 
 fn reply(request: &[u8], document: &Document) -> Option<Vec<u8>> {
