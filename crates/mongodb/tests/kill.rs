@@ -17,9 +17,9 @@ use support::{Server, connect, documents};
 
 mod support;
 
-const ROWS: u64 = 2_000;
+const ROWS: u64 = 3_000;
 /// Each record with an odd number has two parts.
-const ALL: usize = 3_000;
+const ALL: usize = 4_500;
 
 #[derive(Debug, Serialize)]
 struct Row {
@@ -45,9 +45,9 @@ async fn run(uri: &str, mode: &str) {
         (0..=id % 2).map(row)
     };
     let sink = if is_upsert { MongoDb::upsert("rows") } else { MongoDb::insert("rows") };
-    let sink = sink.lease(Duration::from_millis(100)).connect(uri);
+    let sink = sink.lease(Duration::from_millis(200)).connect(uri);
     let flow =
-        Pipeline::named("rows").read(from_iter("rows", || 0..ROWS)).throttle(3_000.0).flat_map(parts).write(sink);
+        Pipeline::named("rows").read(from_iter("rows", || 0..ROWS)).throttle(1_500.0).flat_map(parts).write(sink);
     let flow = flow.chunk(50).checkpoint_every(Duration::from_millis(20));
     flow.collector(|sink| sink.max_size(25).workers(Workers::local(3))).run().await.unwrap();
 }

@@ -205,11 +205,12 @@ async fn renew(
         let own = doc! { "_id": &pipeline, "lease.owner": owner };
         match pipelines.update_one(own, doc! { "$set": { "lease.beat": ObjectId::new() } }).await {
             Ok(renewed) if renewed.matched_count == 0 => {
-                let now = look(&pipelines, &pipeline).await;
                 // Given back at the end of the run: saving a checkpoint takes it again.
-                if matches!(now, Ok(Seen::Held(_) | Seen::Nothing)) {
-                    is_lost.store(true, Ordering::Relaxed);
-                    return;
+                let is_another = |lease: &Document| lease.get_object_id("owner").map_or(true, |other| other != owner);
+                match look(&pipelines, &pipeline).await {
+                    Ok(Seen::Held(lease)) if is_another(&lease) => return is_lost.store(true, Ordering::Relaxed),
+                    Ok(Seen::Nothing) => return is_lost.store(true, Ordering::Relaxed),
+                    _ => {}
                 }
             }
             Ok(_) => {}
