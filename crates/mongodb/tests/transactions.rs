@@ -75,9 +75,9 @@ const ROWS: u64 = 2_000;
 #[ignore = "the other tests start it"]
 async fn victim() {
     let (Ok(uri), Ok(mode)) = (env::var("URI"), env::var("MODE")) else { return };
-    let sink = MongoDb::insert("rows").transactions(mode == "together").lease(Duration::from_millis(200)).connect(uri);
+    let sink = MongoDb::insert("rows").transactions(mode == "together").lease(Duration::from_millis(600)).connect(uri);
     let flow = Pipeline::named("rows").read(from_iter("rows", || 0..ROWS)).throttle(4_000.0).map(|n| json!({ "n": n }));
-    let flow = flow.write(sink).chunk(50).checkpoint_every(Duration::from_millis(20));
+    let flow = flow.write(sink).chunk(50).checkpoint_every(Duration::from_millis(150));
     flow.collector(|sink| sink.max_size(25).workers(Workers::local(2))).run().await.unwrap();
 }
 

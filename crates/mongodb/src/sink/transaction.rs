@@ -28,7 +28,7 @@ use super::{
 use crate::fault::Fault;
 
 /// How often a transaction begins anew that has met another one: lease and checkpoint change the same document.
-const ATTEMPTS: u32 = 10;
+const ATTEMPTS: u32 = 40;
 /// How often a commit is asked for whose reply was lost.
 const COMMITS: u32 = 3;
 
@@ -45,7 +45,7 @@ impl Transactions<'_> {
     pub(super) async fn write<T: Serialize>(&mut self, batch: &Batch<Record<T>>) -> Result<Written, Fault> {
         for attempt in 1..ATTEMPTS {
             match self.attempt(batch).await {
-                Err(fault) if fault.is_conflict => sleep(Duration::from_millis(5) * attempt).await,
+                Err(fault) if fault.is_conflict => sleep(Duration::from_millis(2) * attempt).await,
                 done => return done,
             }
         }
