@@ -1,0 +1,270 @@
+//! The lease of a run, without locks and without clocks that must agree: a document that its holder keeps changing.
+//!
+//! A run that finds the lease of another one watches it. If it keeps changing, the other run is alive, and this one is refused. If it stays as
+//! it is for the lease's own time, its holder was killed, and the lease is taken over – from the state that was seen, so only one run gets it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_batch_pipeline::checkpoint::{CheckpointError, CheckpointErrorKind};
+use mongodb::{
+    Collection,
+    bson::{Bson, Document, doc, oid::ObjectId},
+    error::{Error, ErrorKind, WriteFailure},
+};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+
+use crate::fault::{Fault, is_duplicate};
+
+/// A lease that is held, and renewed until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pipelines: Collection<Document>,
+    pipeline: String,
+    owner: ObjectId,
+    time: Duration,
+    is_lost: Arc<AtomicBool>,
+    renewal: JoinHandle<()>,
+}
+
+/// What a run sees of the lease.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    /// The pipeline has no document yet.
+    Nothing,
+    Free,
+    Held(Document),
+}
+
+/// What a run knows of a lease that it watches.
+#[derive(Debug, Default)]
+struct Watch {
+    /// What was seen last, and since when.
+    last: Option<(Document, Instant)>,
+    changes: u32,
+}
+
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Free,
+    Alive,
+    Unknown,
+}
+
+/// A run that was killed may have had two commands on their way, a renewal and a checkpoint.
+const CHANGES_OF_THE_LIVING: u32 = 3;
+
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
+
+impl Watch {
+    fn see(&mut self, seen: &Seen, now: Instant) -> Verdict {
+        let Seen::Held(lease) = seen else { return Verdict::Free };
+        match &self.last {
+            Some((before, since)) if before == lease => {
+                return if now - *since >= patience(lease) { Verdict::Free } else { Verdict::Unknown };
+            }
+            Some(_) => self.changes += 1,
+            None => tracing::info!("waiting for the lease of a run that may have been killed"),
+        }
+        self.last = Some((lease.clone(), now));
+        if self.changes >= CHANGES_OF_THE_LIVING { Verdict::Alive } else { Verdict::Unknown }
+    }
+}
+
+impl Lease {
+    /// Takes it. Waits for one whose holder gives no sign.
+    pub(super) async fn take(
+        pipelines: &Collection<Document>,
+        pipeline: &str,
+        time: Duration,
+    ) -> Result<Self, CheckpointError> {
+        let owner = ObjectId::new();
+        let mut watch = Watch::default();
+        loop {
+            let seen = look(pipelines, pipeline).await.map_err(|error| failed(&error))?;
+            match watch.see(&seen, Instant::now()) {
+                Verdict::Free => {
+                    let lease = held_by(owner, time);
+                    if grab(pipelines, pipeline, &seen, lease).await.map_err(|error| failed(&error))? {
+                        return Ok(Self::held(pipelines, pipeline, owner, time));
+                    }
+                }
+                Verdict::Alive => return Err(leased(pipeline, pipelines)),
+                Verdict::Unknown => sleep((time / 20).clamp(SHORTEST_LOOK, LONGEST_LOOK)).await,
+            }
+        }
+    }
+
+    fn held(pipelines: &Collection<Document>, pipeline: &str, owner: ObjectId, time: Duration) -> Self {
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let renewal = renew(pipelines.clone(), pipeline.to_owned(), owner, time, Arc::clone(&is_lost));
+        let (pipelines, pipeline, renewal) = (pipelines.clone(), pipeline.to_owned(), tokio::spawn(renewal));
+        Self { pipelines, pipeline, owner, time, is_lost, renewal }
+    }
+
+    /// The pipeline's document, as long as this run holds it or no run does.
+    pub(super) fn own(&self) -> Document {
+        doc! { "_id": &self.pipeline, "$or": [{ "lease.owner": self.owner }, { "lease": Bson::Null }] }
+    }
+
+    /// Whether the pipeline's document says that this run holds it, or no run does.
+    pub(super) fn may_write(&self, pipeline: &Document) -> bool {
+        let Ok(lease) = pipeline.get_document("lease") else { return true };
+        lease.get_object_id("owner").is_ok_and(|owner| owner == self.owner)
+    }
+
+    /// What the pipeline's document says of this run.
+    pub(super) fn mark(&self) -> Document {
+        held_by(self.owner, self.time)
+    }
+
+    pub(super) fn check(&self) -> Result<(), CheckpointError> {
+        if self.is_lost.load(Ordering::Relaxed) { Err(self.lost()) } else { Ok(()) }
+    }
+
+    /// Another run has taken it over, because this one gave no sign for so long.
+    pub(super) fn lost(&self) -> CheckpointError {
+        let message = format!(
+            "this run of pipeline `{}` gave no sign for {:?}, and another one took its lease: raise `.lease(…)` if it was only slow",
+            self.pipeline, self.time
+        );
+        CheckpointError::new(CheckpointErrorKind::Leased, message)
+    }
+}
+
+impl Drop for Lease {
+    /// Gives it back, so that the next run need not wait.
+    fn drop(&mut self) {
+        self.renewal.abort();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (pipelines, own) = (self.pipelines.clone(), doc! { "_id": &self.pipeline, "lease.owner": self.owner });
+        runtime.spawn(async move { pipelines.update_one(own, doc! { "$unset": { "lease": "" } }).await });
+    }
+}
+
+fn held_by(owner: ObjectId, time: Duration) -> Document {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    doc! { "owner": owner, "beat": ObjectId::new(), "millis": millis }
+}
+
+/// How long its holder may give no sign.
+fn patience(lease: &Document) -> Duration {
+    Duration::from_millis(lease.get_i64("millis").ok().and_then(|millis| millis.try_into().ok()).unwrap_or(15_000))
+}
+
+async fn look(pipelines: &Collection<Document>, pipeline: &str) -> Result<Seen, Error> {
+    let found = pipelines.find_one(doc! { "_id": pipeline }).projection(doc! { "lease": 1 }).await?;
+    Ok(match found {
+        None => Seen::Nothing,
+        Some(found) => found.get_document("lease").map_or(Seen::Free, |lease| Seen::Held(lease.clone())),
+    })
+}
+
+/// Takes the lease if it still is what was seen.
+async fn grab(pipelines: &Collection<Document>, pipeline: &str, seen: &Seen, lease: Document) -> Result<bool, Error> {
+    let is_as_seen = match seen {
+        Seen::Nothing => {
+            return match pipelines.insert_one(doc! { "_id": pipeline, "lease": lease }).await {
+                Ok(_) => Ok(true),
+                Err(error) if is_duplicate_error(&error) => Ok(false),
+                Err(error) => Err(error),
+            };
+        }
+        Seen::Free => doc! { "_id": pipeline, "lease": Bson::Null },
+        Seen::Held(lease) => {
+            let (owner, beat) = (lease.get("owner").cloned(), lease.get("beat").cloned());
+            doc! { "_id": pipeline, "lease.owner": owner, "lease.beat": beat }
+        }
+    };
+    let taken = pipelines.update_one(is_as_seen, doc! { "$set": { "lease": lease } }).await?;
+    Ok(taken.matched_count == 1)
+}
+
+/// Changes the lease three times in its time, until another run has it.
+async fn renew(
+    pipelines: Collection<Document>,
+    pipeline: String,
+    owner: ObjectId,
+    time: Duration,
+    is_lost: Arc<AtomicBool>,
+) {
+    let mut ticks = interval(time / 3);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let own = doc! { "_id": &pipeline, "lease.owner": owner };
+        match pipelines.update_one(own, doc! { "$set": { "lease.beat": ObjectId::new() } }).await {
+            Ok(renewed) if renewed.matched_count == 0 => {
+                // Given back at the end of the run: saving a checkpoint takes it again.
+                let is_another = |lease: &Document| lease.get_object_id("owner").map_or(true, |other| other != owner);
+                match look(&pipelines, &pipeline).await {
+                    Ok(Seen::Held(lease)) if is_another(&lease) => return is_lost.store(true, Ordering::Relaxed),
+                    Ok(Seen::Nothing) => return is_lost.store(true, Ordering::Relaxed),
+                    _ => {}
+                }
+            }
+            Ok(_) => {}
+            // The next tick tries again. A run that waits for the lease does not reach the server either.
+            Err(error) => tracing::warn!(pipeline, %error, "the lease cannot be renewed"),
+        }
+    }
+}
+
+fn is_duplicate_error(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(failed)) if is_duplicate(failed.code))
+}
+
+fn failed(error: &Error) -> CheckpointError {
+    Fault::of(error, "the lease of the run cannot be taken").into()
+}
+
+fn leased(pipeline: &str, pipelines: &Collection<Document>) -> CheckpointError {
+    let place = pipelines.namespace().db;
+    let message =
+        format!("another run of pipeline `{pipeline}` writes to database `{place}`: wait until it ends, or stop it");
+    CheckpointError::new(CheckpointErrorKind::Leased, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held() -> Seen {
+        Seen::Held(held_by(ObjectId::new(), Duration::from_secs(15)))
+    }
+
+    #[test]
+    fn a_lease_whose_holder_gives_no_sign_for_its_time_is_free() {
+        let (mut watch, lease, begin) = (Watch::default(), held(), Instant::now());
+        let mut after = |seconds| watch.see(&lease, begin + Duration::from_secs(seconds));
+        assert_eq!([after(0), after(14), after(15)], [Verdict::Unknown, Verdict::Unknown, Verdict::Free]);
+        assert_eq!(Watch::default().see(&Seen::Free, begin), Verdict::Free);
+    }
+
+    #[test]
+    fn commands_that_arrive_after_their_run_was_killed_are_no_sign_of_life() {
+        let (mut watch, begin) = (Watch::default(), Instant::now());
+        let last = held();
+        for (seen, seconds) in [(&held(), 0), (&held(), 1), (&last, 2), (&last, 16)] {
+            assert_eq!(watch.see(seen, begin + Duration::from_secs(seconds)), Verdict::Unknown);
+        }
+        assert_eq!(watch.see(&last, begin + Duration::from_secs(17)), Verdict::Free);
+    }
+
+    #[test]
+    fn a_lease_that_keeps_changing_has_a_living_holder() {
+        let (mut watch, now) = (Watch::default(), Instant::now());
+        let verdicts: Vec<_> = (0..4).map(|_| watch.see(&held(), now)).collect();
+        assert_eq!(verdicts, [Verdict::Unknown, Verdict::Unknown, Verdict::Unknown, Verdict::Alive]);
+    }
+}
