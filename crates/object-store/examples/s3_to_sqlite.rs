@@ -1,0 +1,2 @@
+//! Flights from an object of CSV into SQLite.
+fn main() {}
