@@ -126,7 +126,8 @@ impl PartStore {
             .path_to_filesystem(&stage.folder())
             .map_err(|error| stage.store.failed("cannot use", &stage.folder(), &error))?;
         std::fs::create_dir_all(&folder).map_err(|error| {
-            CheckpointError::new(CheckpointErrorKind::Io, format!("cannot create {}", folder.display())).caused_by(error)
+            CheckpointError::new(CheckpointErrorKind::Io, format!("cannot create {}", folder.display()))
+                .caused_by(error)
         })?;
         let mut lease = FileStore::at(folder.join("run"));
         lease.lease().await?;
@@ -201,7 +202,8 @@ impl Saved {
     pub(super) async fn put(&mut self, stage: &Stage, checkpoint: Option<Checkpoint>) -> Result<(), CheckpointError> {
         let stored = Stored { format: FORMAT, holder: stage.holder().to_owned(), checkpoint };
         let key = checkpoint_key(stage);
-        let failed = |error: Error| CheckpointError::from(stage.store.failed("cannot save the checkpoint", &key, &error));
+        let failed =
+            |error: Error| CheckpointError::from(stage.store.failed("cannot save the checkpoint", &key, &error));
         let bytes = serde_json::to_vec(&stored).map_err(|error| Fault::fatal(error.to_string()))?;
         let mode = self.version.clone().map_or(PutMode::Create, PutMode::Update);
         let put = |mode| stage.store.objects.put_opts(&key, bytes.clone().into(), PutOptions::from(mode));

@@ -42,8 +42,14 @@ type Fetched = Result<(Bytes, OwnedSemaphorePermit), SourceError>;
 
 enum Fetching {
     /// Nobody has asked for a byte yet.
-    Idle { byte: u64, block: u32 },
-    Running { blocks: mpsc::UnboundedReceiver<Fetched>, task: JoinHandle<()> },
+    Idle {
+        byte: u64,
+        block: u32,
+    },
+    Running {
+        blocks: mpsc::UnboundedReceiver<Fetched>,
+        task: JoinHandle<()>,
+    },
 }
 
 impl ObjectBlocks {
