@@ -212,20 +212,31 @@ impl Parts {
         if !self.open.is_empty() {
             self.complete();
             self.finish_upload().await?;
-            if let Some(checkpoint) = self.saved.checkpoint.clone() {
-                let saved = self.save_listed(checkpoint).await;
-                saved.map_err(|error| SinkError::fatal("the data set cannot be published").caused_by(error))?;
-            }
         }
-        let staged = self.stage.list().await?;
-        let to_copy = self.listed.parts.iter().filter(|part| staged.iter().any(|(name, _)| *name == part.object));
-        for part in to_copy {
-            self.stage.copy(part).await?;
+        // Also if nothing has changed: a run that was overtaken ends here.
+        if let Some(checkpoint) = self.saved.checkpoint.clone() {
+            let saved = self.save_listed(checkpoint).await;
+            saved.map_err(|error| SinkError::fatal("the data set cannot be published").caused_by(error))?;
         }
+        self.copy_staged().await?;
         self.replace_manifest().await?;
         let parts = self.listed.parts.iter().map(|part| self.stage.staged(&part.object));
         self.stage.remove(parts.collect()).await;
         self.is_published = true;
+        Ok(())
+    }
+
+    /// Copies the parts that are not where they belong yet.
+    async fn copy_staged(&self) -> Result<(), SinkError> {
+        let staged = self.stage.list().await?;
+        for part in &self.listed.parts {
+            if staged.contains(&(part.object.clone(), part.bytes)) {
+                self.stage.copy(part).await?;
+            } else if !self.stage.is_published(part).await? {
+                let place = self.stage.store.shown(&self.stage.published(&part.object));
+                return Err(SinkError::fatal(format!("{place} is gone: run with `fresh` to write all again")));
+            }
+        }
         Ok(())
     }
 
