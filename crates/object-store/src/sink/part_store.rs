@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ObjectParts,
-    manifest::Manifest,
+    manifest::{MANIFEST, Manifest},
     parts::{Listed, Parts},
     stage::Stage,
 };
@@ -16,6 +16,8 @@ use crate::{fault::Fault, store};
 
 /// The version of the checkpoint's form.
 const FORMAT: u32 = 1;
+/// How often another run may be faster than this one before that is an error.
+const TAKE_OVERS: usize = 20;
 const CHECKPOINT: &str = "checkpoint.json";
 
 /// Keeps the checkpoint of a data set: `<prefix>/_staging/<pipeline>/checkpoint.json`.
@@ -66,16 +68,9 @@ impl PartStore {
             let message = format!("{place} belongs to the pipeline `{}`: choose another prefix", other.pipeline);
             return Err(CheckpointError::new(CheckpointErrorKind::OtherPlan, message));
         }
-        let mut saved = Saved::load(&stage).await?;
+        let saved = take_over(&stage).await?;
         let staged = stage.list().await?;
         let listed = listed(&stage, saved.checkpoint.as_ref())?;
-        if saved.version.is_none() && !staged.is_empty() {
-            let message = format!(
-                "objects are in {} without their checkpoint: remove them, or run with `fresh` to write them again",
-                stage.store.shown(&stage.folder())
-            );
-            return Err(CheckpointError::new(CheckpointErrorKind::Corrupt, message));
-        }
         let mut open = Vec::new();
         for part in &listed.parts {
             let is_staged = staged.contains(&(part.object.clone(), part.bytes));
@@ -89,9 +84,6 @@ impl PartStore {
             }
             open.extend_from_slice(&stage.get(&piece.object).await?);
         }
-        // From now on, the run before cannot store anything that counts.
-        let checkpoint = saved.checkpoint.take();
-        saved.put(&stage, checkpoint).await?;
         let is_published = manifest.is_some_and(|manifest| manifest.parts == listed.parts) && listed.pieces.is_empty();
         let mut unlisted = staged;
         unlisted.retain(|(name, _)| {
@@ -132,8 +124,33 @@ impl PartStore {
         let mut lease = FileStore::at(folder.join("run"));
         lease.lease().await?;
         self.lease = Some(lease);
+        remove_torn(&folder);
+        if let Some(prefix) = folder.ancestors().nth(2) {
+            remove_torn(prefix);
+        }
         Ok(())
     }
+}
+
+/// Loads the checkpoint and stores it again as this run's own: from now on, no other run can store anything that counts.
+async fn take_over(stage: &Stage) -> Result<Saved, CheckpointError> {
+    for _ in 0..TAKE_OVERS {
+        let mut saved = Saved::load(stage).await?;
+        if saved.version.is_none() && !stage.list().await?.is_empty() {
+            let message = format!(
+                "objects are in {} without their checkpoint: remove them, or run with `fresh` to write them again",
+                stage.store.shown(&stage.folder())
+            );
+            return Err(CheckpointError::new(CheckpointErrorKind::Corrupt, message));
+        }
+        let checkpoint = saved.checkpoint.take();
+        match saved.put(stage, checkpoint).await {
+            // The other run has stored its next one in between.
+            Err(error) if error.kind() == CheckpointErrorKind::Leased => {}
+            put => return put.map(|()| saved),
+        }
+    }
+    Err(taken_over(stage))
 }
 
 impl Store for PartStore {
@@ -172,6 +189,19 @@ impl Store for PartStore {
             *parts = Some(self.restore().await?);
             Ok(())
         })
+    }
+}
+
+/// Removes what a killed run has left of files that it was writing: `object_store` writes them as `name#1` and renames them. They are in
+/// no list. What cannot be removed does no harm.
+fn remove_torn(folder: &std::path::Path) {
+    let is_ours = |name: &str| ["part-", "piece-", CHECKPOINT, MANIFEST].iter().any(|ours| name.starts_with(ours));
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let torn = name.to_str().and_then(|name| name.rsplit_once('#'));
+        if torn.is_some_and(|(name, number)| is_ours(name) && number.bytes().all(|byte| byte.is_ascii_digit())) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 
