@@ -53,7 +53,7 @@ async fn run(kind: &str, folder: &Path) -> Result<Report, RunError> {
         .collector(|sink| sink.max_size(40))
         .dead_letters(folder.join("rejected.jsonl"))
         .chunk(50)
-        .checkpoint_every(Duration::from_millis(8))
+        .checkpoint_every(Duration::from_millis(25))
         .run()
         .await
 }

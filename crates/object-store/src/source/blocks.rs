@@ -163,7 +163,8 @@ impl Fetch {
                 drop(room);
                 return self.fetch_all().await;
             }
-            Err(error) => return Err(self.broken(&error).await),
+            // It has been tried again already.
+            Err(error) => return Err(Broken::For(self.failed(&error).await)),
         };
         self.check(&answer)?;
         let mut pieces = answer.into_stream();
@@ -178,7 +179,8 @@ impl Fetch {
     async fn fetch_all(&mut self) -> Result<(), Broken> {
         let answer = match self.file.store.objects.get_opts(&self.file.seen.key(), GetOptions::default()).await {
             Ok(answer) => answer,
-            Err(error) => return Err(self.broken(&error).await),
+            // It has been tried again already.
+            Err(error) => return Err(Broken::For(self.failed(&error).await)),
         };
         self.check(&answer)?;
         let (mut passed, mut pieces) = (0_u64, answer.into_stream());
@@ -204,7 +206,10 @@ impl Fetch {
     ) -> Result<Option<Bytes>, Broken> {
         match pieces.try_next().await {
             Ok(piece) => Ok(piece),
-            Err(error) => Err(self.broken(&error).await),
+            Err(error) => Err(match self.failed(&error).await {
+                error if error.kind() == SourceErrorKind::Io => Broken::Off(error),
+                error => Broken::For(error),
+            }),
         }
     }
 
@@ -223,18 +228,16 @@ impl Fetch {
     }
 
     /// An error may be the first sign of an object that has changed, or is gone.
-    async fn broken(&self, error: &Error) -> Broken {
+    async fn failed(&self, error: &Error) -> SourceError {
         let key = self.file.seen.key();
-        match self.file.store.objects.head(&key).await {
-            Ok(meta) => match self.file.seen.compare(&self.file.store, &Seen::from(meta)) {
-                Err(changed) => return Broken::For(changed),
-                Ok(()) => {}
+        match self.file.store.objects.head(&key).await.map(Seen::from) {
+            Ok(now) => match self.file.seen.compare(&self.file.store, &now) {
+                Err(changed) => changed,
+                Ok(()) => self.file.store.failed("cannot read", &key, error).into(),
             },
-            Err(Error::NotFound { .. }) => return Broken::For(super::seen::changed(&format!("{} is gone", self.file))),
-            Err(_) => {}
+            Err(Error::NotFound { .. }) => super::seen::changed(&format!("{} is gone", self.file)),
+            Err(_) => self.file.store.failed("cannot read", &key, error).into(),
         }
-        let error = SourceError::from(self.file.store.failed("cannot read", &key, error));
-        if error.kind() == SourceErrorKind::Config { Broken::For(error) } else { Broken::Off(error) }
     }
 
     fn cut_off(&self) -> Broken {

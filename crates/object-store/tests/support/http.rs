@@ -133,14 +133,12 @@ impl State {
         };
         request.status = status;
         let body = &object.bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
-        let mut answer = format!("HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n", body.len());
-        if status == 206 {
-            answer += &format!("Content-Range: bytes {}-{}/{length}\r\n", range.start, range.end - 1);
-        }
-        if let Some(etag) = object.etag {
-            answer += &format!("ETag: {etag}\r\n");
-        }
-        let mut answer = (answer + "\r\n").into_bytes();
+        let part =
+            (status == 206).then(|| format!("Content-Range: bytes {}-{}/{length}\r\n", range.start, range.end - 1));
+        let etag = object.etag.map(|etag| format!("ETag: {etag}\r\n"));
+        let (part, etag, sends) = (part.unwrap_or_default(), etag.unwrap_or_default(), body.len());
+        let head = format!("HTTP/1.1 {status} Status\r\nContent-Length: {sends}\r\n{part}{etag}\r\n");
+        let mut answer = head.into_bytes();
         let breaks_off = has_body && object.break_off > 0;
         if has_body {
             let sent = if breaks_off { body.len() / 2 } else { body.len() };

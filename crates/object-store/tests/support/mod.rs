@@ -51,8 +51,11 @@ pub(crate) async fn ids<S: Source<Record = Row>>(source: &S) -> Result<Vec<u64>,
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Asked {
     inner: Arc<InMemory>,
-    asked: Arc<Mutex<Vec<(String, Option<Range<u64>>)>>>,
+    asked: Arc<Mutex<Vec<Asking>>>,
 }
+
+/// A key, and the range of it, if there was one.
+type Asking = (String, Option<Range<u64>>);
 
 impl Asked {
     pub(crate) async fn with(objects: &[(&str, &str)]) -> Self {
@@ -64,7 +67,7 @@ impl Asked {
     }
 
     /// The ranges that were asked for since the last call.
-    pub(crate) fn ranges(&self) -> Vec<(String, Option<Range<u64>>)> {
+    pub(crate) fn ranges(&self) -> Vec<Asking> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 
