@@ -186,21 +186,22 @@ impl<T: DeserializeOwned, F: TextFiles> CsvReader<T, F> {
         }
     }
 
-    /// Reads more of a file, as often as a record needs it. Returns whether the record was passed, or else there is none.
-    async fn advance(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<bool, SourceError> {
-        let mut is_all = false;
+    /// What a step could not do at once: reads more of the file, as often as the record needs it. Returns whether the record was passed, or
+    /// else there is none.
+    async fn go_on(&mut self, mut step: Step, chunk: &mut Chunk<T, TextCursor>) -> Result<bool, SourceError> {
         loop {
-            match self.step(chunk, is_all)? {
+            match step {
                 Step::Passed => return Ok(true),
                 Step::End => return Ok(false),
                 Step::Large => {
                     self.skip_large(chunk).await?;
                     return Ok(true);
                 }
-                Step::Incomplete => match &mut self.text {
-                    Some(text) => is_all = text.fill().await? == Fill::End,
-                    None => return Ok(false),
-                },
+                Step::Incomplete => {
+                    let Some(text) = &mut self.text else { return Ok(false) };
+                    let is_all = text.fill().await? == Fill::End;
+                    step = self.step(chunk, is_all)?;
+                }
             }
         }
     }
@@ -235,7 +236,9 @@ impl<T: DeserializeOwned + 'static, F: TextFiles> Reader for CsvReader<T, F> {
     async fn read(&mut self, chunk: &mut Chunk<T, TextCursor>, limit: usize) -> Result<More, SourceError> {
         let mut more = More::Yes;
         while chunk.len() < limit {
-            if self.advance(chunk).await? {
+            // Most records are in the buffer: for them there is nothing to wait for.
+            let step = self.step(chunk, false)?;
+            if matches!(step, Step::Passed) || self.go_on(step, chunk).await? {
                 continue;
             }
             if self.is_past_range() {
