@@ -78,7 +78,7 @@ fn refused(why: &str) -> Error {
 #[cfg(feature = "_network")]
 fn retry() -> object_store::RetryConfig {
     use std::time::Duration;
-    object_store::RetryConfig { max_retries: 5, retry_timeout: Duration::from_secs(30), ..Default::default() }
+    object_store::RetryConfig { max_retries: 8, retry_timeout: Duration::from_secs(30), ..Default::default() }
 }
 
 /// The provider of TLS, unless the program has chosen one.

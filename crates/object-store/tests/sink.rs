@@ -9,7 +9,7 @@ use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, memory::
 use serde::Serialize;
 use serde_json::Value;
 
-use support::{Row, paused};
+use support::{Asked, Row, paused};
 
 mod support;
 
@@ -260,6 +260,40 @@ async fn a_run_that_was_overtaken_stores_and_publishes_nothing_more() {
 }
 
 #[actix_rt::test]
+async fn a_store_that_can_only_overwrite_is_asked_who_wrote_last() {
+    let store = Asked::plain();
+    for limit in [Some(30), Some(30), None] {
+        run(100, limit, parts(&store)).await.unwrap();
+    }
+    assert_eq!(published(&store).await, (0..100).collect::<Vec<_>>());
+    let flow = Pipeline::named("rows").read(from_iter("rows", || 0..200)).map(row);
+    let old = flow.write(parts(&store)).checkpoint_every(Duration::from_millis(1)).start().unwrap();
+    old.pause().await.unwrap();
+    run(150, None, parts(&store)).await.unwrap();
+    let _ = old.resume().await;
+    let error = old.report().await.unwrap_err().to_string();
+    assert!(error.contains("another run of this pipeline has taken over"), "{error}");
+    assert_eq!(published(&store).await, (0..150).collect::<Vec<_>>());
+}
+
+#[actix_rt::test]
+async fn a_part_or_a_piece_that_could_not_be_stored_is_stored_again_or_by_the_next_run() {
+    for each in [3, 5, 11] {
+        let store = Asked::losing(each);
+        let mut failures = 0;
+        while let Err(error) = run(200, None, parts(&store)).await {
+            failures += 1;
+            assert!(failures < 200 && error.to_string().contains("cannot"), "{error}");
+        }
+        assert!(failures > 0, "the store loses objects");
+        // A batch that is tried again may come after others.
+        let mut published = published(&store).await;
+        published.sort_unstable();
+        assert_eq!(published, (0..200).collect::<Vec<_>>());
+    }
+}
+
+#[actix_rt::test]
 async fn two_runs_on_the_files_of_one_machine_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("file://{}/out", folder.path().display());
@@ -273,7 +307,9 @@ async fn two_runs_on_the_files_of_one_machine_are_refused() {
 }
 
 #[actix_rt::test]
-async fn a_url_that_can_only_be_read_is_refused() {
+async fn a_url_that_can_only_be_read_or_is_a_pattern_is_refused() {
+    let error = run(5, None, ObjectParts::json_lines("file:///tmp/out*")).await.unwrap_err().to_string();
+    assert!(error.contains("file:///tmp/out*/ is a pattern"), "{error}");
     let error = run(5, None, ObjectParts::json_lines("https://host/out")).await.unwrap_err().to_string();
     assert!(error.contains("https://host/out"), "{error}");
 }

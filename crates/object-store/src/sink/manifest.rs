@@ -60,6 +60,12 @@ impl Manifest {
         Ok(Some(manifest))
     }
 
+    /// It is another pipeline's.
+    pub(super) fn foreign(&self, store: &Store, prefix: &Path) -> Fault {
+        let place = store.shown(&Self::key(prefix));
+        Fault::fatal(format!("{place} belongs to the pipeline `{}`: choose another prefix", self.pipeline))
+    }
+
     /// Publishes the data set.
     pub(super) async fn save(&self, store: &Store, prefix: &Path) -> Result<(), Fault> {
         let key = Self::key(prefix);

@@ -12,7 +12,7 @@ use super::{
     parts::{Listed, Parts},
     stage::Stage,
 };
-use crate::{fault::Fault, store};
+use crate::{fault::Fault, place::Which, store};
 
 /// The version of the checkpoint's form.
 const FORMAT: u32 = 1;
@@ -56,6 +56,9 @@ impl PartStore {
         if matches!(store.parts.base.scheme(), "http" | "https") && given.0.is_none() {
             return Err(Fault::fatal(format!("{} can be read only: write to s3, gs or file", url.shown())));
         }
+        if let Which::Glob(_) = store.parts.which {
+            return Err(Fault::fatal(format!("{} is a pattern: write under a prefix", url.shown())));
+        }
         Ok(Stage::new(store.into(), self.run.clone(), *format))
     }
 
@@ -64,8 +67,7 @@ impl PartStore {
         let stage = self.stage()?;
         let manifest = Manifest::load(&stage.store, stage.prefix()).await?;
         if let Some(other) = manifest.as_ref().filter(|manifest| manifest.pipeline != self.run.pipeline) {
-            let place = stage.store.shown(&Manifest::key(stage.prefix()));
-            let message = format!("{place} belongs to the pipeline `{}`: choose another prefix", other.pipeline);
+            let message = other.foreign(&stage.store, stage.prefix()).to_string();
             return Err(CheckpointError::new(CheckpointErrorKind::OtherPlan, message));
         }
         let saved = take_over(&stage).await?;
@@ -260,11 +262,12 @@ impl Saved {
 
     /// Whether the stored checkpoint is the one that this run knows.
     async fn check_holder(&self, stage: &Stage, key: &Path) -> Result<(), CheckpointError> {
-        let (_, there) = found(stage, key).await.map_err(|error| stage.store.failed("cannot read", key, &error))?;
-        match &self.version {
-            Some(known) if known.e_tag == there.e_tag => Ok(()),
-            _ => Err(taken_over(stage)),
-        }
+        let there = match found(stage, key).await {
+            Err(Error::NotFound { .. }) => None,
+            found => Some(found.map_err(|error| stage.store.failed("cannot read", key, &error))?.1.e_tag),
+        };
+        let known = self.version.as_ref().map(|version| version.e_tag.clone());
+        if there == known { Ok(()) } else { Err(taken_over(stage)) }
     }
 }
 

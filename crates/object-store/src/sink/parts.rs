@@ -244,10 +244,12 @@ impl Parts {
     async fn replace_manifest(&self) -> Result<(), Fault> {
         let Stage { store, run, format, .. } = &self.stage;
         let before = Manifest::load(store, self.stage.prefix()).await?;
+        if let Some(other) = before.as_ref().filter(|before| before.pipeline != run.pipeline) {
+            return Err(other.foreign(store, self.stage.prefix()));
+        }
         let manifest = Manifest::new(run.pipeline.clone(), format.word(), self.listed.parts.clone());
         manifest.save(store, self.stage.prefix()).await?;
-        let before =
-            before.into_iter().filter(|before| before.pipeline == run.pipeline).flat_map(|before| before.parts);
+        let before = before.into_iter().flat_map(|before| before.parts);
         let old = before.filter(|old| manifest.parts.iter().all(|part| part.object != old.object));
         self.stage.remove(old.map(|old| self.stage.published(&old.object)).collect()).await;
         Ok(())

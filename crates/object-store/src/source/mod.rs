@@ -134,6 +134,9 @@ impl Objects {
 
     async fn seen(&self, store: &Store) -> Result<Vec<Seen>, SourceError> {
         let seen = match store.parts.which {
+            Which::Glob(_) if self.published => {
+                return Err(SourceError::config(format!("{} is a pattern, and no prefix", self.url.shown())));
+            }
             _ if self.published => return published(store).await,
             Which::One => vec![Seen::from(head(store, &store.parts.path).await?)],
             _ => listed(store).await?,

@@ -3,7 +3,10 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use actix_batch_pipeline::{
@@ -13,7 +16,7 @@ use actix_batch_pipeline::{
 use futures_util::stream::BoxStream;
 use object_store::{
     CopyOptions, GetOptions, GetRange, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +54,12 @@ pub(crate) async fn ids<S: Source<Record = Row>>(source: &S) -> Result<Vec<u64>,
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Asked {
     inner: Arc<InMemory>,
-    asked: Arc<Mutex<Vec<Asking>>>,
+    requests: Arc<Mutex<Vec<Asking>>>,
+    /// It can only overwrite.
+    is_plain: bool,
+    /// One in so many objects that are put is lost, with an error.
+    loses: Option<usize>,
+    puts: Arc<AtomicU64>,
 }
 
 /// A key, and the range of it, if there was one.
@@ -66,9 +74,19 @@ impl Asked {
         store
     }
 
+    /// One that can only overwrite.
+    pub(crate) fn plain() -> Arc<dyn ObjectStore> {
+        Arc::new(Self { is_plain: true, ..Self::default() })
+    }
+
+    /// One that loses one in so many objects that are put.
+    pub(crate) fn losing(each: usize) -> Arc<dyn ObjectStore> {
+        Arc::new(Self { loses: Some(each), ..Self::default() })
+    }
+
     /// The ranges that were asked for since the last call.
     pub(crate) fn ranges(&self) -> Vec<Asking> {
-        std::mem::take(&mut self.asked.lock().unwrap())
+        std::mem::take(&mut self.requests.lock().unwrap())
     }
 
     pub(crate) fn given(&self) -> Arc<dyn ObjectStore> {
@@ -85,6 +103,14 @@ impl std::fmt::Display for Asked {
 #[async_trait::async_trait]
 impl ObjectStore for Asked {
     async fn put_opts(&self, key: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if self.is_plain && options.mode != PutMode::Overwrite {
+            let (operation, implementer) = ("a condition".to_owned(), self.to_string());
+            return Err(object_store::Error::NotImplemented { operation, implementer });
+        }
+        let puts = self.puts.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.loses.is_some_and(|each| fastrand::Rng::with_seed(puts).usize(..each) == 0) {
+            return Err(object_store::Error::Generic { store: "the test", source: "lost".into() });
+        }
         self.inner.put_opts(key, payload, options).await
     }
 
@@ -99,7 +125,7 @@ impl ObjectStore for Asked {
                 Some(other) => panic!("an open range was asked for: {other}"),
                 None => None,
             };
-            self.asked.lock().unwrap().push((key.to_string(), range));
+            self.requests.lock().unwrap().push((key.to_string(), range));
         }
         self.inner.get_opts(key, options).await
     }
