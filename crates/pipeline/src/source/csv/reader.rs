@@ -159,18 +159,21 @@ impl<T: DeserializeOwned, F: TextFiles> CsvReader<T, F> {
         }
     }
 
-    /// Reads more of a file, as often as a record needs it. Returns whether the record was passed, or else there is none.
-    async fn advance(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<bool, SourceError> {
-        let mut is_end = false;
+    /// What a step could not do at once: reads more of the file, as often as the record needs it. Returns whether the record was passed, or
+    /// else there is none.
+    async fn go_on(&mut self, mut step: Step, chunk: &mut Chunk<T, TextCursor>) -> Result<bool, SourceError> {
         loop {
-            match self.step(chunk, is_end)? {
+            match step {
                 Step::Passed => return Ok(true),
                 Step::End => return Ok(false),
                 Step::Large => {
                     self.skip_large(chunk).await?;
                     return Ok(true);
                 }
-                Step::Incomplete => is_end = self.text.fill().await? == Fill::End,
+                Step::Incomplete => {
+                    let is_end = self.text.fill().await? == Fill::End;
+                    step = self.step(chunk, is_end)?;
+                }
             }
         }
     }
@@ -205,7 +208,9 @@ impl<T: DeserializeOwned + 'static, F: TextFiles> Reader for CsvReader<T, F> {
     async fn read(&mut self, chunk: &mut Chunk<T, TextCursor>, limit: usize) -> Result<More, SourceError> {
         let mut more = More::Yes;
         while chunk.len() < limit {
-            if self.find_columns().await? && self.advance(chunk).await? {
+            // Most records are in the buffer: for them there is nothing to wait for.
+            let step = if self.find_columns().await? { self.step(chunk, false)? } else { Step::End };
+            if matches!(step, Step::Passed) || self.go_on(step, chunk).await? {
                 self.cursor = None;
                 continue;
             }

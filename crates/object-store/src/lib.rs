@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+
+mod fault;
+mod place;
+mod sink;
+mod source;
+mod store;
+
+pub use sink::{ObjectParts, ObjectSink, PartStore};
+pub use source::{ObjectBlocks, ObjectFile, Objects};

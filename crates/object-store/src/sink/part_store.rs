@@ -1,0 +1,308 @@
+//! The checkpoint beside the parts.
+
+use actix_batch_pipeline::checkpoint::{
+    Checkpoint, CheckpointError, CheckpointErrorKind, FileStore, RunId, Store, StoreFuture,
+};
+use object_store::{Error, ObjectStoreExt, PutMode, PutOptions, UpdateVersion, path::Path};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ObjectParts,
+    manifest::{MANIFEST, Manifest},
+    parts::{Listed, Parts},
+    stage::Stage,
+};
+use crate::{fault::Fault, place::Which, store};
+
+/// The version of the checkpoint's form.
+const FORMAT: u32 = 1;
+/// How often another run may be faster than this one before that is an error.
+const TAKE_OVERS: usize = 20;
+const CHECKPOINT: &str = "checkpoint.json";
+
+/// Keeps the checkpoint of a data set: `<prefix>/_staging/<pipeline>/checkpoint.json`.
+#[derive(Debug)]
+pub struct PartStore {
+    spec: ObjectParts,
+    run: RunId,
+    /// A lock of this machine's; objects of a server have none.
+    lease: Option<FileStore>,
+}
+
+/// The checkpoint as an object.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    format: u32,
+    /// The run that has stored it.
+    holder: String,
+    checkpoint: Option<Checkpoint>,
+}
+
+/// What this run has stored last.
+#[derive(Debug, Default)]
+pub(super) struct Saved {
+    pub(super) checkpoint: Option<Checkpoint>,
+    version: Option<UpdateVersion>,
+}
+
+impl PartStore {
+    pub(super) fn new(spec: ObjectParts, run: RunId) -> Self {
+        Self { spec, run, lease: None }
+    }
+
+    fn stage(&self) -> Result<Stage, Fault> {
+        let ObjectParts { url, options, given, format, .. } = &self.spec;
+        let store = store::Store::open(url, options, given)?;
+        if matches!(store.parts.base.scheme(), "http" | "https") && given.0.is_none() {
+            return Err(Fault::fatal(format!("{} can be read only: write to s3, gs or file", url.shown())));
+        }
+        if let Which::Glob(_) = store.parts.which {
+            return Err(Fault::fatal(format!("{} is a pattern: write under a prefix", url.shown())));
+        }
+        Ok(Stage::new(store.into(), self.run.clone(), *format))
+    }
+
+    /// Loads the checkpoint and brings the staged objects to the state that it describes.
+    async fn restore(&self) -> Result<Parts, CheckpointError> {
+        let stage = self.stage()?;
+        let manifest = Manifest::load(&stage.store, stage.prefix()).await?;
+        if let Some(other) = manifest.as_ref().filter(|manifest| manifest.pipeline != self.run.pipeline) {
+            let message = other.foreign(&stage.store, stage.prefix()).to_string();
+            return Err(CheckpointError::new(CheckpointErrorKind::OtherPlan, message));
+        }
+        let saved = take_over(&stage).await?;
+        let staged = stage.list().await?;
+        let listed = listed(&stage, saved.checkpoint.as_ref())?;
+        let mut open = Vec::new();
+        for part in &listed.parts {
+            let is_staged = staged.contains(&(part.object.clone(), part.bytes));
+            if !is_staged && !stage.is_published(part).await? {
+                return Err(gone(&stage, &part.object));
+            }
+        }
+        for piece in &listed.pieces {
+            if !staged.contains(&(piece.object.clone(), piece.bytes)) {
+                return Err(gone(&stage, &piece.object));
+            }
+            open.extend_from_slice(&stage.get(&piece.object).await?);
+        }
+        let is_published = manifest.is_some_and(|manifest| manifest.parts == listed.parts) && listed.pieces.is_empty();
+        let mut unlisted = staged;
+        unlisted.retain(|(name, _)| {
+            let is_part = listed.parts.iter().any(|part| part.object == *name);
+            let is_piece = listed.pieces.iter().any(|piece| piece.object == *name);
+            !is_piece && (!is_part || is_published)
+        });
+        stage.remove(unlisted.iter().map(|(name, _)| stage.staged(name)).collect()).await;
+        Ok(Parts::new(stage, saved, listed, open, is_published))
+    }
+
+    /// Removes the checkpoint and what is staged. What was published stays until something else takes its place.
+    async fn remove(&self) -> Result<(), CheckpointError> {
+        let stage = self.stage()?;
+        let key = checkpoint_key(&stage);
+        // The parts first: without a checkpoint they would be refused.
+        let staged = stage.list().await?;
+        stage.remove(staged.iter().map(|(name, _)| stage.staged(name)).collect()).await;
+        match stage.store.objects.delete(&key).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(stage.store.failed("cannot remove", &key, &error).into()),
+        }
+    }
+
+    /// Takes a lock of this machine's, which ends with the process.
+    async fn lock(&mut self) -> Result<(), CheckpointError> {
+        let stage = self.stage()?;
+        if !stage.store.is_local() || self.spec.given.0.is_some() {
+            return Ok(());
+        }
+        let folder = object_store::local::LocalFileSystem::new()
+            .path_to_filesystem(&stage.folder())
+            .map_err(|error| stage.store.failed("cannot use", &stage.folder(), &error))?;
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            CheckpointError::new(CheckpointErrorKind::Io, format!("cannot create {}", folder.display()))
+                .caused_by(error)
+        })?;
+        let mut lease = FileStore::at(folder.join("run"));
+        lease.lease().await?;
+        self.lease = Some(lease);
+        remove_torn(&folder);
+        if let Some(prefix) = folder.ancestors().nth(2) {
+            remove_torn(prefix);
+        }
+        Ok(())
+    }
+}
+
+/// Loads the checkpoint and stores it again as this run's own: from now on, no other run can store anything that counts.
+async fn take_over(stage: &Stage) -> Result<Saved, CheckpointError> {
+    for _ in 0..TAKE_OVERS {
+        let mut saved = Saved::load(stage).await?;
+        if saved.version.is_none() && !stage.list().await?.is_empty() {
+            let message = format!(
+                "objects are in {} without their checkpoint: remove them, or run with `fresh` to write them again",
+                stage.store.shown(&stage.folder())
+            );
+            return Err(CheckpointError::new(CheckpointErrorKind::Corrupt, message));
+        }
+        let checkpoint = saved.checkpoint.take();
+        match saved.put(stage, checkpoint).await {
+            // The other run has stored its next one in between.
+            Err(error) if error.kind() == CheckpointErrorKind::Leased => {}
+            put => return put.map(|()| saved),
+        }
+    }
+    Err(taken_over(stage))
+}
+
+impl Store for PartStore {
+    /// Files of this machine are locked. In a store on the network, the run that loads a checkpoint takes it over: another run that is
+    /// going on fails with its next one.
+    fn lease(&mut self) -> StoreFuture<'_, ()> {
+        Box::pin(self.lock())
+    }
+
+    fn load(&mut self) -> StoreFuture<'_, Option<Checkpoint>> {
+        Box::pin(async move {
+            let mut parts = self.spec.parts.lock().await;
+            // What another run of this specification had on its way must not arrive any more.
+            *parts = None;
+            let restored = self.restore().await?;
+            let checkpoint = restored.saved.checkpoint.clone();
+            *parts = Some(restored);
+            Ok(checkpoint)
+        })
+    }
+
+    fn save<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            match self.spec.parts.lock().await.as_mut() {
+                Some(parts) => parts.save(checkpoint).await,
+                None => Err(Fault::fatal(format!("{} is not open", self.spec.url.shown())).into()),
+            }
+        })
+    }
+
+    fn clear(&mut self) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let mut parts = self.spec.parts.lock().await;
+            *parts = None;
+            self.remove().await?;
+            *parts = Some(self.restore().await?);
+            Ok(())
+        })
+    }
+}
+
+/// Removes what a killed run has left of files that it was writing: `object_store` writes them as `name#1` and renames them. They are in
+/// no list. What cannot be removed does no harm.
+fn remove_torn(folder: &std::path::Path) {
+    let is_ours = |name: &str| ["part-", "piece-", CHECKPOINT, MANIFEST].iter().any(|ours| name.starts_with(ours));
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let torn = name.to_str().and_then(|name| name.rsplit_once('#'));
+        if torn.is_some_and(|(name, number)| is_ours(name) && number.bytes().all(|byte| byte.is_ascii_digit())) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+impl Saved {
+    async fn load(stage: &Stage) -> Result<Self, CheckpointError> {
+        let key = checkpoint_key(stage);
+        let found = match found(stage, &key).await {
+            Err(Error::NotFound { .. }) => return Ok(Self::default()),
+            found => found.map_err(|error| stage.store.failed("cannot read", &key, &error))?,
+        };
+        let (bytes, version) = found;
+        let shown = stage.store.shown(&key);
+        let stored: Stored = serde_json::from_slice(&bytes).map_err(|error| {
+            let message = format!("{shown} is no checkpoint ({error}): restore it, or run with `fresh` to start again");
+            CheckpointError::new(CheckpointErrorKind::Corrupt, message)
+        })?;
+        if stored.format > FORMAT {
+            let message = format!(
+                "the checkpoint {shown} was saved by a newer version (format {}): update this program, or run with `fresh`",
+                stored.format
+            );
+            return Err(CheckpointError::new(CheckpointErrorKind::Future, message));
+        }
+        Ok(Self { checkpoint: stored.checkpoint, version: Some(version) })
+    }
+
+    /// Stores a checkpoint over the one that this run has loaded or stored before, and over no other.
+    pub(super) async fn put(&mut self, stage: &Stage, checkpoint: Option<Checkpoint>) -> Result<(), CheckpointError> {
+        let stored = Stored { format: FORMAT, holder: stage.holder().to_owned(), checkpoint };
+        let key = checkpoint_key(stage);
+        let failed =
+            |error: Error| CheckpointError::from(stage.store.failed("cannot save the checkpoint", &key, &error));
+        let bytes = serde_json::to_vec(&stored).map_err(|error| Fault::fatal(error.to_string()))?;
+        let mode = self.version.clone().map_or(PutMode::Create, PutMode::Update);
+        let put = |mode| stage.store.objects.put_opts(&key, bytes.clone().into(), PutOptions::from(mode));
+        let version = match put(mode).await {
+            Ok(put) => put.into(),
+            // The answer to the first attempt may have been lost.
+            Err(Error::Precondition { .. } | Error::AlreadyExists { .. } | Error::NotModified { .. }) => {
+                let (there, version) = found(stage, &key).await.map_err(failed)?;
+                if there != bytes {
+                    return Err(taken_over(stage));
+                }
+                version
+            }
+            // A store without conditions: whoever has stored the last one is asked for.
+            Err(Error::NotImplemented { .. } | Error::NotSupported { .. }) => {
+                self.check_holder(stage, &key).await?;
+                put(PutMode::Overwrite).await.map_err(failed)?.into()
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        *self = Self { checkpoint: stored.checkpoint, version: Some(version) };
+        Ok(())
+    }
+
+    /// Whether the stored checkpoint is the one that this run knows.
+    async fn check_holder(&self, stage: &Stage, key: &Path) -> Result<(), CheckpointError> {
+        let there = match found(stage, key).await {
+            Err(Error::NotFound { .. }) => None,
+            found => Some(found.map_err(|error| stage.store.failed("cannot read", key, &error))?.1.e_tag),
+        };
+        let known = self.version.as_ref().map(|version| version.e_tag.clone());
+        if there == known { Ok(()) } else { Err(taken_over(stage)) }
+    }
+}
+
+async fn found(stage: &Stage, key: &Path) -> Result<(bytes::Bytes, UpdateVersion), Error> {
+    let found = stage.store.objects.get(key).await?;
+    let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+    Ok((found.bytes().await?, version))
+}
+
+fn checkpoint_key(stage: &Stage) -> Path {
+    stage.staged(CHECKPOINT)
+}
+
+/// What the sink needs of a checkpoint.
+fn listed(stage: &Stage, checkpoint: Option<&Checkpoint>) -> Result<Listed, CheckpointError> {
+    let Some(checkpoint) = checkpoint.filter(|checkpoint| !checkpoint.sink.is_null()) else {
+        return Ok(Listed::default());
+    };
+    serde_json::from_value(checkpoint.sink.clone()).map_err(|error| {
+        let place = stage.store.shown(&checkpoint_key(stage));
+        let message = format!("{place} does not list parts ({error}): run with `fresh` to start again");
+        CheckpointError::new(CheckpointErrorKind::Corrupt, message)
+    })
+}
+
+fn gone(stage: &Stage, name: &str) -> CheckpointError {
+    let place = stage.store.shown(&stage.staged(name));
+    let message = format!("{place} is gone, or not what it was: restore it, or run with `fresh` to write all again");
+    CheckpointError::new(CheckpointErrorKind::Corrupt, message)
+}
+
+fn taken_over(stage: &Stage) -> CheckpointError {
+    let message = format!(
+        "another run of this pipeline has taken over {}: let only one of them run, or give this one another name",
+        stage.store.shown(&stage.folder())
+    );
+    CheckpointError::new(CheckpointErrorKind::Leased, message)
+}
