@@ -230,12 +230,15 @@ impl Parts {
     async fn copy_staged(&self) -> Result<(), SinkError> {
         let staged = self.stage.list().await?;
         for part in &self.listed.parts {
-            if staged.contains(&(part.object.clone(), part.bytes)) {
-                self.stage.copy(part).await?;
-            } else if !self.stage.is_published(part).await? {
+            // A copy over itself would leave a file behind: `rename` does nothing with two names of one file.
+            if self.stage.is_published(part).await? {
+                continue;
+            }
+            if !staged.contains(&(part.object.clone(), part.bytes)) {
                 let place = self.stage.store.shown(&self.stage.published(&part.object));
                 return Err(SinkError::fatal(format!("{place} is gone: run with `fresh` to write all again")));
             }
+            self.stage.copy(part).await?;
         }
         Ok(())
     }

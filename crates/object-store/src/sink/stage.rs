@@ -93,7 +93,7 @@ impl Stage {
         }
     }
 
-    /// Copies a staged part to where it is published. It has the same name there, so it may be copied again.
+    /// Copies a staged part to where it is published, in one step.
     pub(super) async fn copy(&self, part: &Part) -> Result<(), Fault> {
         let (from, to) = (self.staged(&part.object), self.published(&part.object));
         self.store.objects.copy(&from, &to).await.map_err(|error| self.store.failed("cannot write", &to, &error))
