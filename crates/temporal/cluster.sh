@@ -3,13 +3,14 @@
 #
 #     TEMPORAL_CLI=/path/to/temporal crates/temporal/cluster.sh flights.csv
 #
-# For each of SQLite and PostgreSQL (if `DATABASE_URL` names an empty database), by key and append-only: three worker processes, one of which
-# is killed every 4 s and started again, and a server that is killed once. Each prints the rows and a checksum; a difference is an error.
+# `ROWS` is the size of a range: small ones make a run long enough to be troubled. For each of SQLite and PostgreSQL (if `DATABASE_URL` names an empty database), by key and append-only: three worker processes, one of which
+# is killed every 4 s (`EVERY`) and started again, and a server that is killed once. Each prints the rows and a checksum; a difference is an error.
 set -euo pipefail
 
 data=$(realpath "${1:?the CSV file}")
 temporal=${TEMPORAL_CLI:?the path of the Temporal CLI}
-rows=${ROWS:-4000}
+rows=${ROWS:-1000}
+every=${EVERY:-4}
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mktemp -d)
 port=${PORT:-17233}
@@ -21,7 +22,7 @@ program="${CARGO_TARGET_DIR:-$here/target}/release/examples/departures"
 workers=()
 server=
 finish() {
-    kill -KILL "${workers[@]}" "$server" 2>/dev/null || true
+    { kill -KILL "${workers[@]}" "$server" && wait; } 2>/dev/null || true
     rm -rf "$folder"
 }
 trap finish EXIT
@@ -41,10 +42,13 @@ start_worker() {
 trouble() {
     local run=$1 number=0
     while kill -0 "$run" 2>/dev/null; do
-        sleep 4
+        sleep "$every"
+        # The shell says nothing of processes that it does not own any more.
+        disown "${workers[number % 3]}" 2>/dev/null || true
         kill -KILL "${workers[number % 3]}" 2>/dev/null || true
         start_worker $((number % 3))
         if [ "$number" = 1 ]; then
+            disown "$server"
             kill -KILL "$server"
             sleep 1
             start_server
