@@ -19,7 +19,8 @@ use clap::{Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-const COLUMNS: &str = "year int NOT NULL, month int NOT NULL, day int NOT NULL, dep_time int, sched_dep_time int NOT NULL, dep_delay int,
+const COLUMNS: &str =
+    "year int NOT NULL, month int NOT NULL, day int NOT NULL, dep_time int, sched_dep_time int NOT NULL, dep_delay int,
     arr_time int, sched_arr_time int, arr_delay int, carrier text NOT NULL, flight int NOT NULL, tailnum text NOT NULL,
     origin text NOT NULL, dest text, air_time int, distance int, hour int, minute int, time_hour text";
 const KEY: [&str; 7] = ["year", "month", "day", "carrier", "flight", "origin", "sched_dep_time"];
@@ -71,11 +72,13 @@ impl Definition for Departures {
         let table = format!("CREATE TABLE IF NOT EXISTS departures ({COLUMNS}{key})");
         let flow = Pipeline::named("departures").read(Csv::<Flight>::file(&self.file).null_words(["NA", ""]));
         if self.database == "postgres" {
-            let sink = if self.append { Postgres::append("departures") } else { Postgres::upsert("departures").key(KEY) };
+            let sink =
+                if self.append { Postgres::append("departures") } else { Postgres::upsert("departures").key(KEY) };
             return Ok(flow.write(sink.create_table(table).dead_letters_table("rejected")).build());
         }
         let path = &self.database;
-        let sink = if self.append { Sqlite::append(path, "departures") } else { Sqlite::upsert(path, "departures").key(KEY) };
+        let sink =
+            if self.append { Sqlite::append(path, "departures") } else { Sqlite::upsert(path, "departures").key(KEY) };
         Ok(flow.write(sink.create_table(table).dead_letters_table("rejected")).build())
     }
 }

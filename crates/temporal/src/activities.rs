@@ -214,3 +214,99 @@ impl fmt::Debug for Activities {
         f.debug_struct("Activities").field("definitions", &self.definitions).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        path::PathBuf,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use actix_batch_pipeline::prelude::*;
+    use serde_json::json;
+    use temporalio_sdk::testing::ActivityEnvironment;
+
+    use super::{Activities, Arc, CopyInput, Definitions, Deserialize, PlanInput, Serialize};
+    use crate::state::Totals;
+
+    #[derive(Serialize, Deserialize)]
+    struct Row {
+        id: u64,
+    }
+
+    /// Copies rows into a table without a key, and panics at one of them.
+    #[derive(Serialize, Deserialize)]
+    struct Copy {
+        folder: PathBuf,
+    }
+
+    impl Definition for Copy {
+        const NAME: &'static str = "copy";
+
+        fn build(&self) -> Result<Pipeline, RunError> {
+            let table = "CREATE TABLE IF NOT EXISTS rows (id INTEGER)";
+            let sink = Sqlite::append(self.folder.join("rows.sqlite"), "rows").create_table(table);
+            let rows = Csv::<Row>::file(self.folder.join("rows.csv"));
+            Ok(Pipeline::named("copy").read(rows).filter(|row| row.id % 2 == 0).write(sink).build())
+        }
+    }
+
+    fn plan(folder: &std::path::Path) -> PlanInput {
+        PlanInput {
+            definition: "copy".into(),
+            configuration: json!({ "folder": folder }),
+            after: None,
+            rows_per_range: 100,
+            at_most: 50,
+        }
+    }
+
+    #[actix_rt::test]
+    async fn ranges_that_are_planned_are_copied_once_and_heartbeats_carry_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows: Vec<_> = (0..1_000).map(|id| format!("{id}\n")).collect();
+        fs::write(folder.path().join("rows.csv"), format!("id\n{}", rows.concat())).unwrap();
+        let beats = Arc::new(AtomicUsize::new(0));
+        let heard = Arc::clone(&beats);
+        let environment = ActivityEnvironment::builder()
+            .register_activities(Activities::new(Definitions::new().register::<Copy>(), 2))
+            .on_heartbeat(move |details| {
+                assert!(details.is::<()>(), "a heartbeat says nothing but that the worker lives");
+                heard.fetch_add(1, Ordering::Relaxed);
+            })
+            .build();
+        let input = plan(folder.path());
+        let ranges = environment.run(Activities::plan, input.clone()).await.unwrap();
+        assert!((8..=12).contains(&ranges.len()), "{} ranges", ranges.len());
+        // The second attempt of each finds that the sink holds everything.
+        for attempt in 0..2 {
+            let mut all = Totals::default();
+            for range in ranges.clone() {
+                let (definition, configuration, run) = ("copy".into(), input.configuration.clone(), "run".into());
+                let input = CopyInput { definition, configuration, run, range };
+                let copied = environment.run(Activities::copy, input).await.unwrap();
+                all.records += copied.records;
+                all.written += copied.written;
+            }
+            assert_eq!((all.records, all.written), (1_000, if attempt == 0 { 500 } else { 0 }));
+        }
+        assert!(beats.load(Ordering::Relaxed) > 0);
+    }
+
+    #[actix_rt::test]
+    async fn what_cannot_get_better_is_not_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let activities = Activities::new(Definitions::new().register::<Copy>(), 1);
+        let environment = ActivityEnvironment::builder().register_activities(activities).build();
+        for (input, what) in [
+            (plan(folder.path()), "rows.csv does not exist"),
+            (PlanInput { definition: "move".into(), ..plan(folder.path()) }, "registered are: copy"),
+            (PlanInput { configuration: json!(7), ..plan(folder.path()) }, "the definition `copy` cannot be used"),
+        ] {
+            let error = environment.run(Activities::plan, input).await.unwrap_err();
+            let text = format!("{error:?}");
+            assert!(text.contains(what) && text.contains("non_retryable: true"), "{text}");
+        }
+    }
+}

@@ -10,8 +10,8 @@ use actix_batch_pipeline::{Definition, SourceRange};
 use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 use temporalio_client::{
-    Client, WorkflowCancelOptions, WorkflowExecuteUpdateOptions, WorkflowGetResultOptions, WorkflowHandle,
-    WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
+    Client, WorkflowCancelOptions, WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions, WorkflowGetResultOptions,
+    WorkflowHandle, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
 };
 use tokio::time::sleep;
 use tracing::warn;
@@ -265,6 +265,16 @@ impl RunHandle {
         let options = WorkflowQueryOptions::default();
         let progress = self.workflow().query(PipelineWorkflow::progress, (), options).await;
         progress.map_err(|error| self.refused(&error))
+    }
+
+    /// The history of the workflow as JSON, for tests that replay it: see [`PipelineWorkflow`]. Of a run that has continued as new, the last part.
+    ///
+    /// # Errors
+    ///
+    /// If the run is not known.
+    pub async fn history(&self) -> Result<Vec<u8>, ClusterError> {
+        let history = self.workflow().fetch_history(WorkflowFetchHistoryOptions::default());
+        history.to_json().await.map_err(|error| self.refused(&error))
     }
 
     /// Waits for the end, also over an outage of the server.
