@@ -39,13 +39,20 @@ pub struct PlanInput {
     pub(crate) at_most: usize,
 }
 
+/// What `actix-batch.plan` answers. The ranges come without what the source was, which is the same for all of them and may be long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Planned {
+    pub(crate) identity: Value,
+    pub(crate) ranges: Vec<SourceRange>,
+}
+
 /// What `actix-batch.copy` is asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CopyInput {
     pub(crate) definition: String,
     pub(crate) configuration: Value,
-    pub(crate) run: String,
     pub(crate) range: SourceRange,
 }
 
@@ -60,22 +67,20 @@ pub struct Activities {
 impl Activities {
     /// Plans the next ranges.
     #[activity(name = "actix-batch.plan")]
-    pub async fn plan(
-        self: Arc<Self>,
-        ctx: ActivityContext,
-        input: PlanInput,
-    ) -> Result<Vec<SourceRange>, ActivityError> {
+    pub async fn plan(self: Arc<Self>, ctx: ActivityContext, input: PlanInput) -> Result<Planned, ActivityError> {
         let pipeline = self.pipeline(&input.definition, input.configuration)?;
         let planned = self
             .on_thread(async move || pipeline.ranges(input.after.as_ref(), input.rows_per_range, input.at_most).await);
         let planned = alive(&ctx, planned, |_| {}).await.ok_or_else(lost)?;
-        planned.map_err(|error| failure(&error))
+        planned.map(Planned::new).map_err(|error| failure(&error))
     }
 
     /// Copies one range, from where the sink says that an earlier attempt has ended.
     #[activity(name = "actix-batch.copy")]
     pub async fn copy(self: Arc<Self>, ctx: ActivityContext, input: CopyInput) -> Result<Totals, ActivityError> {
-        let pipeline = self.pipeline(&input.definition, input.configuration)?.of_range(&input.run, &input.range);
+        // The run has the workflow's name.
+        let run_name = ctx.info().workflow_id.clone().unwrap_or_default();
+        let pipeline = self.pipeline(&input.definition, input.configuration)?.of_range(&run_name, &input.range);
         let (stop, stopped) = oneshot::channel::<()>();
         let mut stop = Some(stop);
         let copied = self.on_thread(async move || run(pipeline, stopped).await);
@@ -87,7 +92,7 @@ impl Activities {
         });
         let report = copied.await.ok_or_else(lost)?.map_err(|error| failure(&error))?;
         info!(
-            run = input.run,
+            run = run_name,
             range = input.range.number,
             attempt = ctx.info().attempt,
             records = report.read,
@@ -103,6 +108,16 @@ impl Activities {
             filtered: report.filtered,
             rejected: report.rejected,
         })
+    }
+}
+
+impl Planned {
+    fn new(mut ranges: Vec<SourceRange>) -> Self {
+        let mut identity = Value::Null;
+        for range in &mut ranges {
+            identity = range.identity.take();
+        }
+        Self { identity, ranges }
     }
 }
 
@@ -227,7 +242,7 @@ mod tests {
     use serde_json::json;
     use temporalio_sdk::testing::ActivityEnvironment;
 
-    use super::{Activities, Arc, CopyInput, Definitions, Deserialize, PlanInput, Serialize};
+    use super::{Activities, Arc, CopyInput, Definitions, Deserialize, PlanInput, Planned, Serialize, SourceRange};
     use crate::state::Totals;
 
     #[derive(Serialize, Deserialize)]
@@ -277,14 +292,14 @@ mod tests {
             })
             .build();
         let input = plan(folder.path());
-        let ranges = environment.run(Activities::plan, input.clone()).await.unwrap();
+        let Planned { identity, ranges } = environment.run(Activities::plan, input.clone()).await.unwrap();
         assert!((8..=12).contains(&ranges.len()), "{} ranges", ranges.len());
         // The second attempt of each finds that the sink holds everything.
         for attempt in 0..2 {
             let mut all = Totals::default();
             for range in ranges.clone() {
-                let (definition, configuration, run) = ("copy".into(), input.configuration.clone(), "run".into());
-                let input = CopyInput { definition, configuration, run, range };
+                let range = SourceRange { identity: identity.clone(), ..range };
+                let input = CopyInput { definition: "copy".into(), configuration: input.configuration.clone(), range };
                 let copied = environment.run(Activities::copy, input).await.unwrap();
                 all.records += copied.records;
                 all.written += copied.written;

@@ -71,6 +71,8 @@ pub(crate) struct State {
     settings: Settings,
     totals: Totals,
     failed: Vec<FailedRange>,
+    /// What the source was when it was cut: the same for all ranges, which are kept without it.
+    identity: Value,
     /// Planned and not begun.
     waiting: VecDeque<SourceRange>,
     /// The last range that was planned.
@@ -146,9 +148,10 @@ impl State {
             settings,
             totals: Totals::default(),
             failed: Vec::new(),
+            identity: after.as_ref().map_or(Value::Null, |range| range.identity.clone()),
             waiting: VecDeque::new(),
             all_planned: after.as_ref().is_some_and(SourceRange::is_last),
-            planned: after,
+            planned: after.map(|range| SourceRange { identity: Value::Null, ..range }),
             paused: false,
             stopping: false,
             broken: None,
@@ -181,14 +184,20 @@ impl State {
         let has_room = self.running.len() < self.settings.in_flight;
         if let Some(range) = has_room.then(|| self.waiting.pop_front()).flatten() {
             self.begun += 1;
-            self.running.insert(range.number, range.clone());
-            return Next::Copy(range);
+            let whole = self.whole(range.clone());
+            self.running.insert(range.number, range);
+            return Next::Copy(whole);
         }
         if self.waiting.is_empty() && !self.all_planned && !self.planning {
             self.planning = true;
-            return Next::Plan(self.planned.clone());
+            return Next::Plan(self.planned.clone().map(|range| self.whole(range)));
         }
         Next::Wait
+    }
+
+    /// A range with what the source was.
+    fn whole(&self, range: SourceRange) -> SourceRange {
+        SourceRange { identity: self.identity.clone(), ..range }
     }
 
     /// Whether nothing more is begun.
@@ -224,15 +233,19 @@ impl State {
 
     /// The last range that was begun; nothing is running when this is asked.
     fn copied_up_to(&self) -> Option<SourceRange> {
-        let Some(first) = self.waiting.front() else { return self.planned.clone() };
+        let Some(first) = self.waiting.front() else { return self.planned.clone().map(|range| self.whole(range)) };
         // The cursor before the first one that waits is all that is needed of its neighbour.
         let number = first.number.checked_sub(1)?;
-        Some(SourceRange { number, to: first.from.clone(), behind: first.behind + 1, ..first.clone() })
+        let behind = SourceRange { number, to: first.from.clone(), behind: first.behind + 1, ..first.clone() };
+        Some(self.whole(behind))
     }
 
     /// Ranges were planned; none are left if there are none.
-    pub(crate) fn planned(&mut self, ranges: Vec<SourceRange>) {
+    pub(crate) fn planned(&mut self, identity: Value, ranges: Vec<SourceRange>) {
         self.planning = false;
+        if !ranges.is_empty() {
+            self.identity = identity;
+        }
         self.all_planned = ranges.last().is_none_or(SourceRange::is_last);
         self.planned = ranges.last().cloned().or(self.planned.take());
         self.waiting.extend(ranges);
@@ -349,12 +362,16 @@ mod tests {
 
     fn planned(state: &mut State, numbers: std::ops::Range<u64>, of: u64) {
         assert!(matches!(state.next(), Next::Plan(_)));
-        state.planned(numbers.map(|number| range(number, of)).collect());
+        let ranges = numbers.map(|number| SourceRange { identity: json!(null), ..range(number, of) });
+        state.planned(json!("data"), ranges.collect());
     }
 
     fn copy(state: &mut State) -> u64 {
         match state.next() {
-            Next::Copy(range) => range.number,
+            Next::Copy(range) => {
+                assert_eq!(range.identity, json!("data"));
+                range.number
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -14,7 +14,7 @@ use temporalio_sdk::{
 };
 
 use crate::{
-    activities::{Activities, CopyInput, PlanInput},
+    activities::{Activities, CopyInput, PlanInput, Planned},
     error::chain,
     state::{Next, Outcome, PLANNED_AT_ONCE, Progress, State, Totals, check_in_flight},
 };
@@ -44,7 +44,7 @@ pub struct PipelineWorkflow {
 
 /// What has ended.
 enum Ended {
-    Planned(Result<Vec<SourceRange>, String>),
+    Planned(Result<Planned, String>),
     Copied(u64, Result<Totals, String>),
 }
 
@@ -147,7 +147,7 @@ impl PipelineWorkflow {
 impl State {
     fn ended(&mut self, ended: Ended) {
         match ended {
-            Ended::Planned(Ok(ranges)) => self.planned(ranges),
+            Ended::Planned(Ok(Planned { identity, ranges })) => self.planned(identity, ranges),
             Ended::Planned(Err(error)) => self.planning_failed(&error),
             Ended::Copied(number, Ok(totals)) => self.copied(number, totals),
             Ended::Copied(number, Err(error)) => self.copying_failed(number, &error),
@@ -185,12 +185,7 @@ async fn plan(ctx: &WorkflowContext<PipelineWorkflow>, after: Option<SourceRange
 async fn copy(ctx: &WorkflowContext<PipelineWorkflow>, range: SourceRange) -> Ended {
     let settings = ctx.state(|workflow| workflow.state.settings().clone());
     let number = range.number;
-    let input = CopyInput {
-        definition: settings.definition,
-        configuration: settings.configuration,
-        run: ctx.workflow_id().to_owned(),
-        range,
-    };
+    let input = CopyInput { definition: settings.definition, configuration: settings.configuration, range };
     let copied = ctx.execute_activity(Activities::copy, input, options(format!("range {number}"))).await;
     Ended::Copied(number, copied.map_err(|error| chain(&error)))
 }

@@ -22,7 +22,7 @@ async fn until(run: &RunHandle, is_so: impl Fn(&Progress) -> bool) -> Progress {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(Duration::from_secs(60), reached).await.expect("the run gets so far within a minute")
+    timeout(Duration::from_mins(1), reached).await.expect("the run gets so far within a minute")
 }
 
 #[actix_rt::test]

@@ -38,7 +38,7 @@ async fn each_recorded_history_is_replayed_and_none_that_was_tampered_with() {
 }
 
 #[actix_rt::test]
-async fn histories_from_the_server_are_replayed_and_a_range_takes_six_events_at_most() {
+async fn histories_from_the_server_are_replayed_and_a_range_takes_six_events_and_little_history() {
     let Some(server) = Server::start().await else { return };
     let (runner, _worker) = (server.runner().await, server.worker(2));
     for (name, ranges_per_run) in [("whole", 500), ("last-part", 8)] {
@@ -54,9 +54,11 @@ async fn histories_from_the_server_are_replayed_and_a_range_takes_six_events_at_
         let text = String::from_utf8(history).unwrap();
         let (events, ranges) =
             (text.matches("\"event_id\"").count(), text.matches("\"name\":\"actix-batch.copy\"").count());
-        println!("{name}: {events} events and {} bytes of JSON for {ranges} ranges", text.len());
+        let bytes = server.history_bytes(name);
+        println!("{name}: {events} events and {bytes} bytes for {ranges} ranges");
         // Begin and end, the plan, and what was told, besides the ranges.
         assert!(events <= 6 * ranges + 30, "{events} events for {ranges} ranges");
+        assert!(bytes <= 1_500 * ranges as u64 + 20_000, "{bytes} bytes for {ranges} ranges");
         if env::var_os("RECORD_HISTORIES").is_some() {
             fs::create_dir_all(folder()).unwrap();
             fs::write(folder().join(format!("{name}.json")), text).unwrap();

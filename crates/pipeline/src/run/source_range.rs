@@ -71,13 +71,16 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             Some(range) => (range.number + 1, range.behind.max(1)),
             None => (0, self.needed(records).await?),
         };
-        let ranges = self.source.split(from, usize::try_from(needed).unwrap_or(usize::MAX)).await?;
-        let behind = (0..ranges.len() as u64).rev();
+        let all = usize::try_from(needed).unwrap_or(usize::MAX);
+        let ranges = self.source.split_first(from, all, at_most).await?;
+        let behind = (0..needed).rev();
         (first..)
-            .zip(ranges.into_iter().zip(behind).take(at_most))
+            .zip(ranges.into_iter().zip(behind))
             .map(|(number, (range, behind))| {
                 let (from, to) = (to_json(range.from.as_ref())?, to_json(range.to.as_ref())?);
                 let (cursor_version, identity) = (S::Cursor::VERSION, identity.clone());
+                // A source may have fewer ranges than it was asked for.
+                let behind = if to.is_none() { 0 } else { behind.max(1) };
                 Ok(SourceRange { number, from, to, behind, cursor_version, identity })
             })
             .collect()

@@ -85,6 +85,25 @@ pub trait Source: Send + Sync + 'static {
         async move { Ok(vec![Range { from, to: None }]) }
     }
 
+    /// The first `at_most` of the `ranges` into which [`split`](Self::split) would cut what lies after `from`: a runner on other machines
+    /// plans a few of very many. By default all of them are cut.
+    ///
+    /// # Errors
+    ///
+    /// If the source cannot be read.
+    fn split_first(
+        &self,
+        from: Option<Self::Cursor>,
+        ranges: usize,
+        at_most: usize,
+    ) -> impl Future<Output = Result<Vec<Range<Self::Cursor>>, SourceError>> {
+        async move {
+            let mut all = self.split(from, ranges).await?;
+            all.truncate(at_most);
+            Ok(all)
+        }
+    }
+
     /// Opens a range. Reading goes on after `range.from`.
     ///
     /// # Errors

@@ -56,6 +56,15 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// How many bytes of history the server counts for a run.
+    pub(crate) fn history_bytes(&self, run: &str) -> u64 {
+        let address = format!("127.0.0.1:{}", self.port);
+        let arguments = ["workflow", "describe", "--address", &address, "-w", run, "-o", "json"];
+        let output = Command::new(&self.program).args(arguments).output().unwrap();
+        let described: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        described["workflowExecutionInfo"]["historySizeBytes"].as_str().unwrap().parse().unwrap()
+    }
+
     /// A runner, once the server answers.
     pub(crate) async fn runner(&self) -> TemporalRunner {
         for _ in 0..200 {

@@ -266,7 +266,17 @@ impl<T: DeserializeOwned + Send + Sync + 'static, F: TextFiles> Source for Csv<T
     }
 
     async fn split(&self, from: Option<TextCursor>, at_most: usize) -> Result<Vec<Range<TextCursor>>, SourceError> {
-        let file = if at_most > 1 { self.to_cut(self.paths.list().await?) } else { None };
+        self.split_first(from, at_most, at_most).await
+    }
+
+    /// The file is read as far as it is cut, and no further.
+    async fn split_first(
+        &self,
+        from: Option<TextCursor>,
+        ranges: usize,
+        at_most: usize,
+    ) -> Result<Vec<Range<TextCursor>>, SourceError> {
+        let file = if ranges > 1 { self.to_cut(self.paths.list().await?) } else { None };
         let Some(file) = file else {
             return Ok(vec![Range { from, to: None }]);
         };
@@ -279,12 +289,12 @@ impl<T: DeserializeOwned + Send + Sync + 'static, F: TextFiles> Source for Csv<T
             _ => None,
         };
         let ends = match length {
-            Some(length) => self.cut(text, length, at_most).await?,
+            Some(length) => self.cut(text, length, ranges, at_most).await?,
             None => Vec::new(),
         };
         let begins = std::iter::once(from).chain(ends.iter().cloned().map(Some));
         let ends = ends.iter().cloned().map(Some).chain([None]);
-        Ok(begins.zip(ends).map(|(from, to)| Range { from, to }).collect())
+        Ok(begins.zip(ends).map(|(from, to)| Range { from, to }).take(at_most).collect())
     }
 
     async fn open(&self, range: &Range<TextCursor>) -> Result<CsvReader<T, F>, SourceError> {
@@ -297,8 +307,15 @@ impl<T: DeserializeOwned + Send + Sync + 'static, F: TextFiles> Source for Csv<T
 }
 
 impl<T, F: TextFiles> Csv<T, F> {
-    /// Where to cut the rest of a file of this length so that its pieces are about equal. A line end inside quotes is no place to cut.
-    async fn cut(&self, mut text: Text<F::Blocks>, length: u64, pieces: usize) -> Result<Vec<TextCursor>, SourceError> {
+    /// Where to cut the rest of a file of this length so that its pieces are about equal; the first so many places. A line end inside quotes
+    /// is no place to cut.
+    async fn cut(
+        &self,
+        mut text: Text<F::Blocks>,
+        length: u64,
+        pieces: usize,
+        at_most: usize,
+    ) -> Result<Vec<TextCursor>, SourceError> {
         let begin = text.byte();
         let piece = (length.saturating_sub(begin) / pieces as u64).max(1);
         let dialect = Dialect { delimiter: self.delimiter, quote: self.quote, comment: self.comment };
@@ -317,7 +334,7 @@ impl<T, F: TextFiles> Csv<T, F> {
             } else if text.fill().await? == Fill::End {
                 return Ok(cuts);
             }
-            if cuts.len() + 1 == pieces {
+            if cuts.len() + 1 == pieces || cuts.len() == at_most {
                 return Ok(cuts);
             }
         }
