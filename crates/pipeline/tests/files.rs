@@ -11,7 +11,7 @@ use actix_batch_pipeline::{
     Range,
     checkpoint::MemoryStore,
     prelude::*,
-    source::{Blocks, Csv, Identity, JsonLines, Size, Source, SourceError, SourceErrorKind, TextFiles},
+    source::{Blocks, Csv, Identity, JsonLines, Size, Source, SourceError, SourceErrorKind, TextFiles, concat},
     test_util::{check_source, read_range},
 };
 use flate2::{Compression, write::GzEncoder};
@@ -314,5 +314,25 @@ fn a_compressed_file_whose_last_blocks_are_missing_is_an_error_and_not_an_end() 
             let error = read_range(&source, &Range::all(), 100).await.unwrap_err();
             assert_eq!(error.kind(), SourceErrorKind::Corrupt, "{error}");
         }
+    });
+}
+
+#[test]
+fn sources_one_after_the_other_are_read_and_resumed_and_cut_as_one() {
+    let folder = TempDir::new().unwrap();
+    let files = [("a.jsonl", 0..7), ("b.jsonl", 0..0), ("c.jsonl", 7..20)].map(|(name, ids)| {
+        let lines: Vec<_> = ids.map(|id: u64| format!("{{\"id\":{id}}}\n")).collect();
+        JsonLines::<Row>::file(write(&folder, name, lines.concat()))
+    });
+    let rows = run(async { check_source(&concat(files.clone())).await });
+    assert_eq!(rows.into_iter().map(|row| row.unwrap().id).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+    let none = run(async { concat::<JsonLines<Row>>([]).identity().await.unwrap_err() });
+    assert!(none.to_string().contains("no source"));
+    // Another source may come after those of a checkpoint, but none may go.
+    run(async {
+        let two = concat(files[..2].to_vec()).identity().await.unwrap();
+        assert!(concat(files.clone()).verify(&two).await.is_ok());
+        let three = concat(files.clone()).identity().await.unwrap();
+        assert!(concat(files[..2].to_vec()).verify(&three).await.is_err());
     });
 }

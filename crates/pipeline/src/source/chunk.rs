@@ -93,6 +93,18 @@ impl<T, C> Chunk<T, C> {
         self.next
     }
 
+    /// An empty chunk that goes on where this one is, for a reader within a reader.
+    pub(super) fn part<D>(&self) -> Chunk<T, D> {
+        Chunk::new(self.range, self.next)
+    }
+
+    /// Takes over what another reader has read into a [part](Self::part) of this empty chunk.
+    pub(super) fn fill_from<D>(&mut self, part: Chunk<T, D>, cursor: impl FnOnce(D) -> C) {
+        (self.records, self.unreadable, self.next) = (part.records, part.unreadable, part.next);
+        self.after = part.after.map(cursor);
+        self.progress += part.progress;
+    }
+
     fn take_position(&mut self) -> Position {
         let position = Position { record: self.next, part: 0, range: self.range };
         self.next += 1;

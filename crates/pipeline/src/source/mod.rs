@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 mod chunk;
+mod concat;
 #[cfg(feature = "csv")]
 mod csv;
 mod cursor;
@@ -18,6 +19,7 @@ mod sqlite;
 mod stream;
 
 pub use chunk::{Chunk, More, Unreadable};
+pub use concat::{Concat, ConcatCursor, ConcatReader, concat};
 #[cfg(feature = "csv")]
 pub use csv::{Csv, CsvReader};
 pub use cursor::{Cursor, Range};
