@@ -40,6 +40,9 @@ struct Args {
     /// A few seconds in all: shows that everything runs. Its figures say little.
     #[arg(long)]
     smoke: bool,
+    /// The program of `peers/`, which is built apart: `cargo build --release --manifest-path crates/pipeline/bench/peers/Cargo.toml`.
+    #[arg(long)]
+    faucet: Option<PathBuf>,
     /// Draws the picture of the guide.
     #[arg(long)]
     plot: bool,
@@ -68,6 +71,11 @@ fn main() -> io::Result<()> {
         let trials = [Trial::Serial(batch), Trial::Threads(batch), Trial::Pipeline(batch), Trial::Python(batch)];
         let names = ["serial loop", "two threads by hand", "pipeline", "Python, executemany"];
         bars.extend(group(&format!("batch {batch}"), &names, &turns(&trials, &data, rounds)));
+    }
+    if let Some(program) = &args.faucet {
+        println!("\nbeside faucet-stream, which checks no row and inserts its texts");
+        let trials = [Trial::Pipeline(1_000), Trial::Faucet { program: program.clone(), batch: 1_000 }];
+        group("batch 1000", &["pipeline", "faucet-stream"], &turns(&trials, &data, rounds));
     }
     println!("\nCSV → JSON lines");
     let trials = [Trial::JsonLinesByHand, Trial::JsonLinesPipeline];

@@ -1,6 +1,11 @@
 //! A trial runs in a process of its own, so that its memory is its own.
 
-use std::{env, fs, path::Path, process::Command, time::Instant};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,11 +18,24 @@ pub(crate) enum Trial {
     Threads(usize),
     Pipeline(usize),
     Python(usize),
+    /// By a program of its own: see `peers/`.
+    Faucet {
+        program: PathBuf,
+        batch: usize,
+    },
     JsonLinesByHand,
     JsonLinesPipeline,
-    Nothing { readers: usize },
-    Stages { records: u64, stages: usize },
-    Filtered { records: u64, stages: usize },
+    Nothing {
+        readers: usize,
+    },
+    Stages {
+        records: u64,
+        stages: usize,
+    },
+    Filtered {
+        records: u64,
+        stages: usize,
+    },
 }
 
 /// What came of it.
@@ -61,6 +79,7 @@ impl Trial {
         let (database, file) = (folder.path().join("flights.sqlite"), folder.path().join("flights.jsonl"));
         let begin = Instant::now();
         let rows = match *self {
+            Self::Faucet { ref program, batch } => return faucet(program, data, &database, batch),
             Self::Serial(batch) => by_hand::serial(data, &database, batch),
             Self::Threads(batch) => by_hand::threads(data, &database, batch),
             Self::Pipeline(batch) => piped::sqlite(data, &database, batch),
@@ -80,6 +99,18 @@ fn python(data: &Path, database: &Path, batch: usize) -> Outcome {
     let mut command = Command::new("python3");
     command.args(["-c", include_str!("peer.py")]).arg(data).arg(database).arg(batch.to_string());
     let output = command.args([rows::SCHEMA, &rows::upsert()]).output().expect("Python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rows = String::from_utf8_lossy(&output.stdout).trim().parse().expect("the number of rows");
+    Outcome { rows, seconds: begin.elapsed().as_secs_f64(), peak_kib: 0 }
+}
+
+/// It checks nothing, and inserts the text of each field.
+fn faucet(program: &Path, data: &Path, database: &Path, batch: usize) -> Outcome {
+    let connection = rusqlite::Connection::open(database).expect("a database");
+    connection.execute_batch(rows::SCHEMA).expect("the table");
+    drop(connection);
+    let begin = Instant::now();
+    let output = Command::new(program).arg(data).arg(database).arg(batch.to_string()).output().expect("the peer runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let rows = String::from_utf8_lossy(&output.stdout).trim().parse().expect("the number of rows");
     Outcome { rows, seconds: begin.elapsed().as_secs_f64(), peak_kib: 0 }
