@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Chunk, Cursor, Identity, More, Range, Reader, Size, Source, SourceError};
 
-/// Sources that are read one after the other; made by [`concat`].
+/// Sources that are read one after the other; made by [`concat()`].
 #[derive(Debug)]
 pub struct Concat<S>(Arc<[S]>);
 
