@@ -154,11 +154,11 @@ fn child() {
 
 fn start(kind: &str, folder: &Path) -> Child {
     Command::new(env::current_exe().unwrap())
-        .args(["--exact", "child"])
+        .args(["--exact", "child", "--nocapture"])
         .env("KILL_KIND", kind)
         .env("KILL_FOLDER", folder)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap()
 }
@@ -209,7 +209,8 @@ fn outcome(folder: &Path) -> Outcome {
 }
 
 fn finish(kind: &str, folder: &Path) {
-    assert!(start(kind, folder).wait().unwrap().success(), "the run itself fails");
+    let ended = start(kind, folder).wait_with_output().unwrap();
+    assert!(ended.status.success(), "the run itself fails: {}", String::from_utf8_lossy(&ended.stderr));
 }
 
 /// Kills a pipeline until it was killed so often, running it again each time, and calls `check` with what each finished folder holds.

@@ -1,7 +1,12 @@
 //! SQLite: rows and progress stand or fall together, a bad row fails alone, and tables are read by their key.
 #![cfg(all(feature = "sqlite", feature = "test-util"))]
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_batch::{Batch, Workers};
 use actix_batch_pipeline::{
@@ -270,6 +275,33 @@ fn a_table_is_read_by_its_key_however_it_is_stopped_and_split() {
     let ids: Vec<_> = rows.into_iter().map(|row| row.unwrap().id).collect();
     let expected: Vec<i64> = (0..3).flat_map(|kind| (0..60).filter(move |id| id % 3 == kind)).collect();
     assert_eq!(ids, expected);
+}
+
+/// Leaves a database as a program does that was killed in the middle of a transaction: half of it is in the file, and its journal is
+/// there to undo it.
+fn killed_halfway(database: &Database) -> Database {
+    let connection = Connection::open(&database.path).unwrap();
+    let many = "WITH RECURSIVE n (id) AS (SELECT 100 UNION ALL SELECT id + 1 FROM n WHERE id < 20000)
+        INSERT INTO rows SELECT id, 'half' FROM n";
+    connection.execute_batch(&format!("PRAGMA cache_size = 1; BEGIN; {many}")).unwrap();
+    let copy = Database::new("");
+    fs::copy(&database.path, &copy.path).unwrap();
+    let journal = |path: &Path| path.with_extension("sqlite-journal");
+    fs::copy(journal(&database.path), journal(&copy.path)).unwrap();
+    copy
+}
+
+#[test]
+fn a_database_whose_last_writer_was_killed_halfway_is_read_and_written_as_before_it() {
+    run(async {
+        let fill = format!("{KEYED}; INSERT INTO rows VALUES (1, 'one'), (2, NULL)");
+        let database = killed_halfway(&Database::new(&fill));
+        let source = SqliteTable::<Row>::new(&database.path, "rows").key(["id"]);
+        assert_eq!(read_range(&source, &Range::all(), 1).await.unwrap().len(), 2);
+        let database = killed_halfway(&Database::new(&fill));
+        let report = pipeline(Sqlite::upsert(&database.path, "rows").key(["id"]), 10).await.unwrap();
+        assert_eq!((report.written, database.one("SELECT count(*) FROM rows")), (10, 10));
+    });
 }
 
 #[test]

@@ -14,7 +14,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Reading a database that exists.
+    /// Reading a database that exists, and changing nothing.
     Read,
     /// Reading and writing a database that exists.
     Write,
@@ -24,15 +24,16 @@ pub(crate) enum Access {
 
 /// Opens a database. A writing connection uses the write-ahead log and syncs each commit.
 pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
-    let flags = match access {
-        Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
-        Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
-        Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-    };
+    let create = if access == Access::Create { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
+    // A reader may write, too: if the last writer was killed in the middle of a transaction, what it left has to be undone first. A file
+    // that may not be written is opened for reading.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | create;
     // Without URI names, so a path is always a file.
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    if access != Access::Read {
+    if access == Access::Read {
+        connection.pragma_update(None, "query_only", true)?;
+    } else {
         // A file system that cannot share memory keeps the rollback journal: slower, and as safe.
         connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "full")?;
