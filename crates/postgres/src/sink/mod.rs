@@ -11,10 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::server::Server;
 
+mod copy;
 mod dead_letters;
 mod progress;
+mod row;
 mod rows;
 mod store;
+mod value;
 mod writer;
 
 pub use store::PostgresStore;
@@ -51,6 +54,20 @@ pub struct Postgres {
     create_table: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dead_letters_table: Option<String>,
+    #[serde(default = "default_min_copy_rows", skip_serializing_if = "is_default_min_copy_rows")]
+    min_copy_rows: usize,
+}
+
+/// Above it, `COPY` was faster.
+const MIN_COPY_ROWS: usize = 2_000;
+
+fn default_min_copy_rows() -> usize {
+    MIN_COPY_ROWS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_default_min_copy_rows(rows: &usize) -> bool {
+    *rows == MIN_COPY_ROWS
 }
 
 /// What happens to a row that is there already.
@@ -106,8 +123,24 @@ impl Postgres {
         self
     }
 
+    /// Batches of this many rows and more go by `COPY` into a temporary table of the session, and from there by one statement into the
+    /// table; smaller ones as the arrays of an `unnest`. What is stored is the same. Default: 2,000. `usize::MAX` makes no temporary table;
+    /// nor does a user without the privilege `TEMPORARY`.
+    pub fn min_copy_rows(mut self, rows: usize) -> Self {
+        self.min_copy_rows = rows;
+        self
+    }
+
     fn new(table: String, mode: Mode) -> Self {
-        Self { server: Server::default(), table, mode, key: Vec::new(), create_table: None, dead_letters_table: None }
+        Self {
+            server: Server::default(),
+            table,
+            mode,
+            key: Vec::new(),
+            create_table: None,
+            dead_letters_table: None,
+            min_copy_rows: MIN_COPY_ROWS,
+        }
     }
 }
 
