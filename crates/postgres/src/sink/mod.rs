@@ -28,7 +28,8 @@ pub use writer::PostgresSink;
 /// Rows, progress and what lies beyond the progress are stored in one transaction, so each record takes effect once, whatever is killed.
 /// The table must exist, or [`create_table`](Self::create_table) makes it. The sink makes three more beside it: `_pipelines`, `_pipeline_settled` and `_pipeline_beyond`.
 ///
-/// A batch is one `INSERT … SELECT … FROM unnest(…)`, with the columns' types from the catalogue. Within a batch the last record of a key
+/// A batch is one `INSERT … SELECT …`, with the columns' types from the catalogue: from the arrays of an `unnest`, or, for
+/// [large batches](Self::min_copy_rows), from a temporary table that `COPY` has filled. Within a batch the last record of a key
 /// wins, and keys are written in their order, so that two writers cannot deadlock. A row that is refused – by a constraint, a type, a
 /// trigger – is found by halving the batch, and is rejected alone. Deadlocks and lost connections are tried again.
 ///
@@ -117,7 +118,8 @@ impl Postgres {
     }
 
     /// Where the server is: `postgres://user:password@host:port/database`. Default: what the environment says – `DATABASE_URL`, or `PGHOST`,
-    /// `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`.
+    /// `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`. `sslmode` and `sslrootcert`, or `PGSSLMODE` and `PGSSLROOTCERT`, ask for encryption,
+    /// which needs the feature `tls`.
     pub fn connect(mut self, url: impl Into<String>) -> Self {
         self.server = Server::at(url);
         self
