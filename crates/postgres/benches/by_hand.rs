@@ -8,6 +8,7 @@
 
 use std::{env, path::Path, pin::pin, time::Instant};
 
+use actix_batch::Workers;
 use actix_batch_pipeline::prelude::*;
 use actix_batch_postgres::Postgres;
 use serde::{Deserialize, Serialize};
@@ -195,7 +196,7 @@ async fn run(by: By, url: &str, data: &Path, batch: usize) -> f64 {
 async fn pipeline(sink: Postgres, data: &Path, batch: usize) -> u64 {
     let flow = Pipeline::named("flights-bench").read(Csv::<Flight>::file(data).null_words(["NA", ""])).write(sink);
     // Two batches on their way, and a third that is filled.
-    let pipeline = flow.look_ahead(LOOK_AHEAD.max(3 * batch)).collector(move |sink| sink.max_size(batch)).fresh(true);
+    let pipeline = flow.look_ahead(LOOK_AHEAD.max(3 * batch)).collector(move |sink| sink.max_size(batch).workers(Workers::local(2))).fresh(true);
     pipeline.run().await.expect("the pipeline runs").read
 }
 

@@ -1,4 +1,4 @@
-//! What the server says, in words, and whose fault it is.
+//! Maps what the server says to kinds of errors.
 
 use actix_batch_pipeline::{
     checkpoint::{CheckpointError, CheckpointErrorKind},
@@ -31,10 +31,27 @@ fn kind(error: &Error) -> SinkErrorKind {
         // Not the server: the connection.
         return SinkErrorKind::Temporary;
     };
-    if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::LOCK_NOT_AVAILABLE]
-        .contains(code)
+    if [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::LOCK_NOT_AVAILABLE,
+        // The server has become a standby.
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+    ]
+    .contains(code)
     {
         return SinkErrorKind::Temporary;
+    }
+    if [
+        // Two texts of one key: 1.0 and 1.00.
+        SqlState::CARDINALITY_VIOLATION,
+        // A value that is too large for its index.
+        SqlState::PROGRAM_LIMIT_EXCEEDED,
+        SqlState::WITH_CHECK_OPTION_VIOLATION,
+    ]
+    .contains(code)
+    {
+        return SinkErrorKind::Batch;
     }
     match &code.code()[..2] {
         // Connections, resources, an operator who ends the server, a server that starts or stops.

@@ -1,8 +1,9 @@
 //! Values on their way to a column: in the column's own binary form where that is simple, as text otherwise.
 
-use std::{cmp::Ordering, error::Error};
+use std::{cmp::Ordering, error::Error, fmt::Write};
 
 use bytes::BytesMut;
+use serde_json::Value;
 use tokio_postgres::types::{IsNull, ToSql, Type};
 
 /// The form in which a column's values are sent. The server casts texts to the column's type.
@@ -13,6 +14,8 @@ pub(crate) enum Form {
     Int4,
     Int8,
     Float8,
+    /// As text, in hexadecimal digits.
+    Bytes,
     Text,
 }
 
@@ -24,6 +27,7 @@ impl Form {
             "integer" => Self::Int4,
             "bigint" => Self::Int8,
             "double precision" => Self::Float8,
+            "bytea" => Self::Bytes,
             _ => Self::Text,
         }
     }
@@ -36,7 +40,7 @@ impl Form {
             Self::Int4 => "int4",
             Self::Int8 => "int8",
             Self::Float8 => "float8",
-            Self::Text => "text",
+            Self::Bytes | Self::Text => "text",
         }
     }
 
@@ -48,7 +52,7 @@ impl Form {
             Self::Int4 => Type::INT4,
             Self::Int8 => Type::INT8,
             Self::Float8 => Type::FLOAT8,
-            Self::Text => Type::TEXT,
+            Self::Bytes | Self::Text => Type::TEXT,
         }
     }
 
@@ -63,7 +67,7 @@ impl Form {
     #[expect(clippy::cast_precision_loss, reason = "a column of floating-point numbers has no others")]
     pub(crate) fn integer(self, value: i128) -> Result<Cell, &'static str> {
         match self {
-            Self::Bool => Err(self.misfit()),
+            Self::Bool | Self::Bytes => Err(self.misfit()),
             Self::Int2 => value.try_into().map(Cell::Int2).map_err(|_| self.misfit()),
             Self::Int4 => value.try_into().map(Cell::Int4).map_err(|_| self.misfit()),
             Self::Int8 => value.try_into().map(Cell::Int8).map_err(|_| self.misfit()),
@@ -88,11 +92,28 @@ impl Form {
 
     pub(crate) fn text(self, text: String) -> Result<Cell, &'static str> {
         match self {
+            Self::Bytes => Ok(Cell::Text(text)),
             Self::Text if text.contains('\0') => Err("has a NUL, which PostgreSQL does not store in a text"),
             Self::Text => Ok(Cell::Text(text)),
             Self::Float8 => text.parse().map(Cell::Float8).map_err(|_| self.misfit()),
             _ => text.parse().map_err(|_| self.misfit()).and_then(|value| self.integer(value)),
         }
+    }
+
+    /// A value with an inner structure, by its JSON.
+    pub(crate) fn nested(self, json: &Value) -> Result<Cell, &'static str> {
+        if self != Self::Bytes {
+            return self.text(json.to_string());
+        }
+        let byte = |item: &Value| item.as_u64().and_then(|byte| u8::try_from(byte).ok());
+        let bytes = json.as_array().and_then(|items| items.iter().map(byte).collect::<Option<Vec<_>>>());
+        let bytes = bytes.ok_or_else(|| self.misfit())?;
+        let mut hex = "\\x".to_owned();
+        for byte in bytes {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        Ok(Cell::Text(hex))
     }
 
     fn misfit(self) -> &'static str {
@@ -102,6 +123,7 @@ impl Form {
             Self::Int4 => "is no integer",
             Self::Int8 => "is no bigint",
             Self::Float8 => "is no double precision",
+            Self::Bytes => "is neither a sequence of bytes nor a text in PostgreSQL's form of bytes",
             Self::Text => "is no text",
         }
     }

@@ -88,6 +88,47 @@ async fn the_last_record_of_a_key_wins_within_a_batch() {
 }
 
 #[actix_rt::test]
+async fn the_last_record_of_a_key_wins_across_batches() {
+    let Some(server) = Server::start() else { return };
+    let url = server.database(KEYED).await;
+    let rows = || (0..3_000).map(|number| Row { id: number % 10, name: Some(number.to_string()) });
+    let flow = Pipeline::named("rows").read(from_iter("rows", rows));
+    let upsert = flow.write(Postgres::upsert("rows").key(["id"]).connect(&url));
+    upsert.collector(|sink| sink.max_size(20)).run().await.unwrap();
+    assert_eq!(numbers(&url, "SELECT name::bigint FROM rows ORDER BY id").await, (2_990..3_000).collect::<Vec<_>>());
+}
+
+#[actix_rt::test]
+async fn a_record_whose_key_is_null_is_rejected_and_takes_no_other_with_it() {
+    let Some(server) = Server::start() else { return };
+    for way in WAYS {
+        let url = server.database("CREATE TABLE rows (id bigint, name text UNIQUE)").await;
+        let rows = || (0..10).map(|id| Row { id, name: (id % 2 == 0).then(|| id.to_string()) });
+        let flow = Pipeline::named("rows").read(from_iter("rows", rows));
+        let upsert = flow.write(Postgres::upsert("rows").key(["name"]).min_copy_rows(way).connect(&url));
+        let report = upsert.run().await.unwrap();
+        assert_eq!((report.written, report.rejected), (5, 5));
+        assert_eq!(numbers(&url, "SELECT id FROM rows ORDER BY id").await, [0, 2, 4, 6, 8]);
+    }
+}
+
+#[actix_rt::test]
+async fn two_texts_of_one_key_reject_a_record_and_not_the_run() {
+    #[derive(Clone, Serialize)]
+    struct Price {
+        price: &'static str,
+        note: &'static str,
+    }
+    let Some(server) = Server::start() else { return };
+    let url = server.database("CREATE TABLE prices (price numeric PRIMARY KEY, note text)").await;
+    let prices = || ["1.0", "2.5", "1.00"].map(|price| Price { price, note: price });
+    let flow = Pipeline::named("prices").read(from_iter("prices", prices));
+    let report = flow.write(Postgres::upsert("prices").key(["price"]).connect(&url)).run().await.unwrap();
+    assert_eq!((report.written, report.rejected), (3, 0), "halved, they come one after the other");
+    assert_eq!(numbers(&url, "SELECT count(*) FROM prices WHERE note <> '1.0'").await, [2]);
+}
+
+#[actix_rt::test]
 async fn refused_rows_are_rejected_alone_with_what_the_server_says() {
     let Some(server) = Server::start() else { return };
     let (folder, name) = (TempDir::new().unwrap(), |id: i64| match id {

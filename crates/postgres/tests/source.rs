@@ -77,6 +77,26 @@ async fn a_row_that_does_not_fit_is_rejected_and_young_rows_wait() {
     assert_eq!((report.read, report.written, report.rejected), (2, 1, 1));
 }
 
+#[actix_rt::test]
+async fn a_young_row_is_read_later_and_so_are_old_ones_with_larger_keys() {
+    let Some(server) = Server::start() else { return };
+    let sql = "CREATE TABLE rows (id int PRIMARY KEY, name text NOT NULL, at timestamptz); \
+        INSERT INTO rows SELECT id, 'old', now() - interval '1 hour' FROM generate_series(1, 9) AS id; \
+        UPDATE rows SET at = now() WHERE id = 5; UPDATE rows SET at = NULL WHERE id = 3";
+    let url = server.database(sql).await;
+    let folder = tempfile::TempDir::new().unwrap();
+    let copy = || {
+        let table = PostgresTable::<Row>::named("rows").key(["id"]).connect(&url);
+        let table = table.lag("at", std::time::Duration::from_secs(600));
+        let flow = Pipeline::named("rows").read(table).write(for_each(|_: &Row| {})).accept_duplicates(true);
+        flow.readers(3).chunk(2).checkpoint(folder.path().join("rows.checkpoint")).run()
+    };
+    assert_eq!(copy().await.unwrap().read, 4);
+    assert_eq!(copy().await.unwrap().read, 0, "it is still young");
+    client(&url).await.batch_execute("UPDATE rows SET at = now() - interval '1 hour' WHERE id = 5").await.unwrap();
+    assert_eq!(copy().await.unwrap().read, 5);
+}
+
 /// A table of 2,000 rows with odd keys, the source for it, and what a run of two readers has seen when rows with even keys come while it reads.
 async fn read_while_rows_come(server: &Server, snapshot: bool) -> u64 {
     let sql = "CREATE TABLE rows (id bigint PRIMARY KEY, name text NOT NULL); \

@@ -118,6 +118,25 @@ async fn copied(url: &str, sink: Postgres) -> i64 {
 }
 
 #[actix_rt::test]
+async fn bytes_are_stored_as_they_are_and_other_structures_are_refused() {
+    #[derive(Serialize)]
+    struct Bytes {
+        whole: i32,
+        bytes: Value,
+    }
+    let Some(server) = Server::start() else { return };
+    let url = server.database(TABLE).await;
+    let values = || [json!([1, 2, 255]), json!([]), json!("\\xdead"), json!([256]), json!({ "a": 1 }), json!(5)];
+    let rows = move || (0..).zip(values()).map(|(whole, bytes)| Bytes { whole, bytes });
+    let flow = Pipeline::named("rows").read(from_iter("rows", rows));
+    let report = flow.write(Postgres::append("rows").connect(&url)).run().await.unwrap();
+    assert_eq!((report.written, report.rejected), (3, 3));
+    let stored = client(&url).await.query("SELECT encode(bytes, 'hex') FROM rows ORDER BY whole", &[]).await.unwrap();
+    let stored: Vec<String> = stored.iter().map(|row| row.get(0)).collect();
+    assert_eq!(stored, ["0102ff", "", "dead"]);
+}
+
+#[actix_rt::test]
 async fn large_batches_are_copied_where_the_user_may_have_a_temporary_table() {
     let Some(server) = Server::start() else { return };
     let url = server.database(WATCHED).await;

@@ -67,10 +67,22 @@ impl Server {
 }
 
 fn parsed(url: &str, name: &str) -> Result<(Config, Given), Fault> {
+    if !has_plain_secrets(url) {
+        let message = "has an `@` or a `/` in its user or password: write them as %40 and %2F";
+        return Err(Fault::fatal(format!("{name} {message}")));
+    }
     let (given, url) = Given::take_from(url);
     let config =
         url.parse().map_err(|error| Fault::fatal(format!("{name} is no connection string of PostgreSQL: {error}")))?;
     Ok((config, given))
+}
+
+/// Whether the password ends where the driver thinks it does: otherwise a part of it would be taken for the host, and shown.
+fn has_plain_secrets(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else { return true };
+    let path = rest.split_once('?').map_or(rest, |(path, _)| path);
+    let authority = path.split_once('/').map_or(path, |(authority, _)| authority);
+    path.matches('@').count() == authority.matches('@').count() && authority.matches('@').count() <= 1
 }
 
 fn from_environment() -> Result<Config, Fault> {
@@ -124,5 +136,21 @@ fn driven(client: Client, connection: impl Future<Output = Result<(), Error>> + 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.place())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Server;
+
+    #[test]
+    fn a_password_that_the_driver_would_cut_is_refused_and_not_shown() {
+        for url in ["postgres://me:p@ss-secret@host/db", "postgres://me:p/ss-secret@host/db"] {
+            let server = Server::at(url);
+            let refused = server.config().unwrap_err().message;
+            assert!(refused.contains("%40") && !refused.contains("ss-secret"), "{refused}");
+            assert_eq!(format!("{server:?}"), "postgres");
+        }
+        assert_eq!(format!("{:?}", Server::at("postgres://me:p%40ss-secret@host:5/db")), "host:5/db");
     }
 }

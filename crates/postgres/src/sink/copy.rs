@@ -3,11 +3,11 @@
 //! The temporary table has the target's columns in the forms in which values are sent, so a cast, a constraint or a trigger that refuses a row
 //! does so in the `INSERT`, as it does for a small batch. It is made once for each connection, and is empty after each transaction.
 
-use std::{collections::HashMap, pin::pin};
+use std::pin::pin;
 
-use tokio_postgres::{Client, Error, Statement, Transaction, binary_copy::BinaryCopyInWriter};
+use tokio_postgres::{Client, Error, binary_copy::BinaryCopyInWriter};
 
-use super::rows::Rows;
+use super::{rows::Rows, session::Session};
 use crate::table::{Table, list, quoted};
 
 /// The temporary table, as statements name it.
@@ -31,8 +31,7 @@ pub(super) async fn create(client: &Client, table: &Table) -> Result<(), Error> 
 
 /// Sends the rows to the temporary table.
 pub(super) async fn send(
-    transaction: &Transaction<'_>,
-    statements: &mut HashMap<String, Statement>,
+    session: &mut Session<'_>,
     table: &Table,
     rows: &Rows,
 ) -> Result<(), Error> {
@@ -40,24 +39,10 @@ pub(super) async fn send(
     let names: Vec<_> = columns().map(|column| &column.name).collect();
     let types: Vec<_> = columns().map(|column| column.form.wire_type()).collect();
     let sql = format!("COPY {STAGE} ({}) FROM STDIN BINARY", list(&names));
-    let statement = prepared(transaction, statements, &sql).await?;
-    let mut writer = pin!(BinaryCopyInWriter::new(transaction.copy_in(&statement).await?, &types));
+    let statement = session.prepared(&sql).await?;
+    let mut writer = pin!(BinaryCopyInWriter::new(session.transaction().copy_in(&statement).await?, &types));
     for row in &rows.cells {
         writer.as_mut().write_raw(rows.columns.iter().map(|at| &row[*at])).await?;
     }
     writer.finish().await.map(drop)
-}
-
-/// The statement, which is prepared once for each connection.
-pub(super) async fn prepared(
-    transaction: &Transaction<'_>,
-    statements: &mut HashMap<String, Statement>,
-    sql: &str,
-) -> Result<Statement, Error> {
-    if let Some(statement) = statements.get(sql) {
-        return Ok(statement.clone());
-    }
-    let statement = transaction.prepare(sql).await?;
-    statements.insert(sql.to_owned(), statement.clone());
-    Ok(statement)
 }

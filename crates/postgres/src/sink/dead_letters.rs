@@ -1,11 +1,12 @@
 //! Rejected records in a table beside the rows.
 
 use actix_batch_pipeline::DeadRecord;
-use tokio_postgres::{Client, Error, Transaction};
+use tokio_postgres::{Client, Error};
 
 use super::{
     Postgres,
     progress::{one_by_one, signed},
+    session::Session,
 };
 use crate::table::quoted;
 
@@ -37,7 +38,7 @@ impl DeadLetters {
     /// Adds letters; those that are there already stay as they are.
     pub(super) async fn add<'l>(
         &self,
-        transaction: &Transaction<'_>,
+        session: &mut Session<'_>,
         letters: impl Iterator<Item = &'l DeadRecord>,
     ) -> Result<(), Error> {
         let sql = format!(
@@ -45,13 +46,14 @@ impl DeadLetters {
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
             self.table
         );
-        let insert = transaction.prepare(&sql).await?;
+        let insert = session.prepared(&sql).await?;
         for letter in letters {
             let position = letter.position;
             let (range, record, part) = (i64::from(position.range), signed(position.record), i64::from(position.part));
             let (by, origin, error) = (text(&letter.by), text(&letter.origin), text(&letter.error));
             let (attempts, value) = (i64::from(letter.attempts), letter.record.as_deref().map(text));
-            transaction
+            session
+                .transaction()
                 .execute(&insert, &[&letter.pipeline, &range, &record, &part, &by, &origin, &error, &attempts, &value])
                 .await?;
         }
@@ -59,8 +61,8 @@ impl DeadLetters {
     }
 
     /// Removes the letters of a pipeline.
-    pub(super) async fn clear(&self, transaction: &Transaction<'_>, pipeline: &str) -> Result<(), Error> {
-        transaction.execute(&format!("DELETE FROM {} WHERE pipeline = $1", self.table), &[&pipeline]).await.map(drop)
+    pub(super) async fn clear(&self, session: &mut Session<'_>, pipeline: &str) -> Result<(), Error> {
+        session.execute(&format!("DELETE FROM {} WHERE pipeline = $1", self.table), &[&pipeline]).await.map(drop)
     }
 }
 

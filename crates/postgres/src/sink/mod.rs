@@ -16,6 +16,7 @@ mod dead_letters;
 mod progress;
 mod row;
 mod rows;
+mod session;
 mod store;
 mod value;
 mod writer;
@@ -164,7 +165,9 @@ impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for Postgres {
 
     /// Batches of 2,000, two at once.
     fn defaults(&self) -> Defaults {
-        Defaults { max_size: 2_000, workers: Workers::local(2) }
+        // Of two batches at once the later one may be stored first, and then the last record of a key would not win.
+        let workers = if self.mode == Mode::Upsert { 1 } else { 2 };
+        Defaults { max_size: 2_000, workers: Workers::local(workers) }
     }
 
     fn sink(&self, _worker: usize, run: &RunId, settled: &Arc<Settled>) -> PostgresSink<T> {

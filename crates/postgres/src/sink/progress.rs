@@ -2,10 +2,13 @@
 
 use actix_batch_pipeline::{
     Position,
-    checkpoint::{Checkpoint, Interval, Intervals, RangeCheckpoint},
+    checkpoint::{Checkpoint, Interval, Intervals, RangeCheckpoint, RunId},
 };
 use serde_json::Value;
-use tokio_postgres::{Client, Error, GenericClient, Row, Transaction};
+use tokio_postgres::{Client, Error, Row};
+
+use super::session::Session;
+use crate::fault::Fault;
 
 /// The version of the tables.
 pub(super) const VERSION: i32 = 1;
@@ -22,21 +25,25 @@ CREATE TABLE IF NOT EXISTS _pipeline_beyond (
     pipeline text NOT NULL, "range" bigint NOT NULL, first_record bigint NOT NULL, first_part bigint NOT NULL,
     last_record bigint NOT NULL, last_part bigint NOT NULL, PRIMARY KEY (pipeline, "range", first_record, first_part)
 );
+CREATE TABLE IF NOT EXISTS _pipeline_runs (pipeline text PRIMARY KEY, run bigint NOT NULL);
 "#;
 
 /// Two sessions that make a table at once would collide.
 const ONE_BY_ONE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('actix-batch:tables', 0))";
 /// Writers share it; who must not miss what others are about to commit takes it alone.
-const SHARED: &str = "SELECT pg_advisory_xact_lock_shared(hashtextextended('actix-batch:writers:' || $1, 0))";
-const ALONE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('actix-batch:writers:' || $1, 0))";
+const SHARED: &str = "SELECT pg_advisory_xact_lock_shared(hashtextextended('actix-batch:writers:' || $1::text, 0))";
+const ALONE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('actix-batch:writers:' || $1::text, 0))";
 
 const SAVE_PLAN: &str = "INSERT INTO _pipelines (pipeline, version, plan, identity, cursor_version) VALUES ($1, $2, $3, $4, $5) \
     ON CONFLICT (pipeline) DO UPDATE SET version = excluded.version, plan = excluded.plan, identity = excluded.identity, \
     cursor_version = excluded.cursor_version";
+const LOAD_CURSOR_VERSION: &str = "SELECT cursor_version FROM _pipelines WHERE pipeline = $1";
 /// The prefix only moves forwards: a worker that was given up may still be writing.
 const SAVE_RANGE: &str = "INSERT INTO _pipeline_settled AS old (pipeline, \"range\", begins_after, ends_with, record, cursor, done) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (pipeline, \"range\") DO UPDATE SET record = excluded.record, \
-    cursor = excluded.cursor, done = excluded.done WHERE excluded.record >= old.record";
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (pipeline, \"range\") DO UPDATE SET begins_after = excluded.begins_after, \
+    ends_with = excluded.ends_with, record = excluded.record, cursor = excluded.cursor, done = excluded.done WHERE excluded.record >= old.record";
+const TAKE_OVER: &str = "INSERT INTO _pipeline_runs (pipeline, run) VALUES ($1, $2) ON CONFLICT (pipeline) DO UPDATE SET run = excluded.run";
+const LOAD_RUN: &str = "SELECT run FROM _pipeline_runs WHERE pipeline = $1";
 const LOAD_RANGES: &str = "SELECT \"range\", begins_after, ends_with, record, cursor, done FROM _pipeline_settled \
     WHERE pipeline = $1 ORDER BY \"range\"";
 const LOAD_PREFIX: &str = "SELECT record FROM _pipeline_settled WHERE pipeline = $1 AND \"range\" = $2";
@@ -67,11 +74,29 @@ pub(super) async fn one_by_one(client: &mut Client, sql: &str) -> Result<(), Err
     transaction.commit().await
 }
 
+/// Makes this the run that may write.
+pub(super) async fn take_over(session: &mut Session<'_>, run: &RunId) -> Result<(), Error> {
+    lock(session, &run.pipeline, true).await?;
+    session.execute(TAKE_OVER, &[&run.pipeline, &run.token().cast_signed()]).await.map(drop)
+}
+
+/// Begins to write: waits for writers that must not be missed, and makes sure that no other run has taken over meanwhile. The lease alone
+/// cannot say that: it ends with its connection, and the writers have connections of their own.
+pub(super) async fn enter(session: &mut Session<'_>, run: &RunId, alone: bool) -> Result<(), Fault> {
+    let failed = |error| Fault::of(&error, "storing the progress failed");
+    lock(session, &run.pipeline, alone).await.map_err(failed)?;
+    let known = session.query_opt(LOAD_RUN, &[&run.pipeline]).await.map_err(failed)?;
+    match known.map(|row| row.get::<_, i64>(0)) {
+        Some(known) if known != run.token().cast_signed() => {
+            Err(Fault::fatal(format!("another run of pipeline `{}` has taken over", run.pipeline)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Waits until no writer of this pipeline has a transaction open, if `alone`; otherwise until nobody asks for that.
-pub(super) async fn lock(transaction: &Transaction<'_>, pipeline: &str, alone: bool) -> Result<(), Error> {
-    let lock =
-        transaction.prepare_typed(if alone { ALONE } else { SHARED }, &[tokio_postgres::types::Type::TEXT]).await?;
-    transaction.query(&lock, &[&pipeline]).await.map(drop)
+async fn lock(session: &mut Session<'_>, pipeline: &str, alone: bool) -> Result<(), Error> {
+    session.query(if alone { ALONE } else { SHARED }, &[&pipeline]).await.map(drop)
 }
 
 /// The records of one range that are stored already, near a batch.
@@ -89,7 +114,7 @@ impl Held {
 
 /// What is held of the ranges of a batch.
 pub(super) async fn held(
-    transaction: &Transaction<'_>,
+    session: &mut Session<'_>,
     pipeline: &str,
     batch: &[(u32, Interval)],
 ) -> Result<Vec<Held>, Error> {
@@ -102,8 +127,8 @@ pub(super) async fn held(
         let first = own().map(|interval| interval.first.0).min().unwrap_or(0);
         let last = own().map(|interval| interval.last.0).max().unwrap_or(u64::MAX);
         let number = i64::from(*range);
-        let prefix = transaction.query_opt(LOAD_PREFIX, &[&pipeline, &number]).await?;
-        let near = transaction.query(LOAD_NEAR, &[&pipeline, &number, &signed(last), &signed(first)]).await?;
+        let prefix = session.query_opt(LOAD_PREFIX, &[&pipeline, &number]).await?;
+        let near = session.query(LOAD_NEAR, &[&pipeline, &number, &signed(last), &signed(first)]).await?;
         let prefix = prefix.map_or(0, |row| unsigned(&row, 0));
         all.push(Held { range: *range, prefix, beyond: near.iter().map(interval).collect() });
     }
@@ -112,7 +137,7 @@ pub(super) async fn held(
 
 /// Adds the intervals of a batch.
 pub(super) async fn add(
-    transaction: &Transaction<'_>,
+    session: &mut Session<'_>,
     pipeline: &str,
     written: &[(u32, Interval)],
 ) -> Result<(), Error> {
@@ -123,12 +148,12 @@ pub(super) async fn add(
     let ranges = column(|(range, _)| i64::from(*range));
     let (first, part) = (column(|(_, all)| signed(all.first.0)), column(|(_, all)| i64::from(all.first.1)));
     let (last, last_part) = (column(|(_, all)| signed(all.last.0)), column(|(_, all)| i64::from(all.last.1)));
-    transaction.execute(ADD, &[&pipeline, &ranges, &first, &part, &last, &last_part]).await.map(drop)
+    session.execute(ADD, &[&pipeline, &ranges, &first, &part, &last, &last_part]).await.map(drop)
 }
 
 /// Stores the ranges that have moved since a checkpoint that is stored already.
 pub(super) async fn save_moved(
-    transaction: &Transaction<'_>,
+    session: &mut Session<'_>,
     pipeline: &str,
     moved: &Checkpoint,
     stored: Option<&Checkpoint>,
@@ -137,7 +162,7 @@ pub(super) async fn save_moved(
     for range in &moved.ranges {
         let is_stored = stored.is_some_and(|stored| stored.ranges.iter().any(|known| state(known) == state(range)));
         if !is_stored {
-            save_range(transaction, pipeline, range).await?;
+            save_range(session, pipeline, range).await?;
         }
     }
     Ok(())
@@ -145,43 +170,45 @@ pub(super) async fn save_moved(
 
 /// Stores everything that a checkpoint holds. What the tables hold beyond a prefix stays: the sink may have written more than the checkpoint
 /// knows.
-pub(super) async fn save(transaction: &Transaction<'_>, pipeline: &str, checkpoint: &Checkpoint) -> Result<(), Error> {
+pub(super) async fn save(session: &mut Session<'_>, pipeline: &str, checkpoint: &Checkpoint) -> Result<(), Error> {
     let identity = checkpoint.identity.to_string();
     let cursor_version = i64::from(checkpoint.cursor_version);
-    transaction.execute(SAVE_PLAN, &[&pipeline, &VERSION, &checkpoint.plan, &identity, &cursor_version]).await?;
+    let known = session.query_opt(LOAD_CURSOR_VERSION, &[&pipeline]).await?;
+    let is_migrated = known.is_some_and(|row| row.get::<_, i64>(0) != cursor_version);
+    session.execute(SAVE_PLAN, &[&pipeline, &VERSION, &checkpoint.plan, &identity, &cursor_version]).await?;
     // What cannot be read was refused when the run began; a fresh run overwrites it.
-    for stored in load_ranges(transaction, pipeline).await?.unwrap_or_default() {
+    for stored in load_ranges(session, pipeline).await?.unwrap_or_default() {
         let kept = checkpoint.ranges.iter().find(|range| range.range == stored.range);
-        // Another piece of the source under the same number counts its records anew.
-        if kept.is_none_or(|range| (&range.from, &range.to) != (&stored.from, &stored.to)) {
+        // Another piece of the source under the same number counts its records anew. Cursors in a new form are the same piece.
+        if kept.is_none_or(|range| !is_migrated && (&range.from, &range.to) != (&stored.from, &stored.to)) {
             let number = i64::from(stored.range);
-            transaction.execute(FORGET_RANGE, &[&pipeline, &number]).await?;
-            transaction.execute(FORGET_INTERVALS, &[&pipeline, &number]).await?;
+            session.execute(FORGET_RANGE, &[&pipeline, &number]).await?;
+            session.execute(FORGET_INTERVALS, &[&pipeline, &number]).await?;
         }
     }
     for range in &checkpoint.ranges {
-        save_range(transaction, pipeline, range).await?;
+        save_range(session, pipeline, range).await?;
     }
     Ok(())
 }
 
-async fn save_range(transaction: &Transaction<'_>, pipeline: &str, range: &RangeCheckpoint) -> Result<(), Error> {
+async fn save_range(session: &mut Session<'_>, pipeline: &str, range: &RangeCheckpoint) -> Result<(), Error> {
     let text = |json: &Option<Value>| json.as_ref().map(Value::to_string);
     let (from, to, cursor) = (text(&range.from), text(&range.to), text(&range.cursor));
     let (number, record) = (i64::from(range.range), signed(range.record));
-    transaction.execute(SAVE_RANGE, &[&pipeline, &number, &from, &to, &record, &cursor, &range.done]).await?;
-    transaction.execute(FORGET_BEFORE, &[&pipeline, &number, &record]).await.map(drop)
+    session.execute(SAVE_RANGE, &[&pipeline, &number, &from, &to, &record, &cursor, &range.done]).await?;
+    session.execute(FORGET_BEFORE, &[&pipeline, &number, &record]).await.map(drop)
 }
 
 /// The ranges, each with what lies beyond its prefix; or the text of one that is no JSON.
-pub(super) async fn load_ranges<C: GenericClient>(
-    client: &C,
+pub(super) async fn load_ranges(
+    session: &mut Session<'_>,
     pipeline: &str,
 ) -> Result<Result<Vec<RangeCheckpoint>, String>, Error> {
     let mut ranges = Vec::new();
-    for row in client.query(LOAD_RANGES, &[&pipeline]).await? {
+    for row in session.query(LOAD_RANGES, &[&pipeline]).await? {
         let number: i64 = row.get(0);
-        let beyond = client.query(LOAD_NEAR, &[&pipeline, &number, &i64::MAX, &0_i64]).await?;
+        let beyond = session.query(LOAD_NEAR, &[&pipeline, &number, &i64::MAX, &0_i64]).await?;
         let texts = [1, 2, 4].map(|at| row.get::<_, Option<String>>(at));
         let [from, to, cursor] =
             texts.map(|text| text.map(|text| serde_json::from_str(&text).map_err(|_| text)).transpose());

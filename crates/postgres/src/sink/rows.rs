@@ -61,10 +61,14 @@ impl Rows {
             }
         }
         let columns: Vec<_> = (0..is_used.len()).filter(|column| is_used[*column]).collect();
-        refuse_nulls(&mut rows, &mut written, &mut refused, &columns, table);
+        let mut key = Vec::new();
         if sink.mode == Mode::Upsert {
-            let key = sink.key.iter().filter_map(|part| table.columns.iter().position(|column| column.name == *part));
-            rows = last_of_each_key(rows, &key.collect::<Vec<_>>());
+            let place = |part: &String| table.columns.iter().position(|column| column.name == *part);
+            key.extend(sink.key.iter().filter_map(place));
+        }
+        refuse_nulls(&mut rows, &mut written, &mut refused, &wanted(&columns, &key, table), table);
+        if sink.mode == Mode::Upsert {
+            rows = last_of_each_key(rows, &key);
         }
         Ok(Self { columns, cells: rows, written, refused })
     }
@@ -115,24 +119,33 @@ impl Rows {
     }
 }
 
-/// Refuses rows that lack a value which their table wants: the server would refuse the whole batch.
+/// A column that must have a value, and why.
+type Wanted = (usize, &'static str);
+
+/// A NULL in a key equals no other NULL, so no row could be found by it.
+fn wanted(columns: &[usize], key: &[usize], table: &Table) -> Vec<Wanted> {
+    let not_null = columns.iter().filter(|column| !table.columns[**column].is_nullable);
+    let key = key.iter().map(|column| (*column, "it is part of the key"));
+    key.chain(not_null.map(|column| (*column, "its column is NOT NULL"))).collect()
+}
+
+/// Refuses rows that lack a value: the server would refuse the whole batch.
 fn refuse_nulls(
     rows: &mut Vec<Vec<Cell>>,
     written: &mut Vec<usize>,
     refused: &mut Written,
-    columns: &[usize],
+    wanted: &[Wanted],
     table: &Table,
 ) {
-    let wanted: Vec<_> = columns.iter().copied().filter(|column| !table.columns[*column].is_nullable).collect();
-    let missing = |row: &Vec<Cell>| wanted.iter().find(|column| row[**column] == Cell::Null).copied();
+    let missing = |row: &Vec<Cell>| wanted.iter().find(|(column, _)| row[*column] == Cell::Null).copied();
     if rows.iter().all(|row| missing(row).is_none()) {
         return;
     }
     let all = std::mem::take(rows).into_iter().zip(std::mem::take(written));
     for (row, at) in all {
-        if let Some(column) = missing(&row) {
+        if let Some((column, why)) = missing(&row) {
             let name = &table.columns[column].name;
-            let message = format!("`{name}` is NULL, and the column of table {} is NOT NULL", table.name);
+            let message = format!("`{name}` of table {} is missing or NULL, and {why}", table.name);
             refused.refuse(at, SinkError::record(message));
         } else {
             rows.push(row);

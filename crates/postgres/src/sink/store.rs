@@ -13,6 +13,7 @@ use super::{
     Postgres,
     dead_letters::DeadLetters,
     progress::{self, CLEAR, VERSION},
+    session::{Session, Statements},
 };
 use crate::fault::Fault;
 
@@ -20,8 +21,9 @@ use crate::fault::Fault;
 /// ends with the process.
 pub struct PostgresStore {
     sink: Postgres,
-    pipeline: String,
+    run: RunId,
     client: Option<Client>,
+    statements: Statements,
 }
 
 const LEASE: &str = "SELECT pg_try_advisory_lock(hashtextextended('actix-batch:run:' || $1::text, 0))";
@@ -30,43 +32,47 @@ const LOAD_PLAN: &str = "SELECT version, plan, identity, cursor_version FROM _pi
 
 impl PostgresStore {
     pub(super) fn new(sink: Postgres, run: &RunId) -> Self {
-        Self { sink, pipeline: run.pipeline.clone(), client: None }
+        Self { sink, run: run.clone(), client: None, statements: Statements::new() }
     }
 
-    async fn client(&mut self) -> Result<&mut Client, Fault> {
-        match &mut self.client {
-            Some(client) => Ok(client),
-            none => Ok(none.insert(self.sink.server.connect().await?)),
-        }
+    /// The connection, with its statements.
+    async fn client(&mut self) -> Result<(&mut Client, &mut Statements), Fault> {
+        let client = match &mut self.client {
+            Some(client) => client,
+            none => none.insert(self.sink.server.connect().await?),
+        };
+        Ok((client, &mut self.statements))
     }
 
     async fn take_lease(&mut self) -> Result<(), CheckpointError> {
-        let pipeline = self.pipeline.clone();
+        let run = self.run.clone();
+        let pipeline = &run.pipeline;
         let place = self.sink.server.place();
-        let client = self.client().await?;
+        let (client, statements) = self.client().await?;
         let failed = |error| Fault::of(&error, "the lease of the run cannot be taken");
-        let taken: bool = client.query_one(LEASE, &[&pipeline]).await.map_err(failed)?.get(0);
+        let taken: bool = client.query_one(LEASE, &[pipeline]).await.map_err(failed)?.get(0);
         if !taken {
             return Err(CheckpointError::new(
                 CheckpointErrorKind::Leased,
                 format!("another run of pipeline `{pipeline}` writes to {place}: wait until it ends, or stop it"),
             ));
         }
-        // A run that was killed may have left transactions that the server is about to commit.
-        let transaction = client.transaction().await.map_err(failed)?;
-        progress::lock(&transaction, &pipeline, true).await.map_err(failed)?;
-        Ok(transaction.commit().await.map_err(failed)?)
+        progress::create(client).await.map_err(failed)?;
+        // Another run that was killed or has lost its lease may have transactions open that the server is about to commit.
+        let mut session = Session::begin(client, statements).await.map_err(failed)?;
+        progress::take_over(&mut session, &run).await.map_err(failed)?;
+        Ok(session.commit().await.map_err(failed)?)
     }
 
     async fn load_checkpoint(&mut self) -> Result<Option<Checkpoint>, CheckpointError> {
-        let pipeline = self.pipeline.clone();
-        let client = self.client().await?;
+        let pipeline = self.run.pipeline.clone();
+        let (client, statements) = self.client().await?;
         let failed = |error| Fault::of(&error, "the checkpoint cannot be loaded");
         if !client.query_one(HAS_TABLES, &[]).await.map_err(failed)?.get::<_, bool>(0) {
             return Ok(None);
         }
-        let transaction = client.transaction().await.map_err(failed)?;
-        let Some(row) = transaction.query_opt(LOAD_PLAN, &[&pipeline]).await.map_err(failed)? else { return Ok(None) };
+        let mut session = Session::begin(client, statements).await.map_err(failed)?;
+        let Some(row) = session.query_opt(LOAD_PLAN, &[&pipeline]).await.map_err(failed)? else { return Ok(None) };
         let version: i32 = row.get(0);
         if version > VERSION {
             let message = format!(
@@ -78,7 +84,7 @@ impl PostgresStore {
             let message = format!("the identity in table _pipelines for `{pipeline}` is no JSON");
             CheckpointError::new(CheckpointErrorKind::Corrupt, message).caused_by(error)
         })?;
-        let ranges = progress::load_ranges(&transaction, &pipeline).await.map_err(failed)?.map_err(|text| {
+        let ranges = progress::load_ranges(&mut session, &pipeline).await.map_err(failed)?.map_err(|text| {
             let message = format!("a cursor in table _pipeline_settled for `{pipeline}` is no JSON: {text}");
             CheckpointError::new(CheckpointErrorKind::Corrupt, message)
         })?;
@@ -87,21 +93,21 @@ impl PostgresStore {
     }
 
     async fn save_checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-        let pipeline = self.pipeline.clone();
-        let client = self.client().await?;
+        let pipeline = self.run.pipeline.clone();
+        let (client, statements) = self.client().await?;
         let failed = |error| Fault::of(&error, "the checkpoint cannot be saved");
         if !client.query_one(HAS_TABLES, &[]).await.map_err(failed)?.get::<_, bool>(0) {
             progress::create(client).await.map_err(failed)?;
         }
-        let transaction = client.transaction().await.map_err(failed)?;
-        progress::save(&transaction, &pipeline, checkpoint).await.map_err(failed)?;
-        Ok(transaction.commit().await.map_err(failed)?)
+        let mut session = Session::begin(client, statements).await.map_err(failed)?;
+        progress::save(&mut session, &pipeline, checkpoint).await.map_err(failed)?;
+        Ok(session.commit().await.map_err(failed)?)
     }
 
     async fn clear_checkpoint(&mut self) -> Result<(), CheckpointError> {
-        let pipeline = self.pipeline.clone();
+        let (pipeline, name) = (self.run.pipeline.clone(), self.run.name().to_owned());
         let letters = DeadLetters::of(&self.sink);
-        let client = self.client().await?;
+        let (client, statements) = self.client().await?;
         let failed = |error| Fault::of(&error, "the checkpoint cannot be removed");
         if !client.query_one(HAS_TABLES, &[]).await.map_err(failed)?.get::<_, bool>(0) {
             return Ok(());
@@ -109,24 +115,24 @@ impl PostgresStore {
         if let Some(letters) = &letters {
             letters.create(client).await.map_err(failed)?;
         }
-        let transaction = client.transaction().await.map_err(failed)?;
+        let mut session = Session::begin(client, statements).await.map_err(failed)?;
         for clear in CLEAR {
-            transaction.execute(clear, &[&pipeline]).await.map_err(failed)?;
+            session.execute(clear, &[&pipeline]).await.map_err(failed)?;
         }
         if let Some(letters) = letters {
-            letters.clear(&transaction, &pipeline).await.map_err(failed)?;
+            letters.clear(&mut session, &name).await.map_err(failed)?;
         }
-        Ok(transaction.commit().await.map_err(failed)?)
+        Ok(session.commit().await.map_err(failed)?)
     }
 
     async fn add_dead_letters(&mut self, letters: &[&DeadRecord]) -> Result<(), CheckpointError> {
         let Some(table) = DeadLetters::of(&self.sink) else { return Ok(()) };
-        let client = self.client().await?;
+        let (client, statements) = self.client().await?;
         let failed = |error| Fault::of(&error, "the dead letters cannot be stored");
         table.create(client).await.map_err(failed)?;
-        let transaction = client.transaction().await.map_err(failed)?;
-        table.add(&transaction, letters.iter().copied()).await.map_err(failed)?;
-        Ok(transaction.commit().await.map_err(failed)?)
+        let mut session = Session::begin(client, statements).await.map_err(failed)?;
+        table.add(&mut session, letters.iter().copied()).await.map_err(failed)?;
+        Ok(session.commit().await.map_err(failed)?)
     }
 }
 
@@ -160,7 +166,7 @@ impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore")
             .field("sink", &self.sink)
-            .field("pipeline", &self.pipeline)
+            .field("run", &self.run)
             .finish_non_exhaustive()
     }
 }

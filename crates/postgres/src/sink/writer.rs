@@ -1,6 +1,6 @@
 //! Writes a batch: its rows and its progress in one transaction.
 
-use std::{collections::HashMap, fmt, marker::PhantomData, sync::Arc};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use actix_batch::{Batch, Trigger};
 use actix_batch_pipeline::{
@@ -9,13 +9,14 @@ use actix_batch_pipeline::{
     sink::{Sink, SinkError, SinkErrorKind, Written},
 };
 use serde::Serialize;
-use tokio_postgres::{Client, Error, Statement, Transaction, types::ToSql};
+use tokio_postgres::{Client, Error, types::ToSql};
 
 use super::{
     Mode, Postgres, copy,
     dead_letters::DeadLetters,
     progress,
     rows::{Rows, Way},
+    session::{Session, Statements},
 };
 use crate::{fault::Fault, table::Table};
 
@@ -32,7 +33,7 @@ pub struct PostgresSink<T> {
 struct Link {
     client: Client,
     table: Table,
-    statements: HashMap<String, Statement>,
+    statements: Statements,
     stage: Stage,
     /// What of `settled` this connection has stored.
     stored: Option<Checkpoint>,
@@ -81,7 +82,7 @@ impl<T> PostgresSink<T> {
         let allowed = copy::is_allowed(&client).await;
         let allowed = allowed.map_err(|error| Fault::of(&error, "the privileges of the user cannot be read"))?;
         let stage = if allowed { Stage::Missing } else { Stage::Forbidden };
-        self.link = Some(Link { client, table, statements: HashMap::new(), stage, stored: None, seen: u64::MAX });
+        self.link = Some(Link { client, table, statements: Statements::new(), stage, stored: None, seen: u64::MAX });
         Ok(())
     }
 }
@@ -94,7 +95,7 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for PostgresSink<T> {
     async fn write(&mut self, batch: &Batch<Record<T>>) -> Result<Written, SinkError> {
         self.connect().await?;
         let Some(link) = &mut self.link else { return Err(SinkError::temporary("there is no connection")) };
-        let written = link.write(batch, &self.sink, &self.run.pipeline, &self.settled).await;
+        let written = link.write(batch, &self.sink, &self.run, &self.settled).await;
         match written {
             Ok(written) => Ok(written),
             Err(fault) => {
@@ -117,11 +118,12 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for PostgresSink<T> {
         let Some(mut link) = self.link.take() else { return Ok(()) };
         let Some(moved) = self.settled.moved_since(&mut link.seen) else { return Ok(()) };
         let failed = |error| Fault::of(&error, "storing the last progress failed");
-        let transaction = link.client.transaction().await.map_err(failed)?;
+        let mut session = Session::begin(&mut link.client, &mut link.statements).await.map_err(failed)?;
+        progress::enter(&mut session, &self.run, false).await?;
         let (sink, pipeline, stored) = (&self.sink, &self.run.pipeline, link.stored.as_ref());
         let letters =
-            save_settled(&transaction, sink, pipeline, &self.settled, Some(&moved), stored).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
+            save_settled(&mut session, sink, pipeline, &self.settled, Some(&moved), stored).await.map_err(failed)?;
+        session.commit().await.map_err(failed)?;
         self.settled.dead_letters().acknowledge(&letters);
         Ok(())
     }
@@ -142,36 +144,29 @@ impl Link {
         &mut self,
         batch: &Batch<Record<T>>,
         sink: &Postgres,
-        pipeline: &str,
+        run: &RunId,
         settled: &Settled,
     ) -> Result<Written, Fault> {
         self.make_stage(batch.len(), sink).await?;
         let Self { client, table, statements, stage, stored, seen } = self;
-        let failed = |error| Fault::of(&error, format!("table {}: storing the progress failed", table.name));
-        let transaction = client.transaction().await.map_err(failed)?;
+        let (pipeline, doing) = (&*run.pipeline, format!("table {}: storing the progress failed", table.name));
+        let failed = |error| Fault::of(&error, &*doing);
+        let mut session = Session::begin(client, statements).await.map_err(failed)?;
         // The answer of an earlier attempt may have been lost while the server goes on with it: a repeated batch waits for all other writers.
         let is_repeated = batch.attempt() > 1 || matches!(batch.trigger(), Trigger::Retry | Trigger::Split);
-        progress::lock(&transaction, pipeline, is_repeated).await.map_err(failed)?;
-        let held = progress::held(&transaction, pipeline, &Interval::of_batch(batch)).await.map_err(failed)?;
+        progress::enter(&mut session, run, is_repeated).await?;
+        let held = progress::held(&mut session, pipeline, &Interval::of_batch(batch)).await.map_err(failed)?;
         let is_held = |record: &Record<T>| held.iter().any(|held| held.contains(record.position()));
         let rows = Rows::of(batch, is_held, table, sink)?;
         let is_large = rows.cells.len() >= sink.min_copy_rows && *stage == Stage::Made;
-        let way = if is_large { Way::Copy } else { Way::Unnest };
-        let changed = insert(&transaction, statements, table, sink, &rows, way).await;
-        let refused = || described(batch, table, sink);
-        let changed = changed.map_err(|error| Fault::of(&error, refused()))?;
-        if changed < rows.cells.len() as u64 && rows.must_all_change(table, sink) {
-            let message = format!("{}: a trigger or a rule of the table drops it silently", refused());
-            return Err(Fault { kind: SinkErrorKind::Batch, message });
-        }
+        insert(&mut session, batch, table, sink, &rows, if is_large { Way::Copy } else { Way::Unnest }).await?;
         let written = rows.written.iter().map(|at| (batch[*at].position(), batch[*at].sequence()));
-        progress::add(&transaction, pipeline, &Interval::of(written)).await.map_err(failed)?;
+        progress::add(&mut session, pipeline, &Interval::of(written)).await.map_err(failed)?;
         let mut now = *seen;
         let moved = settled.moved_since(&mut now);
-        let letters = save_settled(&transaction, sink, pipeline, settled, moved.as_ref(), stored.as_ref())
-            .await
-            .map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
+        let saved = save_settled(&mut session, sink, pipeline, settled, moved.as_ref(), stored.as_ref()).await;
+        let letters = saved.map_err(failed)?;
+        session.commit().await.map_err(failed)?;
         settled.dead_letters().acknowledge(&letters);
         *seen = now;
         *stored = moved.or(stored.take());
@@ -179,32 +174,49 @@ impl Link {
     }
 }
 
-/// Writes the rows, and returns how many the server has changed.
-async fn insert(
-    transaction: &Transaction<'_>,
-    statements: &mut HashMap<String, Statement>,
+/// Writes the rows, all of them or none.
+async fn insert<T: Serialize>(
+    session: &mut Session<'_>,
+    batch: &Batch<Record<T>>,
     table: &Table,
     sink: &Postgres,
     rows: &Rows,
     way: Way,
-) -> Result<u64, Error> {
+) -> Result<(), Fault> {
     if rows.cells.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
-    let statement = copy::prepared(transaction, statements, &rows.sql(way, table, sink)).await?;
+    let refused = || described(batch, table, sink);
+    let changed = execute(session, table, rows, &rows.sql(way, table, sink), way).await;
+    let changed = changed.map_err(|error| Fault::of(&error, refused()))?;
+    if changed < rows.cells.len() as u64 && rows.must_all_change(table, sink) {
+        let message = format!("{}: a trigger or a rule of the table drops it silently", refused());
+        return Err(Fault { kind: SinkErrorKind::Batch, message });
+    }
+    Ok(())
+}
+
+/// Runs the statement, and returns how many rows the server has changed.
+async fn execute(
+    session: &mut Session<'_>,
+    table: &Table,
+    rows: &Rows,
+    sql: &str,
+    way: Way,
+) -> Result<u64, Error> {
     if way == Way::Copy {
-        copy::send(transaction, statements, table, rows).await?;
-        return transaction.execute(&statement, &[]).await;
+        copy::send(session, table, rows).await?;
+        return session.execute(sql, &[]).await;
     }
     let arrays = rows.arrays();
     let arrays: Vec<_> = arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
-    transaction.execute(&statement, &arrays).await
+    session.execute(sql, &arrays).await
 }
 
 /// Stores the ranges that have moved, and the dead letters that wait. Those are asked for after the prefix, so that none is missing that it
 /// passes.
 async fn save_settled(
-    transaction: &Transaction<'_>,
+    session: &mut Session<'_>,
     sink: &Postgres,
     pipeline: &str,
     settled: &Settled,
@@ -212,12 +224,12 @@ async fn save_settled(
     stored: Option<&Checkpoint>,
 ) -> Result<PendingLetters, Error> {
     if let Some(moved) = moved {
-        progress::save_moved(transaction, pipeline, moved, stored).await?;
+        progress::save_moved(session, pipeline, moved, stored).await?;
     }
     let Some(table) = DeadLetters::of(sink) else { return Ok(PendingLetters::default()) };
     let letters = settled.dead_letters().pending();
     if !letters.is_empty() {
-        table.add(transaction, letters.iter()).await?;
+        table.add(session, letters.iter()).await?;
     }
     Ok(letters)
 }
