@@ -154,7 +154,7 @@ fn a_run_goes_on_beside_the_data_without_any_file() {
 #[test]
 fn two_runs_of_one_pipeline_on_one_database_are_refused() {
     let database = Database::new(PLAIN);
-    let run_id = RunId { pipeline: "rows".to_owned() };
+    let run_id = RunId::new("rows".to_owned());
     let sink = Sqlite::append(&database.path, "rows");
     run(async {
         let mut store = IntoSink::<Row>::store(&sink, &run_id).unwrap();
@@ -174,7 +174,7 @@ struct Bench {
 
 impl Bench {
     fn new(database: &Database) -> Self {
-        Self { sink: Sqlite::append(&database.path, "rows"), run: RunId { pipeline: "rows".to_owned() } }
+        Self { sink: Sqlite::append(&database.path, "rows"), run: RunId::new("rows".to_owned()) }
     }
 
     fn store(&self) -> Box<dyn Store> {

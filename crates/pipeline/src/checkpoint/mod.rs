@@ -23,11 +23,35 @@ pub use interval::{Interval, Intervals};
 pub use memory::MemoryStore;
 pub use settled::Settled;
 
-/// The name of a pipeline, and the number of this run's attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What the progress beside a sink's data belongs to: a pipeline, and its sink.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct RunId {
-    /// The pipeline's name: checkpoints belong to it.
+    /// The pipeline's name; for a second sink of the same pipeline, and so on, with its number: `flights#2`. So several sinks of one
+    /// pipeline may write to one database.
     pub pipeline: String,
+    name: String,
+    sink: usize,
+}
+
+impl RunId {
+    /// The first sink of the pipeline with this name.
+    pub fn new(pipeline: impl Into<String>) -> Self {
+        let name = pipeline.into();
+        Self { pipeline: name.clone(), name, sink: 0 }
+    }
+
+    /// The pipeline's name alone: dead letters belong to it, whichever sink keeps them.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The sink that stands so many further.
+    pub(crate) fn behind(&self, sinks: usize) -> Self {
+        let (name, sink) = (self.name.clone(), self.sink + sinks);
+        let pipeline = if sink == 0 { name.clone() } else { format!("{name}#{}", sink + 1) };
+        Self { pipeline, name, sink }
+    }
 }
 
 /// Everything that a run needs to go on.

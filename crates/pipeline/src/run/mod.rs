@@ -90,6 +90,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         // From here on a run that is killed goes on, also before its first batch.
         stores.save(&resume.checkpoint, &PendingLetters::default()).await?;
         let context = self.context(&shared);
+        self.stages.begin();
         let collectors = self.outlet.start(&context).map_err(|error| self.explained(error, context.max_pending))?;
         let _interrupt = self.settings.stop_on_ctrl_c.then(|| Interrupt::listen(control.clone()));
         let display = self.settings.show_progress.then(|| Display::start(Arc::clone(counters), resume.goes_on));
@@ -116,14 +117,28 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
 
     pub(crate) fn validate(&self) -> Result<(), RunError> {
         self.settings.validate()?;
-        if self.guarantee() == Guarantee::AtLeastOnce && !self.settings.accept_duplicates {
+        self.check_dead_letters()?;
+        if self.guarantee().may_duplicate() && !self.settings.accept_duplicates {
             return Err(RunError::Duplicates { pair: self.fingerprint() });
         }
         Ok(())
     }
 
+    /// Letters wait in one queue, so only one sink can store them.
+    fn check_dead_letters(&self) -> Result<(), RunError> {
+        let stores = self.outlet.stores(&self.run_id());
+        match stores.iter().flatten().filter(|store| store.keeps_dead_letters()).count() {
+            0 | 1 => Ok(()),
+            sinks => Err(RunError::Config {
+                key: "dead_letters_table",
+                value: format!("{sinks} sinks"),
+                allowed: "set for one sink of a pipeline".to_owned(),
+            }),
+        }
+    }
+
     fn run_id(&self) -> RunId {
-        RunId { pipeline: self.settings.name.clone() }
+        RunId::new(&self.settings.name)
     }
 
     fn stores(&self) -> Stores {
@@ -133,7 +148,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
     }
 
     async fn resume(&self, stores: &mut Stores) -> Result<Resume, RunError> {
-        if stores.is_empty() || self.settings.start_at.is_some() || !self.source.is_resumable() {
+        if stores.is_empty() || self.settings.start_at.is_some() {
             let cursor = self.settings.start_at.clone();
             return Resume::start_at(self, cursor, stores.sinks.len()).await;
         }
@@ -150,7 +165,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         let settings = &self.settings;
         let settled = Arc::new(Settled::new(resume.checkpoint.clone()));
         let letters =
-            self.letters(resume.goes_on, stores.keep_dead_letters().then(|| Arc::clone(settled.dead_letters())))?;
+            self.letters(resume, stores.keep_dead_letters().then(|| Arc::clone(settled.dead_letters())))?;
         Ok(Shared {
             source: self.source.describe(),
             chunk: settings.chunk,
@@ -168,17 +183,14 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         })
     }
 
-    fn letters(&self, goes_on: bool, queue: Option<Arc<DeadLetterQueue>>) -> Result<Letters, RunError> {
+    fn letters(&self, resume: &Resume, queue: Option<Arc<DeadLetterQueue>>) -> Result<Letters, RunError> {
         let mut letters = Letters::new(&self.settings.name);
         if let Some(queue) = queue {
             letters = letters.beside_the_rows(queue);
         }
-        match &self.settings.dead_letters {
-            Some(path) => {
-                letters.in_file(path, goes_on).map_err(|error| RunError::DeadLetters { path: path.clone(), error })
-            }
-            None => Ok(letters),
-        }
+        let Some(path) = &self.settings.dead_letters else { return Ok(letters) };
+        let in_file = letters.in_file(path, resume.goes_on, |position| resume.has_settled(position));
+        in_file.map_err(|error| RunError::DeadLetters { path: path.clone(), error })
     }
 
     fn context(&self, shared: &Shared) -> OutletContext {
@@ -250,8 +262,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         resume: &Resume,
         collectors: &[Collector<Record<T>>],
     ) -> FuturesUnordered<LocalBoxFuture<'static, Result<bool, RunError>>> {
-        let open = resume.checkpoint.ranges.iter().filter(|range| !range.done || range.to.is_none());
-        let open: Vec<_> = open.cloned().collect();
+        let open: Vec<_> = resume.checkpoint.ranges.iter().filter(|range| !range.done).cloned().collect();
         let alone = open.len() <= 1;
         let copies = open.into_iter().map(|start| {
             let lanes = Lanes::new(Arc::clone(&self.outlet), collectors, resume.written_of(start.range));
@@ -259,7 +270,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
                 source: Arc::clone(&self.source),
                 stages: Arc::clone(&self.stages),
                 lanes,
-                start: crate::checkpoint::RangeCheckpoint { done: false, ..start },
+                start,
                 shared: Arc::clone(shared),
                 commands: shared.control.commands(),
             };
@@ -376,11 +387,10 @@ impl Shared {
 
 /// Tells the sinks' collectors what has changed.
 async fn tell<T: Send + Sync + 'static>(collectors: &[Collector<Record<T>>], now: Command, before: Command) {
-    let is_paused = |command: Command| command.paused || command.in_flight == Some(0);
     for collector in collectors {
         // One that has ended has nothing to be told.
-        if is_paused(now) != is_paused(before) {
-            let _ = if is_paused(now) { collector.pause().await } else { collector.resume().await };
+        if now.holds_sinks() != before.holds_sinks() {
+            let _ = if now.holds_sinks() { collector.pause().await } else { collector.resume().await };
         }
         if let Some(batches) = now.in_flight.filter(|batches| now.in_flight != before.in_flight && *batches > 0) {
             let _ = collector.set_max_in_flight(batches).await;
@@ -390,12 +400,20 @@ async fn tell<T: Send + Sync + 'static>(collectors: &[Collector<Record<T>>], now
 
 /// Copies a range on a thread of its own.
 async fn on_thread<S: Source, T: Send + Sync + 'static>(copy: RangeCopy<S, T>) -> Result<bool, RunError> {
-    let arbiter = actix_rt::Arbiter::new();
+    let thread = ReaderThread(actix_rt::Arbiter::new());
     let (send, receive) = oneshot::channel();
-    arbiter.spawn_fn(move || {
+    thread.0.spawn_fn(move || {
         actix_rt::spawn(async move { drop(send.send(copy.run().await)) });
     });
-    let copied = receive.await.unwrap_or(Err(RunError::ReaderLost));
-    arbiter.stop();
-    copied
+    let ended = || Err(RunError::Lost("the thread of a reader ended before the reader did".to_owned()));
+    receive.await.unwrap_or_else(|_| ended())
+}
+
+/// The thread of a reader: it ends with the wait for it.
+struct ReaderThread(actix_rt::Arbiter);
+
+impl Drop for ReaderThread {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }

@@ -17,13 +17,14 @@ use tokio::task::yield_now;
 use super::{
     Shared,
     control::{Command, Commands},
-    lanes::Lanes,
+    lanes::{Lanes, Sent},
     prefix::{Mark, Prefix},
     replies::{Endings, Replies},
 };
 use crate::{
     checkpoint::RangeCheckpoint,
     error::RunError,
+    record::Position,
     rejection::Rejection,
     source::{Chunk, Cursor, More, Range, Reader, Source, SourceError},
     stage::{Chain, Ledger},
@@ -126,7 +127,7 @@ impl<S: Source, T: Send + Sync + 'static> RangeCopy<S, T> {
                 biased;
                 _ = commands.changed() => {}
                 () = shared.saves.wait_until(|| shared.has_room_for_letters()), if !shared.has_room_for_letters() => {}
-                Some(staged) = flight.staging.next(), if !flight.staging.is_empty() && !command.paused => {
+                Some(staged) = flight.staging.next(), if !flight.staging.is_empty() && !command.holds_stages() => {
                     flight.send(staged)?;
                     yield_now().await;
                 }
@@ -196,25 +197,27 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
 
     /// A chunk has passed the stages: its records go to the sinks.
     fn send(&mut self, staged: Staged<T, S::Cursor>) -> Result<(), RunError> {
-        let Staged { records, ledger, end, read } = staged;
+        let Staged { records, mut ledger, end, read } = staged;
         self.in_stages -= read;
         if let Some(broken) = ledger.broken {
-            let crate::stage::BrokenSum { stage, came_in, accounted_for } = broken;
-            return Err(RunError::BrokenSum { stage, came_in, accounted_for });
+            return Err(broken.into());
         }
         let counters = &self.shared.counters;
         counters.produced.fetch_add(ledger.produced, Ordering::Relaxed);
+        ledger.rejected.sort_by_key(|rejection| place(rejection.position));
         self.reject(&ledger.rejected)?;
-        let mut rejected = ledger.rejected.iter().map(|rejection| rejection.position.record).peekable();
+        let mut rejected = ledger.rejected.iter().map(|rejection| place(rejection.position)).peekable();
         let before = self.replies.len();
         let mut unwanted = 0;
         for record in records {
             // Between this record and the one before lies a rejected one: they must not stand in one interval.
-            while rejected.next_if(|rejected| *rejected <= record.position().record).is_some() {
+            while rejected.next_if(|rejected| *rejected <= place(record.position())).is_some() {
                 self.lanes.mark_gap();
             }
-            if !self.lanes.send(record, &mut self.replies) {
-                unwanted += 1;
+            match self.lanes.send(record, &mut self.replies) {
+                Sent::ToSinks => {}
+                Sent::ToNone => unwanted += 1,
+                Sent::Rejected(rejection) => self.shared.letters.push(&rejection),
             }
         }
         rejected.for_each(|_| self.lanes.mark_gap());
@@ -267,8 +270,8 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
             if let Some(record) = self.publisher.last_unacknowledged().filter(|_| S::Reader::ACKNOWLEDGES) {
                 tokio::select! {
                     () = shared.saves.wait_for(self.range, record) => {}
-                    // The run has failed: nothing will be saved for this reader.
-                    _ = commands.changed() => {}
+                    // Nothing will be saved for this reader.
+                    () = commands.failed() => {}
                 }
             }
             self.publisher.acknowledge(&mut reader, shared).await?;
@@ -276,6 +279,10 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
         }
         Ok(complete)
     }
+}
+
+fn place(position: Position) -> (u64, u32) {
+    (position.record, position.part)
 }
 
 fn unreadable(source: &str, record: crate::record::Record<crate::source::Unreadable>) -> Rejection {

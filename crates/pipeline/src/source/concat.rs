@@ -189,14 +189,18 @@ impl<S: Source> Reader for ConcatReader<S> {
     const ACKNOWLEDGES: bool = S::Reader::ACKNOWLEDGES;
 
     async fn read(&mut self, chunk: &mut Chunk<S::Record, Self::Cursor>, limit: usize) -> Result<More, SourceError> {
-        let mut part = chunk.part();
-        let more = self.current.read(&mut part, limit).await?;
-        let source = self.number;
-        chunk.fill_from(part, |cursor| ConcatCursor { source, cursor: Some(cursor) });
-        match more {
-            More::Yes => Ok(More::Yes),
-            More::No if self.open_next().await? => Ok(More::Yes),
-            More::No => Ok(More::No),
+        loop {
+            let mut part = chunk.part();
+            let more = self.current.read(&mut part, limit).await?;
+            let source = self.number;
+            chunk.fill_from(part, |cursor| ConcatCursor { source, cursor: Some(cursor) });
+            if more == More::Yes || !self.open_next().await? {
+                return Ok(more);
+            }
+            // An empty chunk would say that there is nothing for now.
+            if !chunk.is_empty() {
+                return Ok(More::Yes);
+            }
         }
     }
 
