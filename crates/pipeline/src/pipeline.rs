@@ -149,11 +149,7 @@ impl Pipeline {
 
 /// Runs a plan as a task of its own, which goes on to a clean stop if this future is dropped: what has been sent is being written, and no
 /// other run may begin before it is.
-pub(crate) async fn run(
-    plan: Arc<dyn AnyPlan>,
-    control: Control,
-    counters: Arc<Counters>,
-) -> Result<Report, RunError> {
+pub(crate) async fn run(plan: Arc<dyn AnyPlan>, control: Control, counters: Arc<Counters>) -> Result<Report, RunError> {
     let _stop = StopOnDrop(control.clone());
     let ended = actix_rt::spawn(async move { plan.run(&control, &counters).await }).await;
     ended.unwrap_or_else(|error| {

@@ -16,6 +16,7 @@ use std::{
 use actix_batch::Workers;
 use actix_batch_pipeline::{
     checkpoint::{RunId, Settled, Store},
+    outlet::One,
     prelude::*,
     read_dead_records,
     sink::{Defaults, IntoSink, JsonLinesFile, Promises, SqliteSink},
@@ -34,7 +35,7 @@ struct Row {
     text: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Part {
     id: u64,
     number: u64,
@@ -92,6 +93,20 @@ async fn run(kind: &str, folder: &Path) -> Result<Report, RunError> {
         "overtaking" => {
             flow.write(append)
                 .collector(|sink| sink.max_size(40).workers(Workers::threads(3)))
+                .dead_letters(letters)
+                .chunk(50)
+                .checkpoint_every(every)
+                .run()
+                .await
+        }
+        "two tables" => {
+            let table = |name: &str| {
+                let create = format!(
+                    "CREATE TABLE IF NOT EXISTS {name} (id INTEGER NOT NULL, number INTEGER NOT NULL, text TEXT)"
+                );
+                One::new(Sqlite::append(&database, name).create_table(create)).collector(|sink| sink.max_size(40))
+            };
+            flow.tee(table("parts"), table("copies"))
                 .dead_letters(letters)
                 .chunk(50)
                 .checkpoint_every(every)
@@ -203,8 +218,13 @@ fn outcome(folder: &Path) -> Outcome {
         return Outcome { rows: text.lines().count().try_into().unwrap(), checksum: checksums.sum(), letters };
     }
     let database = rusqlite::Connection::open(folder.join("parts.sqlite")).unwrap();
-    let sums = "SELECT count(*), sum(id * 31 + number * 7 + length(text)) FROM parts";
-    let (rows, checksum) = database.query_row(sums, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let sums = |table: &str| {
+        let sql = format!("SELECT count(*), sum(id * 31 + number * 7 + length(text)) FROM {table}");
+        database.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    };
+    let (rows, checksum) = sums("parts").unwrap();
+    // Only a pipeline with two sinks has the other table.
+    assert!(sums("copies").is_err() || sums("copies").unwrap() == (rows, checksum), "the second table differs");
     Outcome { rows, checksum, letters }
 }
 
@@ -272,6 +292,11 @@ fn batches_that_overtake_each_other_are_written_once_after_kills() {
 #[test]
 fn two_readers_write_each_record_once_after_kills() {
     a_killed_run_equals_an_uninterrupted_one("two readers");
+}
+
+#[test]
+fn two_sinks_of_one_pipeline_hold_each_record_once_after_kills() {
+    a_killed_run_equals_an_uninterrupted_one("two tables");
 }
 
 #[test]

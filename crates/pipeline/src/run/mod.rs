@@ -164,8 +164,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
     ) -> Result<Shared, RunError> {
         let settings = &self.settings;
         let settled = Arc::new(Settled::new(resume.checkpoint.clone()));
-        let letters =
-            self.letters(resume, stores.keep_dead_letters().then(|| Arc::clone(settled.dead_letters())))?;
+        let letters = self.letters(resume, stores.keep_dead_letters().then(|| Arc::clone(settled.dead_letters())))?;
         Ok(Shared {
             source: self.source.describe(),
             chunk: settings.chunk,

@@ -213,7 +213,8 @@ fn migrate<C: Cursor>(checkpoint: &mut Checkpoint) -> Result<(), SourceError> {
 
 /// The number for the next record of a source that cannot be read again: no sink has seen it, so it takes no other record's place.
 fn first_free(range: u32, written: &[Option<Checkpoint>]) -> u64 {
-    let ranges = written.iter().flatten().flat_map(|checkpoint| &checkpoint.ranges).filter(|known| known.range == range);
+    let ranges =
+        written.iter().flatten().flat_map(|checkpoint| &checkpoint.ranges).filter(|known| known.range == range);
     let ends = ranges.map(|known| known.beyond.iter().last().map_or(0, |last| last.last.0 + 1).max(known.record));
     ends.max().unwrap_or(0)
 }

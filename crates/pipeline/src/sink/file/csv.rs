@@ -1,14 +1,6 @@
 //! CSV as a sink.
 
-use std::{
-    fmt,
-    fs::File,
-    io,
-    iter,
-    marker::PhantomData,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{fmt, fs::File, io, iter, marker::PhantomData, path::PathBuf, sync::Arc};
 
 use actix_batch::Batch;
 use csv::{ReaderBuilder, WriterBuilder};

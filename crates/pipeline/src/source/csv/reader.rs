@@ -77,7 +77,8 @@ impl<T: DeserializeOwned, F: TextFiles> CsvReader<T, F> {
         let (text, from) = files.first(range.from.as_ref()).await?;
         let scanner = Scanner::new(shape.format.dialect);
         let (to, cursor) = (range.to.clone(), range.from.clone());
-        let mut reader = Self { shape, files, text, scanner, columns: None, to, cursor, large: None, records: PhantomData };
+        let mut reader =
+            Self { shape, files, text, scanner, columns: None, to, cursor, large: None, records: PhantomData };
         // The columns come from the header, wherever reading goes on.
         reader.find_columns().await?;
         match from.filter(|cursor| reader.text.byte() < cursor.byte) {
