@@ -79,7 +79,8 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
     /// Runs to the end, or until `control` stops it.
     pub(crate) async fn run(&self, control: &Control, counters: &Arc<Counters>) -> Result<Report, RunError> {
         self.validate()?;
-        let mut stores = self.stores();
+        let run = RunId::new(&self.settings.name);
+        let mut stores = self.stores(&run);
         stores.lease().await?;
         if self.settings.fresh || self.settings.start_at.is_some() {
             stores.clear().await?;
@@ -89,9 +90,9 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         *counters.size.lock() = self.source.size().await;
         // From here on a run that is killed goes on, also before its first batch.
         stores.save(&resume.checkpoint, &PendingLetters::default()).await?;
-        let context = self.context(&shared);
+        let context = self.context(run, &shared);
         self.stages.begin();
-        let collectors = self.outlet.start(&context).map_err(|error| self.explained(error, context.max_pending))?;
+        let collectors = self.outlet.start(&context).map_err(|error| self.explained(error))?;
         let _interrupt = self.settings.stop_on_ctrl_c.then(|| Interrupt::listen(control.clone()));
         let display = self.settings.show_progress.then(|| Display::start(Arc::clone(counters), resume.goes_on));
         #[cfg(feature = "metrics")]
@@ -126,7 +127,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
 
     /// Letters wait in one queue, so only one sink can store them.
     fn check_dead_letters(&self) -> Result<(), RunError> {
-        let stores = self.outlet.stores(&self.run_id());
+        let stores = self.outlet.stores(&RunId::new(&self.settings.name));
         match stores.iter().flatten().filter(|store| store.keeps_dead_letters()).count() {
             0 | 1 => Ok(()),
             sinks => Err(RunError::Config {
@@ -137,12 +138,8 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         }
     }
 
-    fn run_id(&self) -> RunId {
-        RunId::new(&self.settings.name)
-    }
-
-    fn stores(&self) -> Stores {
-        let sinks = self.outlet.stores(&self.run_id());
+    fn stores(&self, run: &RunId) -> Stores {
+        let sinks = self.outlet.stores(run);
         let own = self.settings.store.as_ref().filter(|_| sinks.iter().any(Option::is_none)).map(|make| make());
         Stores { sinks, own }
     }
@@ -192,11 +189,10 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         in_file.map_err(|error| RunError::DeadLetters { path: path.clone(), error })
     }
 
-    fn context(&self, shared: &Shared) -> OutletContext {
-        // Each reader may send a few chunks beyond its look-ahead; a `flat_map` makes more of them, which then wait.
-        let ahead = self.settings.look_ahead + 4 * self.settings.chunk;
+    fn context(&self, run: RunId, shared: &Shared) -> OutletContext {
+        let ahead = self.settings.look_ahead + self.chunks_ahead();
         OutletContext {
-            run: self.run_id(),
+            run,
             settled: Arc::clone(&shared.settled),
             letters: Arc::clone(&shared.letters),
             max_pending: ahead.saturating_mul(self.settings.readers),
@@ -204,12 +200,17 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         }
     }
 
+    /// Each reader may send a few chunks beyond its look-ahead; a `flat_map` makes more of them, which then wait.
+    fn chunks_ahead(&self) -> usize {
+        4 * self.settings.chunk
+    }
+
     /// A batch that is larger than what may be on its way would never be full: the user set one by `max_size`, the other by `look_ahead`.
-    fn explained(&self, error: StartError, most: usize) -> RunError {
+    fn explained(&self, error: StartError) -> RunError {
         match error {
             StartError::Config(error) if error.key == "max_size" && error.allowed.contains("max_pending") => {
-                let least =
-                    error.value.parse::<usize>().map_or(0, |size| size.saturating_sub(most - self.settings.look_ahead));
+                let of_each_reader = |size: usize| size.div_ceil(self.settings.readers);
+                let least = error.value.parse().map_or(0, of_each_reader).saturating_sub(self.chunks_ahead());
                 RunError::Config {
                     key: "look_ahead",
                     value: self.settings.look_ahead.to_string(),
@@ -310,7 +311,13 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             // If this fails, the next run finds nothing to read and publishes.
             self.outlet.publish().await?;
         }
-        Ok(self.report(complete, shared, resume))
+        let report = self.report(complete, shared, resume);
+        if !report.adds_up() {
+            let (came_in, accounted_for) =
+                (report.read + report.produced, report.written + report.filtered + report.rejected + report.skipped);
+            return Err(RunError::BrokenSum { stage: self.fingerprint(), came_in, accounted_for });
+        }
+        Ok(report)
     }
 
     fn report(&self, complete: bool, shared: &Shared, resume: &Resume) -> Report {

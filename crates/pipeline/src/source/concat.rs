@@ -13,7 +13,7 @@ pub struct Concat<S>(Arc<[S]>);
 
 /// Many sources into one sink: they are read in this order, as one. A run that goes on knows which of them it was in.
 ///
-/// Files of one kind need it not: [`JsonLines::glob`](super::JsonLines::glob) and its like read many.
+/// Files of one kind do not need it: [`JsonLines::glob`](super::JsonLines::glob) and its like read many.
 ///
 /// ```
 /// use actix_batch_pipeline::{prelude::*, source::{concat, from_iter}};
@@ -96,7 +96,8 @@ impl<S: Source> Source for Concat<S> {
     type Reader = ConcatReader<S>;
 
     fn describe(&self) -> String {
-        self.0.iter().map(Source::describe).collect::<Vec<_>>().join(" + ")
+        // More sources may follow in a later run, which has the same plan.
+        self.0.first().map(|first| format!("{} + …", first.describe())).unwrap_or_default()
     }
 
     fn is_resumable(&self) -> bool {
