@@ -6,12 +6,16 @@
 //!
 //! It makes and drops a table `flights_bench`. The contenders take turns; the figures are the medians of the ratios within a round.
 
-use std::{env, path::Path, time::Instant};
+use std::{env, path::Path, pin::pin, time::Instant};
 
 use actix_batch_pipeline::prelude::*;
 use actix_batch_postgres::Postgres;
 use serde::{Deserialize, Serialize};
-use tokio_postgres::{Client, NoTls, types::ToSql};
+use tokio_postgres::{
+    Client, NoTls,
+    binary_copy::BinaryCopyInWriter,
+    types::{ToSql, Type},
+};
 
 const COLUMNS: &str = "year, month, day, dep_time, sched_dep_time, dep_delay, arr_time, sched_arr_time, arr_delay, carrier, flight, \
     tailnum, origin, dest, air_time, distance, hour, minute, time_hour";
@@ -21,7 +25,9 @@ const TABLE: &str = "DROP TABLE IF EXISTS flights_bench; CREATE TABLE flights_be
     sched_arr_time int, arr_delay int, carrier text NOT NULL, flight int NOT NULL, tailnum text, origin text NOT NULL, dest text,
     air_time int, distance int, hour int, minute int, time_hour text,
     PRIMARY KEY (year, month, day, carrier, flight, origin, sched_dep_time))";
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
+/// The pipeline's default.
+const LOOK_AHEAD: usize = 8_000;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(clippy::struct_field_names, reason = "these are the names of the data")]
@@ -54,8 +60,26 @@ enum By {
     Unnest,
     /// One statement with a parameter for each value.
     Values,
-    /// This crate.
-    Sink,
+    /// `COPY` into a temporary table, and one statement from there.
+    Copy,
+    /// This crate, always by `unnest`.
+    SinkUnnest,
+    /// This crate, always by `COPY`.
+    SinkCopy,
+}
+
+impl By {
+    const ALL: [Self; 5] = [Self::Unnest, Self::Values, Self::Copy, Self::SinkUnnest, Self::SinkCopy];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unnest => "unnest by hand",
+            Self::Values => "VALUES by hand",
+            Self::Copy => "COPY by hand",
+            Self::SinkUnnest => "this sink by unnest",
+            Self::SinkCopy => "this sink by COPY",
+        }
+    }
 }
 
 async fn connect(url: &str) -> Client {
@@ -103,76 +127,105 @@ async fn values(client: &mut Client, rows: &[Flight]) {
     };
     let all: Vec<_> = (0..rows.len()).map(row).collect();
     let sql = format!("INSERT INTO flights_bench ({COLUMNS}) VALUES {} {}", all.join(", "), update());
-    let values: Vec<&(dyn ToSql + Sync)> = rows
-        .iter()
-        .flat_map(|row| -> [&(dyn ToSql + Sync); 19] {
-            [
-                &row.year,
-                &row.month,
-                &row.day,
-                &row.dep_time,
-                &row.sched_dep_time,
-                &row.dep_delay,
-                &row.arr_time,
-                &row.sched_arr_time,
-                &row.arr_delay,
-                &row.carrier,
-                &row.flight,
-                &row.tailnum,
-                &row.origin,
-                &row.dest,
-                &row.air_time,
-                &row.distance,
-                &row.hour,
-                &row.minute,
-                &row.time_hour,
-            ]
-        })
-        .collect();
+    let values: Vec<&(dyn ToSql + Sync)> = rows.iter().flat_map(parameters).collect();
     let transaction = client.transaction().await.expect("a transaction");
     transaction.execute(&sql, &values).await.expect("the rows are stored");
     transaction.commit().await.expect("the batch is stored");
 }
 
+const STAGE: &str = "CREATE TEMPORARY TABLE stage (LIKE flights_bench) ON COMMIT DELETE ROWS";
+
+async fn copy(client: &mut Client, rows: &[Flight]) {
+    const INT: Type = Type::INT4;
+    const TEXT: Type = Type::TEXT;
+    let types = [INT, INT, INT, INT, INT, INT, INT, INT, INT, TEXT, INT, TEXT, TEXT, TEXT, INT, INT, INT, INT, TEXT];
+    let transaction = client.transaction().await.expect("a transaction");
+    let sink = transaction.copy_in(&format!("COPY stage ({COLUMNS}) FROM STDIN BINARY")).await.expect("a copy");
+    let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
+    for row in rows {
+        writer.as_mut().write(&parameters(row)).await.expect("the row is sent");
+    }
+    writer.finish().await.expect("the rows are sent");
+    let sql = format!("INSERT INTO flights_bench ({COLUMNS}) SELECT {COLUMNS} FROM stage {}", update());
+    transaction.execute(&sql, &[]).await.expect("the rows are stored");
+    transaction.commit().await.expect("the batch is stored");
+}
+
+fn parameters(row: &Flight) -> [&(dyn ToSql + Sync); 19] {
+    [
+        &row.year,
+        &row.month,
+        &row.day,
+        &row.dep_time,
+        &row.sched_dep_time,
+        &row.dep_delay,
+        &row.arr_time,
+        &row.sched_arr_time,
+        &row.arr_delay,
+        &row.carrier,
+        &row.flight,
+        &row.tailnum,
+        &row.origin,
+        &row.dest,
+        &row.air_time,
+        &row.distance,
+        &row.hour,
+        &row.minute,
+        &row.time_hour,
+    ]
+}
+
 /// Rows a second.
 #[expect(clippy::cast_precision_loss, reason = "a rate is for reading")]
 async fn run(by: By, url: &str, data: &Path, batch: usize) -> f64 {
-    let mut client = connect(url).await;
+    let client = connect(url).await;
     client.batch_execute(TABLE).await.expect("the table");
-    let (begin, mut read) = (Instant::now(), 0);
-    if by == By::Sink {
-        let sink = Postgres::upsert("flights_bench").key(KEY).connect(url);
-        let flow = Pipeline::named("flights-bench").read(Csv::<Flight>::file(data).null_words(["NA", ""])).write(sink);
-        let pipeline = flow.collector(move |sink| sink.max_size(batch)).fresh(true);
-        read = usize::try_from(pipeline.run().await.expect("the pipeline runs").read).expect("rows");
-    } else {
-        let mut reader = csv::ReaderBuilder::new().from_path(data).expect("the data opens");
-        let headers = reader.headers().expect("a header").clone();
-        let (mut record, mut rows) = (csv::StringRecord::new(), Vec::with_capacity(batch));
-        loop {
-            let more = reader.read_record(&mut record).expect("a row");
-            if more {
-                read += 1;
-                let without_na: csv::StringRecord =
-                    record.iter().map(|field| if field == "NA" { "" } else { field }).collect();
-                rows.push(without_na.deserialize::<Flight>(Some(&headers)).expect("a typed row"));
-            }
-            if rows.len() == batch || (!more && !rows.is_empty()) {
-                if by == By::Unnest {
-                    unnest(&mut client, &rows).await;
-                } else {
-                    values(&mut client, &rows).await;
-                }
-                rows.clear();
-            }
-            if !more {
-                break;
-            }
-        }
-    }
+    let begin = Instant::now();
+    let sink = Postgres::upsert("flights_bench").key(KEY).connect(url);
+    let read = match by {
+        By::SinkUnnest => pipeline(sink.min_copy_rows(usize::MAX), data, batch).await,
+        By::SinkCopy => pipeline(sink.min_copy_rows(1), data, batch).await,
+        By::Unnest | By::Values | By::Copy => by_hand(by, connect(url).await, data, batch).await,
+    };
     let rate = read as f64 / begin.elapsed().as_secs_f64();
     client.batch_execute("DROP TABLE flights_bench").await.expect("the table goes");
     rate
+}
+
+async fn pipeline(sink: Postgres, data: &Path, batch: usize) -> u64 {
+    let flow = Pipeline::named("flights-bench").read(Csv::<Flight>::file(data).null_words(["NA", ""])).write(sink);
+    // Two batches on their way, and a third that is filled.
+    let pipeline = flow.look_ahead(LOOK_AHEAD.max(3 * batch)).collector(move |sink| sink.max_size(batch)).fresh(true);
+    pipeline.run().await.expect("the pipeline runs").read
+}
+
+async fn by_hand(by: By, mut client: Client, data: &Path, batch: usize) -> u64 {
+    if by == By::Copy {
+        client.batch_execute(STAGE).await.expect("the temporary table");
+    }
+    let mut reader = csv::ReaderBuilder::new().from_path(data).expect("the data opens");
+    let headers = reader.headers().expect("a header").clone();
+    let (mut record, mut rows, mut read) = (csv::StringRecord::new(), Vec::with_capacity(batch), 0);
+    loop {
+        let more = reader.read_record(&mut record).expect("a row");
+        if more {
+            read += 1;
+            let without_na: csv::StringRecord =
+                record.iter().map(|field| if field == "NA" { "" } else { field }).collect();
+            rows.push(without_na.deserialize::<Flight>(Some(&headers)).expect("a typed row"));
+        }
+        if rows.len() == batch || (!more && !rows.is_empty()) {
+            match by {
+                By::Unnest => unnest(&mut client, &rows).await,
+                By::Values => values(&mut client, &rows).await,
+                _ => copy(&mut client, &rows).await,
+            }
+            rows.clear();
+        }
+        if !more {
+            return read;
+        }
+    }
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -188,22 +241,24 @@ async fn main() {
     let Ok(url) = env::var("DATABASE_URL") else {
         return println!("skipped: `DATABASE_URL` does not say where a server is");
     };
-    for batch in [500, 2_000, 3_000] {
-        let mut rates = [const { Vec::new() }; 3];
-        for _ in 0..ROUNDS {
-            for (by, rates) in [By::Unnest, By::Values, By::Sink].into_iter().zip(&mut rates) {
-                rates.push(run(by, &url, Path::new(&data), batch).await);
+    for batch in [500, 1_000, 2_000, 5_000, 10_000] {
+        // A statement has at most 65,535 parameters.
+        let contenders: Vec<_> = By::ALL.into_iter().filter(|by| *by != By::Values || batch * 19 < 65_536).collect();
+        let mut rates = vec![Vec::new(); contenders.len()];
+        for round in 0..ROUNDS {
+            // Each of them comes first, and after each of the others.
+            for at in (0..contenders.len()).map(|at| (at + round) % contenders.len()) {
+                rates[at].push(run(contenders[at], &url, Path::new(&data), batch).await);
             }
         }
-        let ratio =
-            |to: usize| median(&rates[2].iter().zip(&rates[to]).map(|(own, other)| own / other).collect::<Vec<_>>());
-        println!(
-            "batches of {batch}: unnest by hand {:.0} rows/s, VALUES by hand {:.0}, this sink {:.0}: {:.2} of unnest, {:.2} of VALUES",
-            median(&rates[0]),
-            median(&rates[1]),
-            median(&rates[2]),
-            ratio(0),
-            ratio(1)
-        );
+        println!("batches of {batch}:");
+        let ratio = |own: usize, to: usize| {
+            median(&rates[own].iter().zip(&rates[to]).map(|(own, other)| own / other).collect::<Vec<_>>())
+        };
+        let copy = contenders.iter().position(|by| *by == By::Copy).unwrap_or_default();
+        for (at, by) in contenders.iter().enumerate() {
+            let (rate, unnest, copy) = (median(&rates[at]), ratio(at, 0), ratio(at, copy));
+            println!("  {:20} {rate:>8.0} rows/s, {unnest:.2} of unnest by hand, {copy:.2} of COPY by hand", by.name());
+        }
     }
 }

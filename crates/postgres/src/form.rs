@@ -1,7 +1,9 @@
 //! Values on their way to a column: in the column's own binary form where that is simple, as text otherwise.
 
-use serde_json::Value;
-use tokio_postgres::types::ToSql;
+use std::{cmp::Ordering, error::Error};
+
+use bytes::BytesMut;
+use tokio_postgres::types::{IsNull, ToSql, Type};
 
 /// The form in which a column's values are sent. The server casts texts to the column's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,48 +28,86 @@ impl Form {
         }
     }
 
-    /// The type of the array that is sent.
-    pub(crate) fn array(self) -> &'static str {
+    /// The type in which the server receives a value.
+    pub(crate) fn sql_type(self) -> &'static str {
         match self {
-            Self::Bool => "bool[]",
-            Self::Int2 => "int2[]",
-            Self::Int4 => "int4[]",
-            Self::Int8 => "int8[]",
-            Self::Float8 => "float8[]",
-            Self::Text => "text[]",
+            Self::Bool => "bool",
+            Self::Int2 => "int2",
+            Self::Int4 => "int4",
+            Self::Int8 => "int8",
+            Self::Float8 => "float8",
+            Self::Text => "text",
         }
     }
 
-    /// The value in this form, or why it has none.
-    pub(crate) fn cell(self, value: Value) -> Result<Cell, &'static str> {
-        let integer = |value: &Value| match value {
-            Value::Number(number) => number.as_i64(),
-            Value::String(text) => text.parse().ok(),
-            _ => None,
-        };
-        match (self, value) {
-            (_, Value::Null) => Ok(Cell::Null),
-            (Self::Bool, Value::Bool(value)) => Ok(Cell::Bool(value)),
-            (Self::Int2, value) => {
-                integer(&value).and_then(|value| value.try_into().ok()).map(Cell::Int2).ok_or("is no smallint")
-            }
-            (Self::Int4, value) => {
-                integer(&value).and_then(|value| value.try_into().ok()).map(Cell::Int4).ok_or("is no integer")
-            }
-            (Self::Int8, value) => integer(&value).map(Cell::Int8).ok_or("is no bigint"),
-            (Self::Float8, Value::Number(number)) => number.as_f64().map(Cell::Float8).ok_or("is no double precision"),
-            (Self::Float8, Value::String(text)) => text.parse().map(Cell::Float8).map_err(|_| "is no double precision"),
-            (Self::Bool | Self::Float8, _) => Err("does not fit the column's type"),
-            (Self::Text, Value::String(text)) if text.contains('\0') => {
-                Err("has a NUL, which PostgreSQL does not store in a text")
-            }
-            (Self::Text, Value::String(text)) => Ok(Cell::Text(text)),
-            (Self::Text, other) => Ok(Cell::Text(other.to_string())),
+    /// The same, for the binary protocol.
+    pub(crate) fn wire_type(self) -> Type {
+        match self {
+            Self::Bool => Type::BOOL,
+            Self::Int2 => Type::INT2,
+            Self::Int4 => Type::INT4,
+            Self::Int8 => Type::INT8,
+            Self::Float8 => Type::FLOAT8,
+            Self::Text => Type::TEXT,
+        }
+    }
+
+    pub(crate) fn bool(self, value: bool) -> Result<Cell, &'static str> {
+        match self {
+            Self::Bool => Ok(Cell::Bool(value)),
+            Self::Text => Ok(Cell::Text(value.to_string())),
+            _ => Err(self.misfit()),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a column of floating-point numbers has no others")]
+    pub(crate) fn integer(self, value: i128) -> Result<Cell, &'static str> {
+        match self {
+            Self::Bool => Err(self.misfit()),
+            Self::Int2 => value.try_into().map(Cell::Int2).map_err(|_| self.misfit()),
+            Self::Int4 => value.try_into().map(Cell::Int4).map_err(|_| self.misfit()),
+            Self::Int8 => value.try_into().map(Cell::Int8).map_err(|_| self.misfit()),
+            Self::Float8 => Ok(Cell::Float8(value as f64)),
+            Self::Text => Ok(Cell::Text(value.to_string())),
+        }
+    }
+
+    /// NaN and the infinities are values of PostgreSQL's `double precision`, `real` and `numeric`, also as texts.
+    pub(crate) fn float(self, value: f64) -> Result<Cell, &'static str> {
+        match self {
+            Self::Float8 => Ok(Cell::Float8(value)),
+            Self::Text => Ok(Cell::Text(match serde_json::Number::from_f64(value) {
+                Some(number) => number.to_string(),
+                None if value.is_nan() => "NaN".to_owned(),
+                None if value > 0.0 => "Infinity".to_owned(),
+                None => "-Infinity".to_owned(),
+            })),
+            _ => Err(self.misfit()),
+        }
+    }
+
+    pub(crate) fn text(self, text: String) -> Result<Cell, &'static str> {
+        match self {
+            Self::Text if text.contains('\0') => Err("has a NUL, which PostgreSQL does not store in a text"),
+            Self::Text => Ok(Cell::Text(text)),
+            Self::Float8 => text.parse().map(Cell::Float8).map_err(|_| self.misfit()),
+            _ => text.parse().map_err(|_| self.misfit()).and_then(|value| self.integer(value)),
+        }
+    }
+
+    fn misfit(self) -> &'static str {
+        match self {
+            Self::Bool => "is no boolean",
+            Self::Int2 => "is no smallint",
+            Self::Int4 => "is no integer",
+            Self::Int8 => "is no bigint",
+            Self::Float8 => "is no double precision",
+            Self::Text => "is no text",
         }
     }
 }
 
-/// One value.
+/// One value, in the form of its column.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Cell {
     Null,
@@ -80,63 +120,42 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
-    /// For comparing keys.
-    pub(crate) fn text(&self) -> Option<String> {
-        match self {
-            Self::Null => None,
-            Self::Bool(value) => Some(value.to_string()),
-            Self::Int2(value) => Some(value.to_string()),
-            Self::Int4(value) => Some(value.to_string()),
-            Self::Int8(value) => Some(value.to_string()),
-            Self::Float8(value) => Some(value.to_string()),
-            Self::Text(text) => Some(text.clone()),
+    /// The order of the values of one column. Floating-point numbers are ordered, and equal, as in the server's indexes.
+    pub(crate) fn order(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Bool(own), Self::Bool(other)) => own.cmp(other),
+            (Self::Int2(own), Self::Int2(other)) => own.cmp(other),
+            (Self::Int4(own), Self::Int4(other)) => own.cmp(other),
+            (Self::Int8(own), Self::Int8(other)) => own.cmp(other),
+            (Self::Float8(own), Self::Float8(other)) => {
+                own.partial_cmp(other).unwrap_or_else(|| own.is_nan().cmp(&other.is_nan()))
+            }
+            (Self::Text(own), Self::Text(other)) => own.cmp(other),
+            // One of them is NULL: a column has values of one form.
+            _ => (*self != Self::Null).cmp(&(*other != Self::Null)),
         }
     }
 }
 
-/// The values of a column.
-#[derive(Debug)]
-pub(crate) enum Array {
-    Bool(Vec<Option<bool>>),
-    Int2(Vec<Option<i16>>),
-    Int4(Vec<Option<i32>>),
-    Int8(Vec<Option<i64>>),
-    Float8(Vec<Option<f64>>),
-    Text(Vec<Option<String>>),
-}
-
-impl Array {
-    pub(crate) fn new(form: Form, rows: usize) -> Self {
-        match form {
-            Form::Bool => Self::Bool(Vec::with_capacity(rows)),
-            Form::Int2 => Self::Int2(Vec::with_capacity(rows)),
-            Form::Int4 => Self::Int4(Vec::with_capacity(rows)),
-            Form::Int8 => Self::Int8(Vec::with_capacity(rows)),
-            Form::Float8 => Self::Float8(Vec::with_capacity(rows)),
-            Form::Text => Self::Text(Vec::with_capacity(rows)),
-        }
-    }
-
-    /// Adds a value of the column's own form; any other counts as NULL.
-    pub(crate) fn push(&mut self, cell: Cell) {
-        match (self, cell) {
-            (Self::Bool(all), cell) => all.push(if let Cell::Bool(value) = cell { Some(value) } else { None }),
-            (Self::Int2(all), cell) => all.push(if let Cell::Int2(value) = cell { Some(value) } else { None }),
-            (Self::Int4(all), cell) => all.push(if let Cell::Int4(value) = cell { Some(value) } else { None }),
-            (Self::Int8(all), cell) => all.push(if let Cell::Int8(value) = cell { Some(value) } else { None }),
-            (Self::Float8(all), cell) => all.push(if let Cell::Float8(value) = cell { Some(value) } else { None }),
-            (Self::Text(all), cell) => all.push(if let Cell::Text(text) = cell { Some(text) } else { None }),
-        }
-    }
-
-    pub(crate) fn parameter(&self) -> &(dyn ToSql + Sync) {
+impl ToSql for Cell {
+    fn to_sql(&self, sql_type: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         match self {
-            Self::Bool(all) => all,
-            Self::Int2(all) => all,
-            Self::Int4(all) => all,
-            Self::Int8(all) => all,
-            Self::Float8(all) => all,
-            Self::Text(all) => all,
+            Self::Null => Ok(IsNull::Yes),
+            Self::Bool(value) => value.to_sql_checked(sql_type, out),
+            Self::Int2(value) => value.to_sql_checked(sql_type, out),
+            Self::Int4(value) => value.to_sql_checked(sql_type, out),
+            Self::Int8(value) => value.to_sql_checked(sql_type, out),
+            Self::Float8(value) => value.to_sql_checked(sql_type, out),
+            Self::Text(value) => value.to_sql_checked(sql_type, out),
         }
+    }
+
+    /// Which value fits which of them is checked with each value.
+    fn accepts(sql_type: &Type) -> bool {
+        [Type::BOOL, Type::INT2, Type::INT4, Type::INT8, Type::FLOAT8, Type::TEXT].contains(sql_type)
+    }
+
+    fn to_sql_checked(&self, sql_type: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        self.to_sql(sql_type, out)
     }
 }

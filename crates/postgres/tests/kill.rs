@@ -54,13 +54,12 @@ impl IntoSink<Row> for Apart {
 #[actix_rt::test]
 #[ignore = "the other tests start it"]
 async fn victim() {
-    let (Ok(url), Ok(mode), Ok(checkpoint)) = (env::var("URL"), env::var("MODE"), env::var("CHECKPOINT")) else {
-        return;
-    };
+    let names = ["URL", "MODE", "WAY", "CHECKPOINT"].map(env::var);
+    let [Ok(url), Ok(mode), Ok(way), Ok(checkpoint)] = names else { return };
     let rows = || (0..ROWS).flat_map(|id| (0..=id % 2).map(move |part| Row { id, part }));
     let flow = Pipeline::named("rows").read(from_iter("rows", rows)).throttle(60_000.0);
     let sink = if mode == "upsert" { Postgres::upsert("rows").key(["id", "part"]) } else { Postgres::append("rows") };
-    let sink = sink.connect(url);
+    let sink = sink.min_copy_rows(if way == "copy" { 1 } else { usize::MAX }).connect(url);
     if mode == "apart" {
         let pipeline = flow.write(Apart(sink)).accept_duplicates(true).checkpoint(checkpoint);
         let pipeline = pipeline.checkpoint_every(Duration::from_millis(50));
@@ -75,10 +74,10 @@ async fn victim() {
     }
 }
 
-fn start(url: &str, mode: &str, checkpoint: &str) -> Child {
+fn start(url: &str, mode: &str, way: &str, checkpoint: &str) -> Child {
     Command::new(env::current_exe().unwrap())
         .args(["--exact", "victim", "--ignored"])
-        .envs([("URL", url), ("MODE", mode), ("CHECKPOINT", checkpoint)])
+        .envs([("URL", url), ("MODE", mode), ("WAY", way), ("CHECKPOINT", checkpoint)])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -86,7 +85,7 @@ fn start(url: &str, mode: &str, checkpoint: &str) -> Child {
 }
 
 /// Kills runs once they have written some more, and lets the last one come to its end. Returns the rows, and how many of them differ.
-async fn killed_again_and_again(server: &Server, mode: &str) -> [i64; 2] {
+async fn killed_again_and_again(server: &Server, mode: &str, way: &str) -> [i64; 2] {
     let key = if mode == "upsert" { ", PRIMARY KEY (id, part)" } else { "" };
     let url = server.database(&format!("CREATE TABLE rows (id bigint NOT NULL, part bigint NOT NULL{key})")).await;
     let folder = tempfile::tempdir().unwrap();
@@ -97,7 +96,7 @@ async fn killed_again_and_again(server: &Server, mode: &str) -> [i64; 2] {
     let mut interrupted = 0;
     for kill in 0..kills {
         let (before, begin) = (written().await, Instant::now());
-        let mut run = start(&url, mode, checkpoint);
+        let mut run = start(&url, mode, way, checkpoint);
         while written().await == before && run.try_wait().unwrap().is_none() {
             assert!(begin.elapsed() < Duration::from_secs(60), "the run writes nothing");
             actix_rt::time::sleep(Duration::from_millis(2)).await;
@@ -108,7 +107,7 @@ async fn killed_again_and_again(server: &Server, mode: &str) -> [i64; 2] {
         run.wait().unwrap();
     }
     assert!(interrupted > kills.min(20) / 2, "only {interrupted} runs were killed before their end");
-    assert!(start(&url, mode, checkpoint).wait().unwrap().success());
+    assert!(start(&url, mode, way, checkpoint).wait().unwrap().success());
     let counts =
         "SELECT count(*) FROM rows UNION ALL SELECT count(*) FROM (SELECT DISTINCT id, part FROM rows) AS each";
     let counts = numbers(&url, counts).await;
@@ -121,20 +120,24 @@ const ALL: i64 = ROWS.cast_signed() * 3 / 2;
 #[actix_rt::test]
 async fn after_kills_each_appended_row_is_there_once_though_batches_overtake_each_other() {
     let Some(server) = Server::start() else { return };
-    assert_eq!(killed_again_and_again(&server, "append").await, [ALL, ALL]);
+    for way in ["unnest", "copy"] {
+        assert_eq!(killed_again_and_again(&server, "append", way).await, [ALL, ALL], "{way}");
+    }
 }
 
 #[actix_rt::test]
 async fn after_kills_each_upserted_row_is_there_once() {
     let Some(server) = Server::start() else { return };
-    assert_eq!(killed_again_and_again(&server, "upsert").await, [ALL, ALL]);
+    for way in ["unnest", "copy"] {
+        assert_eq!(killed_again_and_again(&server, "upsert", way).await, [ALL, ALL], "{way}");
+    }
 }
 
 /// The control: without the progress in the rows' transaction, rows are there twice.
 #[actix_rt::test]
 async fn after_kills_progress_apart_from_the_rows_has_some_of_them_twice() {
     let Some(server) = Server::start() else { return };
-    let [rows, different] = killed_again_and_again(&server, "apart").await;
+    let [rows, different] = killed_again_and_again(&server, "apart", "unnest").await;
     assert_eq!(different, ALL, "at least once");
     assert!(rows > ALL, "the control must fail: {rows} rows");
 }

@@ -24,6 +24,9 @@ fn row(id: i64) -> Row {
 const KEYED: &str = "CREATE TABLE rows (id bigint PRIMARY KEY, name text CHECK (name <> 'bad'))";
 const PLAIN: &str = "CREATE TABLE rows (id bigint NOT NULL, name text CHECK (name <> 'bad'))";
 
+/// By the arrays of a statement, and by `COPY`.
+const WAYS: [usize; 2] = [usize::MAX, 1];
+
 async fn run(rows: impl Fn() -> Vec<Row> + Send + Sync + 'static, sink: Postgres) -> Result<Report, RunError> {
     Pipeline::named("rows").read(from_iter("rows", rows)).write(sink).run().await
 }
@@ -32,14 +35,15 @@ async fn run(rows: impl Fn() -> Vec<Row> + Send + Sync + 'static, sink: Postgres
 async fn rows_are_appended_upserted_or_ignored() {
     let Some(server) = Server::start() else { return };
     let again = || (0..300).map(|number| Row { name: Some("new".to_owned()), ..row(number % 100 + 50) }).collect();
-    for (mode, expected) in [("append", (400, 300)), ("upsert", (150, 100)), ("ignore", (150, 50))] {
+    let modes = [("append", (400, 300)), ("upsert", (150, 100)), ("ignore", (150, 50))];
+    for (way, (mode, expected)) in WAYS.into_iter().flat_map(|way| modes.map(|mode| (way, mode))) {
         let url = server.database(if mode == "append" { PLAIN } else { KEYED }).await;
         let sink = match mode {
             "append" => Postgres::append("rows"),
             "upsert" => Postgres::upsert("rows").key(["id"]),
             _ => Postgres::insert_or_ignore("rows"),
         };
-        let sink = sink.connect(&url);
+        let sink = sink.min_copy_rows(way).connect(&url);
         let first =
             Pipeline::named("first").read(from_iter("rows", || (0..100).map(row))).write(sink.clone()).run().await;
         assert_eq!(first.unwrap().guarantee, Guarantee::Once);
@@ -75,32 +79,37 @@ async fn every_kind_of_rejected_record_has_one_letter_beside_the_rows_and_a_fres
 #[actix_rt::test]
 async fn the_last_record_of_a_key_wins_within_a_batch() {
     let Some(server) = Server::start() else { return };
-    let url = server.database(KEYED).await;
-    let rows = || (0..1_000).map(|number| Row { id: number % 10, name: Some(number.to_string()) }).collect();
-    run(rows, Postgres::upsert("rows").key(["id"]).connect(&url)).await.unwrap();
-    assert_eq!(numbers(&url, "SELECT name::bigint FROM rows ORDER BY id").await, (990..1_000).collect::<Vec<_>>());
+    for way in WAYS {
+        let url = server.database(KEYED).await;
+        let rows = || (0..1_000).map(|number| Row { id: number % 10, name: Some(number.to_string()) }).collect();
+        run(rows, Postgres::upsert("rows").key(["id"]).min_copy_rows(way).connect(&url)).await.unwrap();
+        assert_eq!(numbers(&url, "SELECT name::bigint FROM rows ORDER BY id").await, (990..1_000).collect::<Vec<_>>());
+    }
 }
 
 #[actix_rt::test]
 async fn refused_rows_are_rejected_alone_with_what_the_server_says() {
     let Some(server) = Server::start() else { return };
-    let (url, folder) = (server.database(KEYED).await, TempDir::new().unwrap());
-    let letters = folder.path().join("rejected.jsonl");
-    let name = |id: i64| match id {
+    let (folder, name) = (TempDir::new().unwrap(), |id: i64| match id {
         17 => "bad".to_owned(),
         400 => "a\0b".to_owned(),
         _ => "good".to_owned(),
-    };
-    let flow = Pipeline::named("rows")
-        .read(from_iter("rows", move || (0..500).map(move |id| Row { id, name: Some(name(id)) })));
-    let report = flow.write(Postgres::append("rows").connect(&url)).dead_letters(&letters).run().await.unwrap();
-    assert_eq!((report.written, report.rejected), (498, 2));
-    assert_eq!(numbers(&url, "SELECT count(*) FROM rows").await, [498]);
-    let letters = read_dead_records(&letters).unwrap();
-    let mut said: Vec<_> = letters.iter().map(|letter| (letter.position.record, letter.error.clone())).collect();
-    said.sort();
-    assert!(said[0].0 == 17 && said[0].1.contains("rows_name_check"), "{said:?}");
-    assert!(said[1].0 == 400 && said[1].1.contains("NUL"), "{said:?}");
+    });
+    // One of them begins with `COPY` and comes to `unnest` as the batch is halved.
+    for way in [usize::MAX, 1, 100] {
+        let (url, letters) = (server.database(KEYED).await, folder.path().join(format!("{way}.jsonl")));
+        let flow = Pipeline::named("rows")
+            .read(from_iter("rows", move || (0..500).map(move |id| Row { id, name: Some(name(id)) })));
+        let flow = flow.write(Postgres::append("rows").min_copy_rows(way).connect(&url));
+        let report = flow.dead_letters(&letters).run().await.unwrap();
+        assert_eq!((report.written, report.rejected), (498, 2));
+        assert_eq!(numbers(&url, "SELECT count(*) FROM rows").await, [498]);
+        let letters = read_dead_records(&letters).unwrap();
+        let mut said: Vec<_> = letters.iter().map(|letter| (letter.position.record, letter.error.clone())).collect();
+        said.sort();
+        assert!(said[0].0 == 17 && said[0].1.contains("rows_name_check"), "{said:?}");
+        assert!(said[1].0 == 400 && said[1].1.contains("NUL"), "{said:?}");
+    }
 }
 
 #[actix_rt::test]
@@ -140,14 +149,14 @@ async fn what_can_never_work_ends_the_run_by_name() {
 #[actix_rt::test]
 async fn each_record_is_stored_once_whatever_fails() {
     let Some(server) = Server::start() else { return };
-    for schema in [PLAIN, KEYED] {
+    for (way, schema) in WAYS.into_iter().flat_map(|way| [(way, PLAIN), (way, KEYED)]) {
         let mut urls = Vec::new();
         for _ in 0..6 {
             urls.push(server.database(schema).await);
         }
         let make = |seed: u64| {
             let sink = if schema == KEYED { Postgres::upsert("rows").key(["id"]) } else { Postgres::append("rows") };
-            sink.connect(&urls[usize::try_from(seed).unwrap()])
+            sink.min_copy_rows(way).connect(&urls[usize::try_from(seed).unwrap()])
         };
         let read = async |seed: u64| {
             let ids = numbers(&urls[usize::try_from(seed).unwrap()], "SELECT id FROM rows").await;

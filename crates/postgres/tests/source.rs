@@ -1,10 +1,16 @@
 //! The source on a real server: the same rows however they are read, and on again after any key.
 
-use actix_batch_pipeline::{prelude::*, sink::for_each, source::Source, test_util::check_source};
+use actix_batch_pipeline::{
+    Range,
+    prelude::*,
+    sink::for_each,
+    source::Source,
+    test_util::{check_source, read_range},
+};
 use actix_batch_postgres::PostgresTable;
 use serde::Deserialize;
 
-use support::Server;
+use support::{Server, client, numbers};
 
 mod support;
 
@@ -69,4 +75,51 @@ async fn a_row_that_does_not_fit_is_rejected_and_young_rows_wait() {
     let flow = Pipeline::named("rows").read(table).write(for_each(|_: &Row| {})).accept_duplicates(true);
     let report = flow.run().await.unwrap();
     assert_eq!((report.read, report.written, report.rejected), (2, 1, 1));
+}
+
+/// A table of 2,000 rows with odd keys, the source for it, and what a run of two readers has seen when rows with even keys come while it reads.
+async fn read_while_rows_come(server: &Server, snapshot: bool) -> u64 {
+    let sql = "CREATE TABLE rows (id bigint PRIMARY KEY, name text NOT NULL); \
+        INSERT INTO rows SELECT n * 2 + 1, 'old' FROM generate_series(0, 1999) AS n";
+    let url = server.database(sql).await;
+    let table = PostgresTable::<Row>::named("rows").key(["id"]).connect(&url).snapshot(snapshot);
+    let pipeline = Pipeline::named("rows").read(table).throttle(4_000.0).write(for_each(|_: &Row| {}));
+    let pipeline = pipeline.accept_duplicates(true).chunk(20).look_ahead(20).readers(2);
+    let run = pipeline.start().unwrap();
+    while run.progress().written == 0 {
+        actix_rt::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let change = "INSERT INTO rows SELECT n * 2, 'new' FROM generate_series(0, 1999) AS n; \
+        DELETE FROM rows WHERE id % 10 = 1; UPDATE rows SET id = -id WHERE id % 10 = 3";
+    client(&url).await.batch_execute(change).await.unwrap();
+    assert!(run.progress().read < 2_000, "the change came too late to be seen");
+    let report = run.report().await.unwrap();
+    // The transactions end with the run.
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start < now()";
+    while numbers(&url, open).await != [0] {
+        actix_rt::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    report.read
+}
+
+#[actix_rt::test]
+async fn two_readers_of_a_snapshot_see_none_of_what_happens_while_they_read() {
+    let Some(server) = Server::start() else { return };
+    assert_eq!(read_while_rows_come(&server, true).await, 2_000);
+    assert_ne!(read_while_rows_come(&server, false).await, 2_000, "the control must see the change");
+}
+
+#[actix_rt::test]
+async fn a_run_that_goes_on_reads_a_new_snapshot() {
+    let Some(server) = Server::start() else { return };
+    let sql = "CREATE TABLE rows (id int PRIMARY KEY, name text NOT NULL); INSERT INTO rows VALUES (1, 'a'), (2, 'b')";
+    let url = server.database(sql).await;
+    let table = PostgresTable::<Row>::named("rows").key(["id"]).connect(&url).snapshot(true);
+    let all = async || read_range(&table, &Range::all(), 10).await.unwrap()[0].0.len();
+    table.identity().await.unwrap();
+    client(&url).await.batch_execute("INSERT INTO rows VALUES (3, 'c')").await.unwrap();
+    assert_eq!(all().await, 2, "the snapshot of the run");
+    table.identity().await.unwrap();
+    assert_eq!(all().await, 3, "that of the next one");
+    assert_eq!(check_source(&table).await.len(), 3);
 }

@@ -68,6 +68,17 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         &self,
         records: u64,
         counters: &Counters,
+        look: impl FnMut(Vec<Record<T>>) -> bool,
+    ) -> Result<(), RunError> {
+        let seen = self.read_and_stage(records, counters, look).await;
+        self.source.release().await;
+        seen
+    }
+
+    async fn read_and_stage(
+        &self,
+        records: u64,
+        counters: &Counters,
         mut look: impl FnMut(Vec<Record<T>>) -> bool,
     ) -> Result<(), RunError> {
         let began = Instant::now();

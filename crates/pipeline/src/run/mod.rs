@@ -82,11 +82,22 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         let run = RunId::new(&self.settings.name);
         let mut stores = self.stores(&run);
         stores.lease().await?;
+        let ended = self.run_leased(&mut stores, control, counters).await;
+        self.source.release().await;
+        ended
+    }
+
+    async fn run_leased(
+        &self,
+        stores: &mut Stores,
+        control: &Control,
+        counters: &Arc<Counters>,
+    ) -> Result<Report, RunError> {
         if self.settings.fresh || self.settings.start_at.is_some() {
             stores.clear().await?;
         }
-        let resume = self.resume(&mut stores).await?;
-        let shared = Arc::new(self.shared(&resume, &stores, control, counters)?);
+        let resume = self.resume(stores).await?;
+        let shared = Arc::new(self.shared(&resume, stores, control, counters)?);
         *counters.size.lock() = self.source.size().await;
         // From here on a run that is killed goes on, also before its first batch.
         stores.save(&resume.checkpoint, &PendingLetters::default()).await?;
@@ -97,11 +108,11 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         let display = self.settings.show_progress.then(|| Display::start(Arc::clone(counters), resume.goes_on));
         #[cfg(feature = "metrics")]
         let metrics = self.settings.metrics.then(|| Metrics::start(Arc::clone(counters)));
-        let copied = self.copy(&shared, &resume, &collectors, &mut stores).await;
+        let copied = self.copy(&shared, &resume, &collectors, stores).await;
         drop(display);
         #[cfg(feature = "metrics")]
         drop(metrics);
-        self.end(copied, &shared, &resume, &collectors, &mut stores).await
+        self.end(copied, &shared, &resume, &collectors, stores).await
     }
 
     /// How often a record takes effect.

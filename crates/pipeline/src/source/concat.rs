@@ -154,6 +154,12 @@ impl<S: Source> Source for Concat<S> {
         Ok(ConcatReader { sources: Arc::clone(&self.0), current, number, to: range.to.clone() })
     }
 
+    async fn release(&self) {
+        for source in self.0.iter() {
+            source.release().await;
+        }
+    }
+
     async fn size(&self) -> Option<Size> {
         let mut all = None;
         for source in self.0.iter() {

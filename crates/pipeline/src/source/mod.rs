@@ -117,6 +117,12 @@ pub trait Source: Send + Sync + 'static {
     fn size(&self) -> impl Future<Output = Option<Size>> {
         async { None }
     }
+
+    /// A run has ended, however it did: what the source holds for all readers of a run, such as a snapshot, is given back here. By default it
+    /// holds nothing.
+    fn release(&self) -> impl Future<Output = ()> {
+        async {}
+    }
 }
 
 /// Reads a range of a source, chunk by chunk.

@@ -11,10 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::server::Server;
 
+mod copy;
 mod dead_letters;
 mod progress;
+mod row;
 mod rows;
 mod store;
+mod value;
 mod writer;
 
 pub use store::PostgresStore;
@@ -25,7 +28,8 @@ pub use writer::PostgresSink;
 /// Rows, progress and what lies beyond the progress are stored in one transaction, so each record takes effect once, whatever is killed.
 /// The table must exist, or [`create_table`](Self::create_table) makes it. The sink makes three more beside it: `_pipelines`, `_pipeline_settled` and `_pipeline_beyond`.
 ///
-/// A batch is one `INSERT … SELECT … FROM unnest(…)`, with the columns' types from the catalogue. Within a batch the last record of a key
+/// A batch is one `INSERT … SELECT …`, with the columns' types from the catalogue: from the arrays of an `unnest`, or, for
+/// [large batches](Self::min_copy_rows), from a temporary table that `COPY` has filled. Within a batch the last record of a key
 /// wins, and keys are written in their order, so that two writers cannot deadlock. A row that is refused – by a constraint, a type, a
 /// trigger – is found by halving the batch, and is rejected alone. Deadlocks and lost connections are tried again.
 ///
@@ -51,6 +55,20 @@ pub struct Postgres {
     create_table: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dead_letters_table: Option<String>,
+    #[serde(default = "default_min_copy_rows", skip_serializing_if = "is_default_min_copy_rows")]
+    min_copy_rows: usize,
+}
+
+/// Above it, `COPY` was faster.
+const MIN_COPY_ROWS: usize = 2_000;
+
+fn default_min_copy_rows() -> usize {
+    MIN_COPY_ROWS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_default_min_copy_rows(rows: &usize) -> bool {
+    *rows == MIN_COPY_ROWS
 }
 
 /// What happens to a row that is there already.
@@ -100,14 +118,31 @@ impl Postgres {
     }
 
     /// Where the server is: `postgres://user:password@host:port/database`. Default: what the environment says – `DATABASE_URL`, or `PGHOST`,
-    /// `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`.
+    /// `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`. `sslmode` and `sslrootcert`, or `PGSSLMODE` and `PGSSLROOTCERT`, ask for encryption,
+    /// which needs the feature `tls`.
     pub fn connect(mut self, url: impl Into<String>) -> Self {
         self.server = Server::at(url);
         self
     }
 
+    /// Batches of this many rows and more go by `COPY` into a temporary table of the session, and from there by one statement into the
+    /// table; smaller ones as the arrays of an `unnest`. What is stored is the same. Default: 2,000. `usize::MAX` makes no temporary table;
+    /// nor does a user without the privilege `TEMPORARY`.
+    pub fn min_copy_rows(mut self, rows: usize) -> Self {
+        self.min_copy_rows = rows;
+        self
+    }
+
     fn new(table: String, mode: Mode) -> Self {
-        Self { server: Server::default(), table, mode, key: Vec::new(), create_table: None, dead_letters_table: None }
+        Self {
+            server: Server::default(),
+            table,
+            mode,
+            key: Vec::new(),
+            create_table: None,
+            dead_letters_table: None,
+            min_copy_rows: MIN_COPY_ROWS,
+        }
     }
 }
 

@@ -1,39 +1,42 @@
-//! The rows of a batch, as an array for each column.
+//! The rows of a batch, and the statement that writes them.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 use actix_batch_pipeline::{
     Record,
     sink::{SinkError, Written},
 };
 use serde::Serialize;
-use serde_json::Value;
 
-use super::{Mode, Postgres};
+use super::{
+    Mode, Postgres,
+    copy::STAGE,
+    row::{NoRow, row},
+};
 use crate::{
     fault::Fault,
-    form::{Array, Cell},
+    form::Cell,
     table::{Table, list, quoted},
 };
 
 /// What is to be written of a batch.
 pub(super) struct Rows {
     /// The columns that some record has, by their places in the table.
-    columns: Vec<usize>,
-    /// For each of them, the values of the rows.
-    pub(super) arrays: Vec<Array>,
-    pub(super) count: u64,
+    pub(super) columns: Vec<usize>,
+    /// A value for each column of the table.
+    pub(super) cells: Vec<Vec<Cell>>,
     /// The positions of the records in the batch that are written.
     pub(super) written: Vec<usize>,
     pub(super) refused: Written,
 }
 
-/// Why a record does not become a row.
-enum Misfit {
-    /// It is this record's own fault.
-    Record(SinkError),
-    /// No record of this type can be stored.
-    Table(Fault),
+/// How the rows of a batch reach the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As the parameters of the statement, an array for each column.
+    Unnest,
+    /// They are in the temporary table.
+    Copy,
 }
 
 impl Rows {
@@ -53,8 +56,8 @@ impl Rows {
                     written.push(at);
                     rows.push(row);
                 }
-                Err(Misfit::Record(error)) => refused.refuse(at, error),
-                Err(Misfit::Table(fault)) => return Err(fault),
+                Err(NoRow::Record(error)) => refused.refuse(at, error),
+                Err(NoRow::Table(fault)) => return Err(fault),
             }
         }
         let columns: Vec<_> = (0..is_used.len()).filter(|column| is_used[*column]).collect();
@@ -63,32 +66,33 @@ impl Rows {
             let key = sink.key.iter().filter_map(|part| table.columns.iter().position(|column| column.name == *part));
             rows = last_of_each_key(rows, &key.collect::<Vec<_>>());
         }
-        let mut arrays: Vec<_> = columns.iter().map(|at| Array::new(table.columns[*at].form, rows.len())).collect();
-        let count = rows.len() as u64;
-        for mut row in rows {
-            for (column, array) in columns.iter().zip(&mut arrays) {
-                array.push(std::mem::replace(&mut row[*column], Cell::Null));
-            }
-        }
-        Ok(Self { columns, arrays, count, written, refused })
+        Ok(Self { columns, cells: rows, written, refused })
+    }
+
+    /// For each column, the values of the rows.
+    pub(super) fn arrays(&self) -> Vec<Vec<&Cell>> {
+        self.columns.iter().map(|column| self.cells.iter().map(|row| &row[*column]).collect()).collect()
     }
 
     /// The statement that writes them.
-    pub(super) fn sql(&self, table: &Table, sink: &Postgres) -> String {
+    pub(super) fn sql(&self, way: Way, table: &Table, sink: &Postgres) -> String {
         let (mut arrays, mut casts, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for (at, column) in self.columns.iter().map(|column| &table.columns[*column]).enumerate() {
-            arrays.push(format!("${}::{}", at + 1, column.form.array()));
-            casts.push(format!("new.{}::{}", quoted(&column.name), column.sql_type));
+            arrays.push(format!("${}::{}[]", at + 1, column.form.sql_type()));
+            casts.push(format!("new.{}::{}", quoted(&column.name), column.cast));
             names.push(&column.name);
         }
-        let (columns, arrays, casts) = (list(&names), arrays.join(", "), casts.join(", "));
+        let (columns, casts) = (list(&names), casts.join(", "));
         let conflict = match sink.mode {
             Mode::Append => String::new(),
             Mode::Ignore => " ON CONFLICT DO NOTHING".to_owned(),
             Mode::Upsert => format!(" ON CONFLICT ({}) {}", list(&sink.key), self.update(table, sink)),
         };
-        let table = &table.name;
-        format!("INSERT INTO {table} ({columns}) SELECT {casts} FROM unnest({arrays}) AS new ({columns}){conflict}")
+        let from = match way {
+            Way::Unnest => format!("unnest({}) AS new ({columns})", arrays.join(", ")),
+            Way::Copy => format!("{STAGE} AS new"),
+        };
+        format!("INSERT INTO {} ({columns}) SELECT {casts} FROM {from}{conflict}", table.name)
     }
 
     fn update(&self, table: &Table, sink: &Postgres) -> String {
@@ -138,27 +142,19 @@ fn refuse_nulls(
 }
 
 /// The last row of each key wins. Keys are sorted, so that two writers lock rows in the same order.
-fn last_of_each_key(rows: Vec<Vec<Cell>>, key: &[usize]) -> Vec<Vec<Cell>> {
-    let of = |row: &[Cell]| -> Vec<Option<String>> { key.iter().map(|column| row[*column].text()).collect() };
-    let by_key: BTreeMap<_, _> = rows.into_iter().map(|row| (of(&row), row)).collect();
-    by_key.into_values().collect()
-}
-
-/// The record's values by the table's columns.
-fn row<T: Serialize>(record: &T, table: &Table, is_used: &mut [bool]) -> Result<Vec<Cell>, Misfit> {
-    let fields = match serde_json::to_value(record) {
-        Ok(Value::Object(fields)) => fields,
-        Ok(_) => return Err(Misfit::Record(SinkError::record("the record is no struct, so it has no columns"))),
-        Err(error) => {
-            return Err(Misfit::Record(SinkError::record("the record cannot be serialized").caused_by(error)));
-        }
+fn last_of_each_key(mut rows: Vec<Vec<Cell>>, key: &[usize]) -> Vec<Vec<Cell>> {
+    let order = |one: &[Cell], other: &[Cell]| {
+        let columns = key.iter().map(|column| one[*column].order(&other[*column]));
+        columns.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     };
-    let mut row = vec![Cell::Null; table.columns.len()];
-    for (name, value) in fields {
-        let at = table.place(&name).map_err(Misfit::Table)?;
-        let refused = |why| Misfit::Record(SinkError::record(format!("`{name}` {why}")));
-        row[at] = table.columns[at].form.cell(value).map_err(refused)?;
-        is_used[at] = true;
-    }
-    Ok(row)
+    // Rows of one key keep their order.
+    rows.sort_by(|one, other| order(one, other));
+    rows.dedup_by(|later, last| {
+        let is_same = order(later, last).is_eq();
+        if is_same {
+            std::mem::swap(later, last);
+        }
+        is_same
+    });
+    rows
 }

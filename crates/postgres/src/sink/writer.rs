@@ -9,10 +9,15 @@ use actix_batch_pipeline::{
     sink::{Sink, SinkError, SinkErrorKind, Written},
 };
 use serde::Serialize;
-use tokio_postgres::{Client, Error, Statement, Transaction};
+use tokio_postgres::{Client, Error, Statement, Transaction, types::ToSql};
 
-use super::{Mode, Postgres, dead_letters::DeadLetters, progress, rows::Rows};
-use crate::{fault::Fault, form::Array, table::Table};
+use super::{
+    Mode, Postgres, copy,
+    dead_letters::DeadLetters,
+    progress,
+    rows::{Rows, Way},
+};
+use crate::{fault::Fault, table::Table};
 
 /// Writes records to a table of PostgreSQL; made by [`Postgres`].
 pub struct PostgresSink<T> {
@@ -28,10 +33,21 @@ struct Link {
     client: Client,
     table: Table,
     statements: HashMap<String, Statement>,
+    stage: Stage,
     /// What of `settled` this connection has stored.
     stored: Option<Checkpoint>,
     /// The version of it.
     seen: u64,
+}
+
+/// The temporary table of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The user may have none.
+    Forbidden,
+    /// It is made for the first large batch.
+    Missing,
+    Made,
 }
 
 impl<T> PostgresSink<T> {
@@ -62,7 +78,10 @@ impl<T> PostgresSink<T> {
             let made = letters.create(&mut client).await;
             made.map_err(|error| Fault::of(&error, "the table of the dead letters cannot be made"))?;
         }
-        self.link = Some(Link { client, table, statements: HashMap::new(), stored: None, seen: u64::MAX });
+        let allowed = copy::is_allowed(&client).await;
+        let allowed = allowed.map_err(|error| Fault::of(&error, "the privileges of the user cannot be read"))?;
+        let stage = if allowed { Stage::Missing } else { Stage::Forbidden };
+        self.link = Some(Link { client, table, statements: HashMap::new(), stage, stored: None, seen: u64::MAX });
         Ok(())
     }
 }
@@ -99,8 +118,9 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for PostgresSink<T> {
         let Some(moved) = self.settled.moved_since(&mut link.seen) else { return Ok(()) };
         let failed = |error| Fault::of(&error, "storing the last progress failed");
         let transaction = link.client.transaction().await.map_err(failed)?;
-        progress::save_moved(&transaction, &self.run.pipeline, &moved, link.stored.as_ref()).await.map_err(failed)?;
-        let letters = save_letters(&transaction, &self.sink, &self.settled).await.map_err(failed)?;
+        let (sink, pipeline, stored) = (&self.sink, &self.run.pipeline, link.stored.as_ref());
+        let letters =
+            save_settled(&transaction, sink, pipeline, &self.settled, Some(&moved), stored).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         self.settled.dead_letters().acknowledge(&letters);
         Ok(())
@@ -108,6 +128,16 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for PostgresSink<T> {
 }
 
 impl Link {
+    /// Makes the temporary table before the first batch that may need it, and outside its transaction, which may be rolled back.
+    async fn make_stage(&mut self, records: usize, sink: &Postgres) -> Result<(), Fault> {
+        if self.stage == Stage::Missing && records >= sink.min_copy_rows {
+            let made = copy::create(&self.client, &self.table).await;
+            made.map_err(|error| Fault::of(&error, "the temporary table for `COPY` cannot be made"))?;
+            self.stage = Stage::Made;
+        }
+        Ok(())
+    }
+
     async fn write<T: Serialize>(
         &mut self,
         batch: &Batch<Record<T>>,
@@ -115,7 +145,8 @@ impl Link {
         pipeline: &str,
         settled: &Settled,
     ) -> Result<Written, Fault> {
-        let Self { client, table, statements, stored, seen } = self;
+        self.make_stage(batch.len(), sink).await?;
+        let Self { client, table, statements, stage, stored, seen } = self;
         let failed = |error| Fault::of(&error, format!("table {}: storing the progress failed", table.name));
         let transaction = client.transaction().await.map_err(failed)?;
         // The answer of an earlier attempt may have been lost while the server goes on with it: a repeated batch waits for all other writers.
@@ -124,28 +155,22 @@ impl Link {
         let held = progress::held(&transaction, pipeline, &Interval::of_batch(batch)).await.map_err(failed)?;
         let is_held = |record: &Record<T>| held.iter().any(|held| held.contains(record.position()));
         let rows = Rows::of(batch, is_held, table, sink)?;
-        if rows.count > 0 {
-            let sql = rows.sql(table, sink);
-            let wrong = |error| Fault::of(&error, described(batch, table, sink));
-            if !statements.contains_key(&sql) {
-                statements.insert(sql.clone(), transaction.prepare(&sql).await.map_err(wrong)?);
-            }
-            let arrays: Vec<_> = rows.arrays.iter().map(Array::parameter).collect();
-            let changed = transaction.execute(&statements[&sql], &arrays).await.map_err(wrong)?;
-            if changed < rows.count && rows.must_all_change(table, sink) {
-                let message =
-                    format!("{}: a trigger or a rule of the table drops it silently", described(batch, table, sink));
-                return Err(Fault { kind: SinkErrorKind::Batch, message });
-            }
+        let is_large = rows.cells.len() >= sink.min_copy_rows && *stage == Stage::Made;
+        let way = if is_large { Way::Copy } else { Way::Unnest };
+        let changed = insert(&transaction, statements, table, sink, &rows, way).await;
+        let refused = || described(batch, table, sink);
+        let changed = changed.map_err(|error| Fault::of(&error, refused()))?;
+        if changed < rows.cells.len() as u64 && rows.must_all_change(table, sink) {
+            let message = format!("{}: a trigger or a rule of the table drops it silently", refused());
+            return Err(Fault { kind: SinkErrorKind::Batch, message });
         }
         let written = rows.written.iter().map(|at| (batch[*at].position(), batch[*at].sequence()));
         progress::add(&transaction, pipeline, &Interval::of(written)).await.map_err(failed)?;
         let mut now = *seen;
         let moved = settled.moved_since(&mut now);
-        if let Some(moved) = &moved {
-            progress::save_moved(&transaction, pipeline, moved, stored.as_ref()).await.map_err(failed)?;
-        }
-        let letters = save_letters(&transaction, sink, settled).await.map_err(failed)?;
+        let letters = save_settled(&transaction, sink, pipeline, settled, moved.as_ref(), stored.as_ref())
+            .await
+            .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         settled.dead_letters().acknowledge(&letters);
         *seen = now;
@@ -154,12 +179,41 @@ impl Link {
     }
 }
 
-/// Stores the dead letters that wait. They are asked for after the prefix, so that none is missing that it passes.
-async fn save_letters(
+/// Writes the rows, and returns how many the server has changed.
+async fn insert(
+    transaction: &Transaction<'_>,
+    statements: &mut HashMap<String, Statement>,
+    table: &Table,
+    sink: &Postgres,
+    rows: &Rows,
+    way: Way,
+) -> Result<u64, Error> {
+    if rows.cells.is_empty() {
+        return Ok(0);
+    }
+    let statement = copy::prepared(transaction, statements, &rows.sql(way, table, sink)).await?;
+    if way == Way::Copy {
+        copy::send(transaction, statements, table, rows).await?;
+        return transaction.execute(&statement, &[]).await;
+    }
+    let arrays = rows.arrays();
+    let arrays: Vec<_> = arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
+    transaction.execute(&statement, &arrays).await
+}
+
+/// Stores the ranges that have moved, and the dead letters that wait. Those are asked for after the prefix, so that none is missing that it
+/// passes.
+async fn save_settled(
     transaction: &Transaction<'_>,
     sink: &Postgres,
+    pipeline: &str,
     settled: &Settled,
+    moved: Option<&Checkpoint>,
+    stored: Option<&Checkpoint>,
 ) -> Result<PendingLetters, Error> {
+    if let Some(moved) = moved {
+        progress::save_moved(transaction, pipeline, moved, stored).await?;
+    }
     let Some(table) = DeadLetters::of(sink) else { return Ok(PendingLetters::default()) };
     let letters = settled.dead_letters().pending();
     if !letters.is_empty() {

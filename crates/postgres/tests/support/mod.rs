@@ -19,18 +19,24 @@ pub(crate) struct Server {
     binaries: PathBuf,
     port: u16,
     databases: AtomicU32,
+    options: String,
 }
 
 impl Server {
     /// `None`, with a line that says so, where PostgreSQL is not installed.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with("", &[])
+    }
+
+    /// With these options, and these files in its folder.
+    pub(crate) fn start_with(options: &str, files: &[(&str, &str)]) -> Option<Self> {
         let Some(binaries) = binaries() else {
             println!("skipped: PostgreSQL is not installed");
             return None;
         };
         let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp").unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self { folder, binaries, port, databases: AtomicU32::new(0) };
+        let server = Self { folder, binaries, port, databases: AtomicU32::new(0), options: options.to_owned() };
         // The server refuses to run as root.
         fs::set_permissions(server.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let data = server.data();
@@ -42,14 +48,27 @@ impl Server {
         }
         let path = data.to_str().unwrap();
         server.run("initdb", &["--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale", "-D", path]);
+        for (name, text) in files {
+            let file = data.join(name);
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            if is_root() {
+                let (user, group) = postgres();
+                chown(&file, Some(user), Some(group)).unwrap();
+            }
+        }
         server.up();
         Some(server)
     }
 
     pub(crate) fn up(&self) {
         let data = self.data();
-        let options =
-            format!("-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={}", self.port, data.display());
+        let options = format!(
+            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} {}",
+            self.port,
+            data.display(),
+            self.options
+        );
         let log = data.join("log");
         self.run("pg_ctl", &["-D", data.to_str().unwrap(), "-w", "-l", log.to_str().unwrap(), "-o", &options, "start"]);
     }

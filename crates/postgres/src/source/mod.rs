@@ -3,12 +3,12 @@
 use std::{fmt, marker::PhantomData, time::Duration};
 
 use actix_batch_pipeline::{
-    Cursor, Origin, Range,
-    source::{Chunk, Identity, More, Reader, Size, Source, SourceError, Unreadable},
+    Cursor, Range,
+    source::{Identity, Size, Source, SourceError},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
-use tokio_postgres::{Client, Row, Statement, types::ToSql};
+use tokio_postgres::{Client, Row, types::ToSql};
 
 use crate::{
     fault::Fault,
@@ -16,11 +16,17 @@ use crate::{
     table::{Table, list, quoted},
 };
 
+mod reader;
+mod snapshot;
+
+pub use reader::PostgresReader;
+use snapshot::Shared;
+
 /// Reads a table, or a view, in the order of its key: the columns of a unique index. A run goes on after the key of the last record that has
 /// settled, so rows that come later are read if their keys are larger.
 ///
-/// The rows are read as they are when their chunk is read, not from one snapshot. A row that was committed late under a smaller key – a sequence
-/// hands numbers out before the commit – is passed by; [`lag`](Self::lag) leaves room for it.
+/// The rows are read as they are when their chunk is read, unless a [`snapshot`](Self::snapshot) is asked for. A row that was committed late
+/// under a smaller key – a sequence hands numbers out before the commit – is passed by; [`lag`](Self::lag) leaves room for it.
 ///
 /// ```no_run
 /// use actix_batch_pipeline::{prelude::*, sink::JsonLinesFile};
@@ -47,6 +53,11 @@ pub struct PostgresTable<T> {
     skip_null_keys: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lag: Option<Lag>,
+    #[serde(default)]
+    snapshot: bool,
+    /// The one of the run at hand.
+    #[serde(skip)]
+    shared: Shared,
     #[serde(skip)]
     records: PhantomData<fn() -> T>,
 }
@@ -69,7 +80,16 @@ impl<T> PostgresTable<T> {
     /// Reads this table; it may be named with its schema.
     pub fn named(table: impl Into<String>) -> Self {
         let (server, key) = (Server::default(), Vec::new());
-        Self { server, table: table.into(), key, skip_null_keys: false, lag: None, records: PhantomData }
+        Self {
+            server,
+            table: table.into(),
+            key,
+            skip_null_keys: false,
+            lag: None,
+            snapshot: false,
+            shared: Shared::default(),
+            records: PhantomData,
+        }
     }
 
     /// The columns to read by. They need a unique index.
@@ -93,6 +113,19 @@ impl<T> PostgresTable<T> {
     /// Leaves rows for a later run whose `column`, a time, is younger than this: longer than any transaction takes. Default: none.
     pub fn lag(mut self, column: impl Into<String>, time: Duration) -> Self {
         self.lag = Some(Lag { column: column.into(), millis: u64::try_from(time.as_millis()).unwrap_or(u64::MAX) });
+        self
+    }
+
+    /// Reads all ranges of a run from one snapshot: the database as it was when the run began, whatever is inserted, updated or deleted
+    /// meanwhile, and however many readers there are. Default: `false`.
+    ///
+    /// A run that goes on later takes a new snapshot and reads what comes after its cursors: rows that have changed since are read as they are
+    /// then, or not at all if they were read before. So is a range that another machine of a cluster reads.
+    ///
+    /// The run keeps a transaction open for each reader and one for the snapshot. While they are open the server cannot clean up rows
+    /// that have been deleted or replaced.
+    pub fn snapshot(mut self, snapshot: bool) -> Self {
+        self.snapshot = snapshot;
         self
     }
 
@@ -177,6 +210,9 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Source for PostgresTable<T> {
     }
 
     async fn identity(&self) -> Result<Identity, SourceError> {
+        if self.snapshot {
+            self.shared.renew(&self.server).await?;
+        }
         let client = self.server.connect().await?;
         let table = self.find(&client).await?;
         let types =
@@ -209,16 +245,15 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Source for PostgresTable<T> {
 
     async fn open(&self, range: &Range<RowKey>) -> Result<PostgresReader<T>, SourceError> {
         let client = self.server.connect().await?;
+        if self.snapshot {
+            self.shared.join(&self.server, &client).await?;
+        }
         let table = self.find(&client).await?;
-        let own = Self {
-            server: self.server.clone(),
-            table: self.table.clone(),
-            key: self.key.clone(),
-            skip_null_keys: self.skip_null_keys,
-            lag: self.lag.clone(),
-            records: PhantomData,
-        };
-        Ok(PostgresReader { source: own, client, table, range: range.clone(), statement: None })
+        Ok(PostgresReader::new(self.clone(), client, table, range.clone()))
+    }
+
+    async fn release(&self) {
+        self.shared.release().await;
     }
 
     async fn size(&self) -> Option<Size> {
@@ -230,57 +265,18 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Source for PostgresTable<T> {
     }
 }
 
-/// Reads a range of a table.
-pub struct PostgresReader<T> {
-    source: PostgresTable<T>,
-    client: Client,
-    table: Table,
-    /// What is left to read.
-    range: Range<RowKey>,
-    /// The statement, and whether it is the one that begins after a key.
-    statement: Option<(bool, Statement)>,
-}
-
-impl<T: DeserializeOwned + 'static> Reader for PostgresReader<T> {
-    type Record = T;
-    type Cursor = RowKey;
-
-    async fn read(&mut self, chunk: &mut Chunk<T, RowKey>, limit: usize) -> Result<More, SourceError> {
-        let Self { source, client, table, range, statement } = self;
-        let goes_on = range.from.is_some();
-        if statement.as_ref().is_none_or(|(was, _)| *was != goes_on) {
-            let (texts, rows) = (source.key_texts(), source.rows(table, range)?);
-            // With the table's name: a bare name would mean the text of the key, which is selected under the same name.
-            let key = source.key.iter().map(|column| format!("r.{}", quoted(column))).collect::<Vec<_>>().join(", ");
-            let limit = parameters(range).len() + 1;
-            let sql = format!("SELECT to_jsonb(r)::text, {texts} {rows} ORDER BY {key} LIMIT ${limit}");
-            let prepared = client.prepare(&sql).await.map_err(|error| source.failed(&error))?;
-            *statement = Some((goes_on, prepared));
+impl<T> Clone for PostgresTable<T> {
+    fn clone(&self) -> Self {
+        Self {
+            server: self.server.clone(),
+            table: self.table.clone(),
+            key: self.key.clone(),
+            skip_null_keys: self.skip_null_keys,
+            lag: self.lag.clone(),
+            snapshot: self.snapshot,
+            shared: self.shared.clone(),
+            records: PhantomData,
         }
-        let Some((_, prepared)) = statement else { return Ok(More::No) };
-        let most = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut parameters = parameters(range);
-        parameters.push(&most);
-        let rows = client.query(&*prepared, &parameters).await.map_err(|error| source.failed(&error))?;
-        for row in &rows {
-            let (text, key): (&str, _) = (row.get(0), source.row_key(row, 1));
-            let origin = Origin::Key(format!("{} {}", table.name, key.0.join(", ")).into());
-            match serde_json::from_str(text) {
-                Ok(record) => chunk.push(record, origin),
-                Err(error) => {
-                    let text = Some(text.chars().take(4_096).collect());
-                    chunk
-                        .refuse(Unreadable { reason: format!("the row does not fit its type: {error}"), text }, origin);
-                }
-            }
-        }
-        chunk.add_progress(rows.len() as u64);
-        if let Some(last) = rows.last() {
-            let after = source.row_key(last, 1);
-            chunk.set_after(after.clone());
-            range.from = Some(after);
-        }
-        Ok(if rows.len() < limit { More::No } else { More::Yes })
     }
 }
 
@@ -291,11 +287,5 @@ impl<T> fmt::Debug for PostgresTable<T> {
             .field("table", &self.table)
             .field("key", &self.key)
             .finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Debug for PostgresReader<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresReader").field("source", &self.source).finish_non_exhaustive()
     }
 }

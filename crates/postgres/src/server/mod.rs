@@ -1,0 +1,128 @@
+//! Where the server is, and how it is connected to.
+
+use std::{env, fmt, future::Future, time::Duration};
+
+use serde::Deserialize;
+use tokio_postgres::{Client, Config, Error, NoTls};
+
+use crate::fault::Fault;
+
+mod security;
+#[cfg(feature = "tls")]
+mod tls;
+
+use security::{Given, Mode, Security};
+
+/// How long a connection may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What every session needs so that values have one text, which reads back to the same value.
+const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; \
+    SET extra_float_digits = 3; SET bytea_output = 'hex'";
+
+/// Where the server is. Without a URL of its own, the environment says so, as it does to `psql`: `DATABASE_URL`, or `PGHOST`, `PGPORT`,
+/// `PGUSER`, `PGPASSWORD` and `PGDATABASE`. `PGSSLMODE` and `PGSSLROOTCERT` hold where a URL does not say `sslmode` and `sslrootcert`.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Server {
+    /// It may hold a password: it is never shown, and never stored.
+    url: Option<String>,
+}
+
+impl Server {
+    pub(crate) fn at(url: impl Into<String>) -> Self {
+        Self { url: Some(url.into()) }
+    }
+
+    fn config(&self) -> Result<(Config, Security), Fault> {
+        let (mut config, given) = match (&self.url, env::var("DATABASE_URL")) {
+            (Some(url), _) => parsed(url, "the URL")?,
+            (None, Ok(url)) => parsed(&url, "`DATABASE_URL`")?,
+            (None, Err(_)) => (from_environment()?, Given::default()),
+        };
+        let security = given.apply(&mut config)?;
+        Ok((config, security))
+    }
+
+    /// The place without its secrets: `localhost:5432/flights`.
+    pub(crate) fn place(&self) -> String {
+        let Ok((config, _)) = self.config() else { return "postgres".to_owned() };
+        let host = config.get_hosts().first().map_or_else(String::new, |host| match host {
+            tokio_postgres::config::Host::Tcp(host) => host.clone(),
+            #[cfg(unix)]
+            tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+        });
+        let port = config.get_ports().first().copied().unwrap_or(5432);
+        format!("{host}:{port}/{}", config.get_dbname().or(config.get_user()).unwrap_or_default())
+    }
+
+    pub(crate) async fn connect(&self) -> Result<Client, Fault> {
+        let (mut config, security) = self.config()?;
+        config.connect_timeout(TIMEOUT).application_name("actix-batch");
+        let doing = || format!("{} cannot be reached", self.place());
+        let client = open(&config, &security).await?.map_err(|error| Fault::of(&error, doing()))?;
+        client.batch_execute(SESSION).await.map_err(|error| Fault::of(&error, doing()))?;
+        Ok(client)
+    }
+}
+
+fn parsed(url: &str, name: &str) -> Result<(Config, Given), Fault> {
+    let (given, url) = Given::take_from(url);
+    let config =
+        url.parse().map_err(|error| Fault::fatal(format!("{name} is no connection string of PostgreSQL: {error}")))?;
+    Ok((config, given))
+}
+
+fn from_environment() -> Result<Config, Fault> {
+    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let mut config = Config::new();
+    config.host(set("PGHOST").as_deref().unwrap_or("localhost"));
+    config.user(set("PGUSER").or_else(|| set("USER")).as_deref().unwrap_or("postgres"));
+    if let Some(port) = set("PGPORT") {
+        let port = port.parse().map_err(|_| Fault::fatal(format!("`PGPORT` must be a port (got `{port}`)")))?;
+        config.port(port);
+    }
+    if let Some(password) = set("PGPASSWORD") {
+        config.password(password);
+    }
+    if let Some(database) = set("PGDATABASE") {
+        config.dbname(database);
+    }
+    Ok(config)
+}
+
+/// Connects, as safely as it must be.
+#[cfg(feature = "tls")]
+async fn open(config: &Config, security: &Security) -> Result<Result<Client, Error>, Fault> {
+    if security.mode == Mode::Disable {
+        return Ok(config.connect(NoTls).await.map(|(client, connection)| driven(client, connection)));
+    }
+    let connected = config.connect(tls::connector(security)?).await;
+    Ok(connected.map(|(client, connection)| driven(client, connection)))
+}
+
+/// Connects, unless encryption is asked for.
+#[cfg(not(feature = "tls"))]
+async fn open(config: &Config, security: &Security) -> Result<Result<Client, Error>, Fault> {
+    if security.mode >= Mode::Require {
+        let mode = security.mode.name();
+        return Err(Fault::fatal(format!("sslmode={mode} needs the feature `tls` of actix-batch-postgres")));
+    }
+    Ok(config.connect(NoTls).await.map(|(client, connection)| driven(client, connection)))
+}
+
+fn driven(client: Client, connection: impl Future<Output = Result<(), Error>> + Send + 'static) -> Client {
+    tokio::spawn(async move {
+        // The client learns of it by its next statement.
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to PostgreSQL has ended");
+        }
+    });
+    client
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.place())
+    }
+}
