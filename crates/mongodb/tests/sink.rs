@@ -201,7 +201,7 @@ async fn a_password_is_never_shown_and_never_stored() {
         let failed = run("rows", || vec![row(1)], sink.clone()).await.unwrap_err();
         let store = actix_batch_pipeline::sink::IntoSink::<Row>::store(
             &sink,
-            &actix_batch_pipeline::checkpoint::RunId { pipeline: "rows".to_owned() },
+            &actix_batch_pipeline::checkpoint::RunId::new("rows".to_owned()),
         );
         let shown = format!(
             "{sink:?} {source:?} {} {} {failed} {failed:?} {store:?} {}",

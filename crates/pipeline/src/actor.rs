@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::{
     error::RunError,
     messages::{GetProgress, Pause, ProgressChanged, Resume, SetInFlight, Stop, Subscribe},
-    pipeline::Pipeline,
+    pipeline::{Pipeline, run},
     progress::{Counters, Progress, Report},
     run::Control,
 };
@@ -38,10 +38,9 @@ impl Actor for PipelineActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let (plan, control, counters) = (self.pipeline.plan(), self.control.clone(), Arc::clone(&self.counters));
-        let run = async move { plan.run(&control, &counters).await };
-        ctx.spawn(run.into_actor(self).map(|report, actor, ctx| {
+        ctx.spawn(run(plan, control, counters).into_actor(self).map(|report, actor, ctx| {
             actor.tell();
-            // Nobody may wait for it.
+            // The handle may have been dropped.
             if let Some(waiting) = actor.report.take() {
                 drop(waiting.send(report));
             }
@@ -144,7 +143,7 @@ impl PipelineHandle {
     ///
     /// [`RunError`].
     pub async fn report(self) -> Result<Report, RunError> {
-        self.report.await.unwrap_or(Err(RunError::ReaderLost))
+        self.report.await.unwrap_or_else(|_| Err(RunError::Lost("the actor of the run has ended".to_owned())))
     }
 }
 

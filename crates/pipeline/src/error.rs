@@ -7,8 +7,9 @@ use thiserror::Error;
 
 use crate::{
     checkpoint::{CheckpointError, CheckpointErrorKind},
-    sink::SinkError,
+    sink::{SinkError, SinkErrorKind},
     source::{SourceError, SourceErrorKind},
+    stage::BrokenStage,
 };
 
 /// Why a run failed. What had settled before is in the checkpoint, so the next run goes on there.
@@ -42,7 +43,7 @@ pub enum RunError {
     Checkpoint(#[from] CheckpointError),
     /// The sink failed, and no record was to blame.
     #[error("the sink failed: {0}")]
-    Sink(String),
+    Sink(#[from] SinkError),
     /// The sink's collector could not be started.
     #[error("the sink's collector cannot start: {0}")]
     Start(#[from] StartError),
@@ -87,9 +88,17 @@ pub enum RunError {
         /// Why.
         reason: String,
     },
-    /// The thread of a reader ended.
-    #[error("the thread of a reader ended before the reader did")]
-    ReaderLost,
+    /// A stage panicked on a chunk as a whole: its records cannot be told apart.
+    #[error("the stage `{stage}` {panic}")]
+    StagePanicked {
+        /// The stage.
+        stage: String,
+        /// What the panic said.
+        panic: String,
+    },
+    /// A part of the run ended before its work did: its thread, its actor or its `System`.
+    #[error("{0}")]
+    Lost(String),
 }
 
 impl RunError {
@@ -97,7 +106,8 @@ impl RunError {
     /// wrongly, a source that has changed, and too many rejected records stay as they are.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Sink(_) | Self::ReaderLost | Self::DeadLetters { .. } => true,
+            Self::Lost(_) | Self::DeadLetters { .. } => true,
+            Self::Sink(error) => error.kind() != SinkErrorKind::Fatal,
             Self::Source(error) => error.kind() == SourceErrorKind::Io,
             Self::Checkpoint(error) => matches!(error.kind(), CheckpointErrorKind::Io | CheckpointErrorKind::Leased),
             _ => false,
@@ -105,12 +115,15 @@ impl RunError {
     }
 }
 
-fn shown(path: Option<&PathBuf>) -> String {
-    path.map(|path| format!(", all of them in {}", path.display())).unwrap_or_default()
+impl From<BrokenStage> for RunError {
+    fn from(broken: BrokenStage) -> Self {
+        match broken {
+            BrokenStage::Sum { stage, came_in, accounted_for } => Self::BrokenSum { stage, came_in, accounted_for },
+            BrokenStage::Panicked { stage, panic } => Self::StagePanicked { stage, panic },
+        }
+    }
 }
 
-impl From<SinkError> for RunError {
-    fn from(error: SinkError) -> Self {
-        Self::Sink(error.to_string())
-    }
+fn shown(path: Option<&PathBuf>) -> String {
+    path.map(|path| format!(", all of them in {}", path.display())).unwrap_or_default()
 }

@@ -131,8 +131,8 @@ impl<S: Source, T: Send + Sync + 'static> Flow<S, T> {
         self.stage(Through { lookup, to_jobs, merge, within: Some(within) })
     }
 
-    /// Filters records whose key is among those of the last `window` records that passed. The keys are kept in memory: a run that goes
-    /// on begins without any.
+    /// Filters records whose key is among those of the last `window` records that passed. The keys are kept in memory, and each
+    /// run begins without any.
     pub fn dedupe<K>(self, key: impl Fn(&T) -> K + Send + Sync + 'static, window: usize) -> Self
     where
         K: Hash + Eq + Clone + Send + 'static,
@@ -149,7 +149,8 @@ impl<S: Source, T: Send + Sync + 'static> Flow<S, T> {
         self.stage(Debounce::new(key, quiet))
     }
 
-    /// Lets no more than this many records pass in a second, over all readers: chunks wait.
+    /// Lets no more than this many records pass in a second, on average and over all readers. A chunk passes as a whole and then the next one
+    /// waits, so choose a small [`chunk`](PipelineBuilder::chunk) where bursts matter.
     ///
     /// # Panics
     ///

@@ -7,6 +7,7 @@ use futures_util::future::LocalBoxFuture;
 use crate::{
     error::RunError,
     guarantee::Guarantee,
+    panics,
     progress::{Counters, Report},
     run::{Control, Plan, SourceRange},
     source::Source,
@@ -97,13 +98,14 @@ impl Pipeline {
         self.plan.check()
     }
 
-    /// Runs to the end and reports.
+    /// Runs to the end and reports, inside an actix `System`. If the future is dropped before, the run stops cleanly by itself, and keeps its
+    /// lease until then.
     ///
     /// # Errors
     ///
     /// [`RunError`]. What has settled is in the checkpoint, so the next run goes on there.
     pub async fn run(&self) -> Result<Report, RunError> {
-        self.plan.run(&Control::default(), &Arc::new(Counters::new(&self.name))).await
+        run(self.plan(), Control::default(), Arc::new(Counters::new(&self.name))).await
     }
 
     /// Reads and stages up to this many records, and writes and saves nothing.
@@ -142,6 +144,27 @@ impl Pipeline {
 
     pub(crate) fn plan(&self) -> Arc<dyn AnyPlan> {
         Arc::clone(&self.plan)
+    }
+}
+
+/// Runs a plan as a task of its own, which goes on to a clean stop if this future is dropped: what has been sent is being written, and no
+/// other run may begin before it is.
+pub(crate) async fn run(plan: Arc<dyn AnyPlan>, control: Control, counters: Arc<Counters>) -> Result<Report, RunError> {
+    let _stop = StopOnDrop(control.clone());
+    let ended = actix_rt::spawn(async move { plan.run(&control, &counters).await }).await;
+    ended.unwrap_or_else(|error| {
+        Err(RunError::Lost(match error.try_into_panic() {
+            Ok(panic) => format!("the run {}", panics::message(&*panic)),
+            Err(_) => "the `System` of the run has ended".to_owned(),
+        }))
+    })
+}
+
+struct StopOnDrop(Control);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.update(|command| command.stopping = true);
     }
 }
 

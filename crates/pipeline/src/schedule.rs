@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     error::RunError,
-    pipeline::Pipeline,
+    pipeline::{Pipeline, run},
     progress::{Counters, Report},
     run::Control,
 };
@@ -175,7 +175,7 @@ impl Schedule {
             entry.status.is_running = true;
         });
         let began = Instant::now();
-        let result = pipeline.plan().run(&control, &Arc::new(Counters::new(name))).await;
+        let result = run(pipeline.plan(), control, Arc::new(Counters::new(name))).await;
         let failed = result.is_err();
         self.change(name, |entry| {
             entry.status.is_running = false;

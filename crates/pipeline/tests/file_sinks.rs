@@ -92,6 +92,23 @@ fn records_that_come_after_a_file_was_published_are_added_to_it() {
 }
 
 #[test]
+fn a_published_file_stays_when_the_records_that_came_after_it_are_all_filtered_and_are_not_all() {
+    paused(async || {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        let run = |count, limit| {
+            let flow = Pipeline::named("rows").read(from_iter("rows", move || 0..count)).filter(|id| *id < 100);
+            flow.map(row).write(JsonLinesFile::create(&path)).chunk(10).max_records(limit).run()
+        };
+        run(100, 1_000).await.unwrap();
+        // The run is cut: what it has read is filtered, and the file has its final name all the time.
+        assert_eq!(run(200, 50).await.unwrap().filtered, 50);
+        let report = run(200, 1_000).await.unwrap();
+        assert_eq!((report.resumed_after, report.filtered, lines(&path)), (150, 50, 100));
+    });
+}
+
+#[test]
 fn a_partial_file_without_its_checkpoint_is_refused_by_name() {
     paused(async || {
         let folder = TempDir::new().unwrap();
@@ -152,6 +169,30 @@ fn a_record_that_cannot_be_a_row_is_rejected_alone() {
         let report = flow.write(CsvFile::create(&path)).run().await.unwrap();
         assert_eq!((report.written, report.rejected), (2, 1));
         assert_eq!(fs::read_to_string(&path).unwrap(), "id,more\n0,\n2,\n");
+    });
+}
+
+#[test]
+fn a_row_with_fewer_fields_than_the_others_is_rejected_in_any_batch_and_any_run() {
+    #[derive(Serialize)]
+    struct Ragged {
+        id: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<&'static str>,
+        price: u64,
+    }
+    paused(async || {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("rows.csv");
+        for records in [6, 100] {
+            let ragged = |id: u64| Ragged { id, name: (!id.is_multiple_of(4) || id == 0).then_some("a"), price: 7 };
+            let flow = Pipeline::named("rows").read(from_iter("rows", || 0..12)).map(ragged);
+            let pipeline = flow.write(CsvFile::create(&path)).collector(|sink| sink.max_size(4)).max_records(records);
+            let report = pipeline.chunk(4).run().await.unwrap();
+            assert_eq!(report.rejected, 1);
+        }
+        let expected: Vec<_> = (0..12).filter(|id| ![4, 8].contains(id)).map(|id| format!("{id},a,7")).collect();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("id,name,price\n{}\n", expected.join("\n")));
     });
 }
 

@@ -328,11 +328,37 @@ fn sources_one_after_the_other_are_read_and_resumed_and_cut_as_one() {
     assert_eq!(rows.into_iter().map(|row| row.unwrap().id).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
     let none = run(async { concat::<JsonLines<Row>>([]).identity().await.unwrap_err() });
     assert!(none.to_string().contains("no source"));
-    // Another source may come after those of a checkpoint, but none may go.
-    run(async {
-        let two = concat(files[..2].to_vec()).identity().await.unwrap();
-        assert!(concat(files.clone()).verify(&two).await.is_ok());
-        let three = concat(files.clone()).identity().await.unwrap();
-        assert!(concat(files[..2].to_vec()).verify(&three).await.is_err());
+}
+
+async fn copy<S: Source<Record = Row>>(source: S, store: &MemoryStore, shelf: &Shelf<Row>) -> Result<Report, RunError> {
+    let store = store.clone();
+    let pipeline = Pipeline::named("added").read(source).write(shelf.clone());
+    pipeline.checkpoint_store(move || Box::new(store.clone())).run().await
+}
+
+#[test]
+fn files_and_sources_may_be_added_behind_those_of_a_checkpoint_and_none_may_go() {
+    paused(async || {
+        let folder = TempDir::new().unwrap();
+        let paths = [("a.jsonl", 0..7), ("b.jsonl", 7..9), ("c.jsonl", 9..20)].map(|(name, ids)| {
+            let lines: Vec<_> = ids.map(|id: u64| format!("{{\"id\":{id}}}\n")).collect();
+            write(&folder, name, lines.concat())
+        });
+        let (store, shelf) = (MemoryStore::default(), Shelf::new());
+        for (files, read) in [(2, 9), (3, 11)] {
+            let source = JsonLines::<Row>::files(&paths[..files]);
+            assert_eq!(copy(source, &store, &shelf).await.unwrap().read, read);
+        }
+        let fewer = copy(JsonLines::<Row>::files(&paths[..2]), &store, &shelf).await.unwrap_err();
+        assert!(fewer.to_string().contains("there were 3 files, and now there are 2"), "{fewer}");
+
+        let (store, again) = (MemoryStore::default(), Shelf::new());
+        let sources = |count: usize| concat(paths[..count].iter().map(JsonLines::<Row>::file).collect::<Vec<_>>());
+        for (count, read) in [(2, 9), (3, 11)] {
+            assert_eq!(copy(sources(count), &store, &again).await.unwrap().read, read);
+        }
+        assert!(copy(sources(2), &store, &again).await.is_err());
+        let all: Vec<_> = (0..20).map(|id| Row { id }).collect();
+        assert_eq!((shelf.stored(), again.stored()), (all.clone(), all));
     });
 }

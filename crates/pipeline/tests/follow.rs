@@ -10,6 +10,7 @@ use std::{
 
 use actix_batch_pipeline::{
     Range,
+    prelude::*,
     source::{Chunk, Csv, JsonLines, Reader, Source, SourceError, SourceErrorKind, TextCursor},
 };
 use proptest::prelude::*;
@@ -204,6 +205,39 @@ fn a_followed_csv_may_be_empty_at_first_and_each_file_has_its_own_header() {
         log.rotate();
         log.append("id,name\n3,z\n");
         assert_eq!(drain(&mut reader).await.unwrap().0, [2, 3]);
+    });
+}
+
+#[test]
+fn a_followed_record_that_is_too_large_is_rejected_once_it_is_complete() {
+    paused(async || {
+        let large = |part: &str| format!("7,\"a\nb{}\n{part}", "x".repeat(100));
+        let mut log = Log::new("log.csv", &format!("id,text\n1,a\n{}", large("8,")));
+        let source = || Csv::<Row>::file(log.folder.path().join("log.csv")).follow(true).max_record_bytes(50);
+        let mut reader = source().open(&Range::all()).await.unwrap();
+        let (ids, cursor) = drain(&mut reader).await.unwrap();
+        assert_eq!(ids, [1], "its beginning is not refused, and its lines are no records");
+        let mut again = source().open(&Range { from: Some(cursor), to: None }).await.unwrap();
+        assert!(drain(&mut again).await.unwrap().0.is_empty());
+        log.append("9\"\n2,b\n");
+        for mut reader in [reader, again] {
+            let mut chunk = Chunk::new(0, 0);
+            reader.read(&mut chunk, 10).await.unwrap();
+            let refused: Vec<_> = chunk.unreadable().iter().map(|record| record.position().record).collect();
+            assert_eq!((refused, chunk.records()[0].id), (vec![0], 2));
+        }
+    });
+}
+
+#[test]
+fn a_preview_and_a_dry_run_of_a_followed_file_see_what_is_there() {
+    paused(async || {
+        let log = Log::new("log.csv", "id\n1\n2\n3\n");
+        let flow = || Pipeline::named("followed").read(Csv::<Row>::file(log.path()).follow(true));
+        let sink = || for_each(|_: &Row| {});
+        assert_eq!(flow().write(sink()).preview(10).await.unwrap().len(), 3);
+        let report = flow().write(sink()).accept_duplicates(true).dry_run(10).await.unwrap();
+        assert_eq!((report.read, report.written), (3, 3));
     });
 }
 

@@ -11,15 +11,15 @@ use std::{
 use actix_batch::{Batch, BatchProcessor, Collector, Job, Outcomes, Retry};
 use actix_batch_pipeline::{
     Origin, Output, Range, Stage,
-    checkpoint::{CheckpointErrorKind, MemoryStore, Store},
+    checkpoint::{CheckpointErrorKind, Interval, MemoryStore, RunId, Settled, Store},
     messages::{GetProgress, ProgressChanged, Subscribe},
     outlet::One,
     prelude::*,
-    sink::SinkError,
-    source::{Chunk, Identity, More, Reader, Source, SourceError, from_stream},
+    sink::{IntoSink, Promises, Sink, SinkError, Written},
+    source::{Chunk, Identity, JsonLines, More, Reader, Source, SourceError, from_stream},
 };
 
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use support::{Shelf, paused};
 
 mod support;
@@ -134,6 +134,31 @@ fn a_stage_that_loses_records_fails_the_run_by_its_name() {
             }
             other => panic!("{other:?}"),
         }
+    });
+}
+
+/// Panics, and not for a record.
+struct Rash;
+
+impl Stage<u64> for Rash {
+    type Out = u64;
+
+    fn name(&self) -> String {
+        "rash".to_owned()
+    }
+
+    async fn process(&self, _: Vec<Record<u64>>, _: &mut Output<u64>) {
+        panic!("without a thought");
+    }
+}
+
+#[test]
+fn a_stage_that_panics_on_a_whole_chunk_fails_the_run_by_its_name() {
+    paused(async || {
+        let flow = Pipeline::named("rash").read(numbers(100)).stage(Rash);
+        let error = flow.write(Shelf::new()).run().await.unwrap_err();
+        assert_eq!(error.to_string(), "the stage `rash` panicked: without a thought");
+        assert!(!error.is_retryable());
     });
 }
 
@@ -344,6 +369,23 @@ fn a_key_passes_once_within_its_window() {
 }
 
 #[test]
+fn a_stage_remembers_nothing_of_a_run_that_failed_or_wrote_nothing() {
+    paused(async || {
+        let (store, is_down) = (MemoryStore::default(), Arc::new(AtomicU32::new(1)));
+        let down = Arc::clone(&is_down);
+        let shelf = Shelf::failing(move |_| (down.load(Ordering::Relaxed) == 1).then(|| SinkError::fatal("down")));
+        let pipeline = Pipeline::named("again").read(numbers(100)).dedupe(|number| *number, 1_000).write(shelf.clone());
+        let pipeline = pipeline.checkpoint_store(move || Box::new(store.clone())).build();
+        assert!(pipeline.run().await.is_err());
+        assert_eq!(pipeline.dry_run(50).await.unwrap().written, 50);
+        is_down.store(0, Ordering::Relaxed);
+        let report = pipeline.run().await.unwrap();
+        assert_eq!((report.written, report.filtered), (100, 0));
+        assert_eq!(shelf.stored(), (0..100).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn a_debounced_key_passes_its_last_record_once_it_has_been_quiet() {
     paused(async || {
         let shelf = Shelf::new();
@@ -438,6 +480,85 @@ fn zero_batches_in_flight_hold_the_sink_and_more_let_it_go() {
         assert!(shelf.stored().len() < 10_000);
         handle.set_in_flight(2).await.unwrap();
         assert_eq!(handle.report().await.unwrap().written, 10_000);
+    });
+}
+
+#[test]
+fn a_run_that_holds_can_be_stopped() {
+    paused(async || {
+        for hold in ["paused", "no batch in flight"] {
+            let shelf = Shelf::new();
+            let flow = Pipeline::named("held").read(numbers(1_000)).throttle(100.0);
+            let handle = flow.write(shelf.clone()).chunk(10).start().unwrap();
+            tokio::time::sleep(Duration::from_millis(1_050)).await;
+            match hold {
+                "paused" => handle.pause().await.unwrap(),
+                _ => handle.set_in_flight(0).await.unwrap(),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            handle.stop().await.unwrap();
+            let report = tokio::time::timeout(Duration::from_secs(60), handle.report()).await.expect(hold).unwrap();
+            assert_eq!((report.ended, report.written), (Ended::Stopped, report.read), "{hold}");
+            assert_eq!(shelf.stored().len() as u64, report.written);
+        }
+    });
+}
+
+#[test]
+fn a_run_that_waits_for_a_quiet_stream_can_be_stopped() {
+    paused(async || {
+        let quiet = || stream::iter(0..10_u64).chain(stream::pending());
+        let handle = Pipeline::named("quiet").read(from_stream("quiet", quiet)).write(Shelf::new()).start().unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        handle.stop().await.unwrap();
+        let report = tokio::time::timeout(Duration::from_secs(60), handle.report()).await.unwrap().unwrap();
+        assert_eq!((report.written, report.ended), (10, Ended::Stopped));
+    });
+}
+
+/// A sink that has begun to write, and waits.
+#[derive(Clone)]
+struct Slow(Shelf<u64>);
+
+impl IntoSink<u64> for Slow {
+    type Sink = Self;
+
+    fn describe(&self) -> String {
+        "slow".to_owned()
+    }
+
+    fn promises(&self) -> Promises {
+        Promises::Keyed
+    }
+
+    fn sink(&self, _worker: usize, _run: &RunId, _settled: &Arc<Settled>) -> Self {
+        self.clone()
+    }
+}
+
+impl Sink<u64> for Slow {
+    async fn write(&mut self, batch: &Batch<Record<u64>>) -> Result<Written, SinkError> {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        self.0.write(batch).await
+    }
+}
+
+#[test]
+fn a_run_that_is_dropped_keeps_its_lease_until_it_writes_no_more() {
+    paused(async || {
+        let (store, shelf) = (MemoryStore::default(), Shelf::new());
+        let place = store.clone();
+        let pipeline = Pipeline::named("dropped").read(numbers(u64::MAX)).write(Slow(shelf.clone()));
+        let pipeline = pipeline.checkpoint_store(move || Box::new(place.clone())).chunk(10).look_ahead(10).build();
+        assert!(tokio::time::timeout(Duration::from_secs(30), pipeline.run()).await.is_err());
+        match pipeline.run().await {
+            Err(RunError::Checkpoint(error)) => assert_eq!(error.kind(), CheckpointErrorKind::Leased),
+            other => panic!("the first run is still writing: {other:?}"),
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let written = shelf.stored().len() as u64;
+        assert_eq!(store.checkpoint().unwrap().ranges[0].record, written, "it has ended in order");
+        store.clone().lease().await.unwrap();
     });
 }
 
@@ -565,6 +686,65 @@ fn a_broker_is_told_only_what_the_checkpoint_holds_and_in_the_end_all_of_it() {
         let pipeline = Pipeline::named("broker").read(broker).write(Shelf::new()).chunk(100);
         pipeline.checkpoint_store(move || Box::new(place.clone())).run().await.unwrap();
         assert_eq!(acknowledged.load(Ordering::Relaxed), 1_000);
+    });
+}
+
+/// Keeps the intervals of its batches.
+#[derive(Clone, Default)]
+struct Spans(Arc<Mutex<Vec<Interval>>>);
+
+impl IntoSink<u64> for Spans {
+    type Sink = Self;
+
+    fn describe(&self) -> String {
+        "spans".to_owned()
+    }
+
+    fn promises(&self) -> Promises {
+        Promises::Transactional
+    }
+
+    fn sink(&self, _worker: usize, _run: &RunId, _settled: &Arc<Settled>) -> Self {
+        self.clone()
+    }
+}
+
+impl Sink<u64> for Spans {
+    async fn write(&mut self, batch: &Batch<Record<u64>>) -> Result<Written, SinkError> {
+        self.0.lock().unwrap().extend(Interval::of_batch(batch).into_iter().map(|(_, interval)| interval));
+        Ok(Written::all())
+    }
+}
+
+#[test]
+fn no_interval_of_written_records_holds_one_that_was_rejected_whoever_rejected_it() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("numbers.jsonl");
+    let lines: String = (0..20).map(|id| if id == 15 { "torn\n".to_owned() } else { format!("{id}\n") }).collect();
+    std::fs::write(&file, lines).unwrap();
+    paused(async || {
+        let spans = Spans::default();
+        let flow = Pipeline::named("spans").read(JsonLines::<u64>::file(&file));
+        // The second part of 10 is rejected first, then 3, and 15 could not even be read.
+        let parts = flow.flat_map(|id| (0..3).map(move |part| id * 10 + part));
+        let parts = parts.try_map(|part| if part == 101 { Err("a part") } else { Ok(part) });
+        let parts = parts.try_map(|part| if part / 10 == 3 { Err("a record") } else { Ok(part) });
+        let report = parts.write(spans.clone()).run().await.unwrap();
+        assert_eq!(report.rejected, 5);
+        let span = |first, last| Interval { first, last };
+        let expected = [span((0, 0), (2, 2)), span((4, 0), (10, 0)), span((10, 2), (14, 2)), span((16, 0), (19, 2))];
+        assert_eq!(*spans.0.lock().unwrap(), expected);
+    });
+}
+
+#[test]
+fn a_broker_is_told_of_the_last_batch_of_a_run_that_stops_after_some() {
+    paused(async || {
+        let (store, acknowledged) = (MemoryStore::default(), Arc::new(AtomicU64::new(0)));
+        let (broker, place) = (Broker { store: store.clone(), acknowledged: Arc::clone(&acknowledged) }, store.clone());
+        let pipeline = Pipeline::named("broker").read(broker).write(Shelf::new()).chunk(100).max_batches(3);
+        let report = pipeline.checkpoint_store(move || Box::new(place.clone())).run().await.unwrap();
+        assert_eq!((report.ended, acknowledged.load(Ordering::Relaxed)), (Ended::Stopped, report.written));
     });
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use actix_batch_pipeline::{Schedule, checkpoint::MemoryStore, prelude::*, sink::SinkError};
+use actix_batch_pipeline::{Output, Schedule, Stage, checkpoint::MemoryStore, prelude::*, sink::SinkError};
 use tokio::time::sleep;
 
 use support::{Shelf, paused};
@@ -53,6 +53,34 @@ fn a_run_goes_on_where_the_one_before_has_ended() {
         let all = schedule.stop().await;
         assert_eq!((all[0].runs, all[0].report.as_ref().unwrap().read), (2, 15));
         assert_eq!(shelf.stored(), (0..25).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_run_that_panics_has_failed_and_is_tried_again_at_its_next_time() {
+    struct Rash;
+
+    impl Stage<u64> for Rash {
+        type Out = u64;
+
+        fn name(&self) -> String {
+            "rash".to_owned()
+        }
+
+        async fn process(&self, _: Vec<Record<u64>>, _: &mut Output<u64>) {
+            panic!("without a thought");
+        }
+    }
+
+    paused(async || {
+        let flow = Pipeline::named("rash").read(from_iter("numbers", || 0..10_u64)).stage(Rash);
+        let schedule = Schedule::new();
+        schedule.add(flow.write(Shelf::new()).build(), MINUTE).unwrap();
+        sleep(MINUTE * 5 / 2).await;
+        let status = &schedule.status()[0];
+        assert_eq!((status.runs, status.failures, status.is_running), (3, 3, false));
+        assert!(status.error.as_ref().unwrap().contains("rash"), "{status:?}");
+        schedule.stop().await;
     });
 }
 

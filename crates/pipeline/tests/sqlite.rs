@@ -4,19 +4,24 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
 use actix_batch::{Batch, Workers};
 use actix_batch_pipeline::{
-    Position, Range,
+    Origin, Position, Range,
     checkpoint::{Checkpoint, CheckpointErrorKind, RangeCheckpoint, RunId, Settled, Store},
     prelude::*,
+    read_dead_records,
     sink::{IntoSink, Sink, Sqlite},
-    source::{Source, SourceErrorKind, SqliteTable},
+    source::{Chunk, Cursor, Identity, More, Reader, Source, SourceError, SourceErrorKind, SqliteTable, from_stream},
     test_util::{check_source, read_range},
 };
+use futures_util::{StreamExt, stream};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -152,9 +157,124 @@ fn a_run_goes_on_beside_the_data_without_any_file() {
 }
 
 #[test]
+fn a_stream_that_is_read_once_is_appended_to_what_earlier_runs_have_written() {
+    run(async {
+        let database = Database::new(PLAIN);
+        let (ids, letters) = (Arc::new(AtomicI64::new(0)), database.path.with_extension("jsonl"));
+        for number in 1..=3 {
+            let next = Arc::clone(&ids);
+            let stream = move || {
+                let next = Arc::clone(&next);
+                stream::repeat_with(move || row(next.fetch_add(1, Ordering::Relaxed))).take(100)
+            };
+            let flow = Pipeline::named("once").read(from_stream("ids", stream).once(true));
+            let flow = flow.try_map(|row| if row.id % 10 == 3 { Err("ends with 3") } else { Ok(row) });
+            let pipeline = flow.write(Sqlite::append(&database.path, "rows")).dead_letters(&letters).build();
+            assert_eq!(pipeline.check().unwrap(), Guarantee::AtMostOnce);
+            let report = pipeline.run().await.unwrap();
+            assert_eq!((report.written, report.rejected, report.skipped), (90, 10, 0), "run {number}");
+        }
+        let expected: Vec<_> = (0..300).filter(|id| id % 10 != 3).collect();
+        assert_eq!(database.ids(), expected);
+        assert_eq!(read_dead_records(&letters).unwrap().len(), 30);
+    });
+}
+
+/// Where a source of another version of the program goes on: it wrote a number alone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Place<const VERSION: u32> {
+    Number(u64),
+    Named { after: u64 },
+}
+
+impl<const VERSION: u32> Place<VERSION> {
+    fn new(after: u64) -> Self {
+        if VERSION == 1 { Self::Number(after) } else { Self::Named { after } }
+    }
+
+    fn after(&self) -> u64 {
+        match self {
+            Self::Number(after) | Self::Named { after } => *after,
+        }
+    }
+}
+
+impl<const VERSION: u32> Cursor for Place<VERSION> {
+    const VERSION: u32 = VERSION;
+
+    fn migrate(version: u32, stored: serde_json::Value) -> Result<Self, SourceError> {
+        assert_eq!(version, 1, "what this version stored is never taken for another one's");
+        Ok(Self::new(stored.as_u64().unwrap()))
+    }
+}
+
+struct Places<const VERSION: u32>;
+
+struct PlaceReader<const VERSION: u32> {
+    next: u64,
+    to: u64,
+}
+
+impl<const VERSION: u32> Source for Places<VERSION> {
+    type Record = Row;
+    type Cursor = Place<VERSION>;
+    type Reader = PlaceReader<VERSION>;
+
+    fn describe(&self) -> String {
+        "places".to_owned()
+    }
+
+    async fn identity(&self) -> Result<Identity, SourceError> {
+        Ok(Identity::Null)
+    }
+
+    async fn split(&self, _: Option<Self::Cursor>, _: usize) -> Result<Vec<Range<Self::Cursor>>, SourceError> {
+        let middle = || Some(Place::new(500));
+        Ok(vec![Range { from: None, to: middle() }, Range { from: middle(), to: None }])
+    }
+
+    async fn open(&self, range: &Range<Self::Cursor>) -> Result<Self::Reader, SourceError> {
+        let place = |place: &Option<Place<VERSION>>, other| place.as_ref().map_or(other, Place::after);
+        Ok(PlaceReader { next: place(&range.from, 0), to: place(&range.to, 1_000) })
+    }
+}
+
+impl<const VERSION: u32> Reader for PlaceReader<VERSION> {
+    type Record = Row;
+    type Cursor = Place<VERSION>;
+
+    async fn read(&mut self, chunk: &mut Chunk<Row, Self::Cursor>, limit: usize) -> Result<More, SourceError> {
+        let to = self.to.min(self.next + limit as u64);
+        (self.next..to).for_each(|id| chunk.push(row(id.cast_signed()), Origin::Unknown));
+        self.next = to;
+        chunk.set_after(Place::new(to));
+        Ok(if to < self.to { More::Yes } else { More::No })
+    }
+}
+
+#[test]
+fn a_checkpoint_of_an_earlier_form_of_cursors_goes_on_and_is_stored_in_the_new_form() {
+    run(async {
+        async fn some<const VERSION: u32>(sink: Sqlite) -> Report {
+            let pipeline = Pipeline::named("places").read(Places::<VERSION>).write(sink).chunk(10).readers(2);
+            pipeline.max_records(300).run().await.unwrap()
+        }
+        let database = Database::new(PLAIN);
+        let sink = || Sqlite::append(&database.path, "rows");
+        let resumed = [some::<1>(sink()).await, some::<2>(sink()).await, some::<2>(sink()).await];
+        assert_eq!(resumed.map(|report| report.resumed_after), [0, 300, 600]);
+        some::<2>(sink()).await;
+        let mut ids = database.ids();
+        ids.sort_unstable();
+        assert_eq!(ids, (0..1_000).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn two_runs_of_one_pipeline_on_one_database_are_refused() {
     let database = Database::new(PLAIN);
-    let run_id = RunId { pipeline: "rows".to_owned() };
+    let run_id = RunId::new("rows".to_owned());
     let sink = Sqlite::append(&database.path, "rows");
     run(async {
         let mut store = IntoSink::<Row>::store(&sink, &run_id).unwrap();
@@ -174,7 +294,7 @@ struct Bench {
 
 impl Bench {
     fn new(database: &Database) -> Self {
-        Self { sink: Sqlite::append(&database.path, "rows"), run: RunId { pipeline: "rows".to_owned() } }
+        Self { sink: Sqlite::append(&database.path, "rows"), run: RunId::new("rows".to_owned()) }
     }
 
     fn store(&self) -> Box<dyn Store> {
@@ -186,7 +306,7 @@ impl Bench {
         sink.prepare().await.unwrap();
         let records = ids.into_iter().map(|id| {
             let position = Position { record: id.unsigned_abs(), part: 0, range: 0 };
-            let mut record = Record::new(row(id), position, actix_batch_pipeline::Origin::Unknown);
+            let mut record = Record::new(row(id), position, Origin::Unknown);
             record.set_sequence(id.unsigned_abs() + 1);
             record
         });

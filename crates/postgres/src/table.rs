@@ -19,13 +19,17 @@ pub(crate) struct Column {
     pub(crate) name: String,
     /// As SQL writes it: `character varying(20)`.
     pub(crate) sql_type: String,
+    /// What values are cast to: the type without its length, because a cast to `varchar(20)` would cut the text off, and the column refuses it.
+    pub(crate) cast: String,
     /// How values are sent to it.
     pub(crate) form: Form,
     pub(crate) is_nullable: bool,
 }
 
 const NAME: &str = "SELECT to_regclass($1)::text";
-const COLUMNS: &str = "SELECT attname::text, format_type(atttypid, atttypmod), NOT attnotnull FROM pg_attribute \
+const COLUMNS: &str = "SELECT attname::text, format_type(atttypid, atttypmod), NOT attnotnull, \
+    format_type(CASE typtype WHEN 'd' THEN typbasetype ELSE atttypid END, -1) \
+    FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid \
     WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum";
 const UNIQUE: &str = "SELECT ARRAY(SELECT attname::text FROM unnest(indkey) WITH ORDINALITY AS key (attnum, place) \
     JOIN pg_attribute USING (attnum) WHERE attrelid = indrelid AND place <= indnkeyatts ORDER BY place) \
@@ -40,7 +44,7 @@ impl Table {
         let columns = client.query(COLUMNS, &[&table]).await.map_err(failed)?;
         let column = |row: &tokio_postgres::Row| {
             let sql_type: String = row.get(1);
-            Column { name: row.get(0), form: Form::of(&sql_type), sql_type, is_nullable: row.get(2) }
+            Column { name: row.get(0), form: Form::of(&sql_type), sql_type, cast: row.get(3), is_nullable: row.get(2) }
         };
         let unique = client.query(UNIQUE, &[&table]).await.map_err(failed)?;
         let unique = unique.iter().map(|row| row.get(0)).collect();

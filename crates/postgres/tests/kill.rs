@@ -46,7 +46,7 @@ impl IntoSink<Row> for Apart {
     fn sink(&self, worker: usize, run: &RunId, settled: &Arc<Settled>) -> PostgresSink<Row> {
         // Under a name of its own, so that it recognises nothing.
         let name = format!("{}-{}", run.pipeline, std::process::id());
-        IntoSink::<Row>::sink(&self.0, worker, &RunId { pipeline: name }, settled)
+        IntoSink::<Row>::sink(&self.0, worker, &RunId::new(name), settled)
     }
 }
 

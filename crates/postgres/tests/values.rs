@@ -95,6 +95,26 @@ async fn numbers_that_are_not_finite_are_stored_as_such() {
     }
 }
 
+#[actix_rt::test]
+async fn a_text_that_is_too_long_is_refused_and_never_cut_off() {
+    let Some(server) = Server::start() else { return };
+    let table = "CREATE DOMAIN code AS varchar(3); \
+        CREATE TABLE rows (number bigint NOT NULL, short varchar(3), fixed char(3), flags bit(3), code code)";
+    for way in [usize::MAX, 1] {
+        let url = server.database(table).await;
+        let rows = || {
+            let too_long = ["short", "fixed", "flags", "code"].map(|column| (column, "1010"));
+            let fitting = ["short", "fixed", "flags", "code"].map(|column| (column, "101"));
+            let row = |(number, (column, text)): (u8, (&str, &str))| json!({ "number": number, column: text });
+            (0..).zip(too_long.into_iter().chain(fitting)).map(row).collect::<Vec<Value>>()
+        };
+        let flow = Pipeline::named("rows").read(from_iter("rows", rows));
+        let report = flow.write(Postgres::append("rows").min_copy_rows(way).connect(&url)).run().await.unwrap();
+        assert_eq!((report.written, report.rejected), (4, 4));
+        assert_eq!(numbers(&url, "SELECT number FROM rows ORDER BY number").await, [4, 5, 6, 7]);
+    }
+}
+
 /// A trigger notes which way each row has come.
 const WATCHED: &str = "CREATE TABLE rows (whole int PRIMARY KEY, is_copied bool); \
     CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.is_copied := false; \

@@ -65,24 +65,13 @@ fn main() -> io::Result<()> {
         None => repeated(folder.path(), if args.smoke { 1 } else { 40 })?,
     };
     let rounds = if args.smoke { 1 } else { args.rounds };
-    let mut bars = Vec::new();
-    println!("CSV → SQLite, upserts, WAL, synchronous = FULL; ratios to the serial loop, medians of {rounds} rounds");
-    for batch in if args.smoke { vec![500] } else { vec![100, 500, 2_000] } {
-        let trials = [Trial::Serial(batch), Trial::Threads(batch), Trial::Pipeline(batch), Trial::Python(batch)];
-        let names = ["serial loop", "two threads by hand", "pipeline", "Python, executemany"];
-        bars.extend(group(&format!("batch {batch}"), &names, &turns(&trials, &data, rounds)));
-    }
+    let mut bars = into_sqlite(&data, rounds, if args.smoke { &[500] } else { &[100, 500, 2_000] });
     if let Some(program) = &args.faucet {
         println!("\nbeside faucet-stream, which checks no row and inserts its texts");
         let trials = [Trial::Pipeline(1_000), Trial::Faucet { program: program.clone(), batch: 1_000 }];
         group("batch 1000", &["pipeline", "faucet-stream"], &turns(&trials, &data, rounds));
     }
-    println!("\nCSV → JSON lines");
-    let trials = [Trial::JsonLinesByHand, Trial::JsonLinesPipeline];
-    bars.extend(group("JSON lines", &["serial loop", "pipeline"], &turns(&trials, &data, rounds)));
-    println!("\nCSV → nothing: reading and checking alone");
-    let trials = [Trial::Nothing { readers: 1 }, Trial::Nothing { readers: 2 }];
-    group("readers", &["one reader", "two readers"], &turns(&trials, &data, rounds));
+    bars.extend(elsewhere(&data, rounds));
     costs(if args.smoke { 100_000 } else { 3_000_000 }, &data, rounds);
     if !args.smoke {
         memory(folder.path(), &data)?;
@@ -94,6 +83,32 @@ fn main() -> io::Result<()> {
         println!("\n{CHART} is drawn");
     }
     Ok(())
+}
+
+/// The main job, beside loops by hand and cut into ranges.
+fn into_sqlite(data: &Path, rounds: usize, batches: &[usize]) -> Vec<Bar> {
+    let mut bars = Vec::new();
+    println!("CSV → SQLite, upserts, WAL, synchronous = FULL; ratios to the serial loop, medians of {rounds} rounds");
+    for &batch in batches {
+        let trials = [Trial::Serial(batch), Trial::Threads(batch), Trial::Pipeline(batch), Trial::Python(batch)];
+        let names = ["serial loop", "two threads by hand", "pipeline", "Python, executemany"];
+        bars.extend(group(&format!("batch {batch}"), &names, &turns(&trials, data, rounds)));
+    }
+    println!("\nthe same in ranges, one after the other, each with its own checkpoint and lease");
+    let trials = [Trial::Pipeline(2_000), Trial::Ranges(20_000), Trial::Ranges(5_000)];
+    group("batch 2000", &["one range", "ranges of 20,000 rows", "ranges of 5,000 rows"], &turns(&trials, data, rounds));
+    bars
+}
+
+/// Into JSON lines, and into nothing.
+fn elsewhere(data: &Path, rounds: usize) -> Vec<Bar> {
+    println!("\nCSV → JSON lines");
+    let trials = [Trial::JsonLinesByHand, Trial::JsonLinesPipeline];
+    let bars = group("JSON lines", &["serial loop", "pipeline"], &turns(&trials, data, rounds));
+    println!("\nCSV → nothing: reading and checking alone");
+    let trials = [Trial::Nothing { readers: 1 }, Trial::Nothing { readers: 2 }];
+    group("readers", &["one reader", "two readers"], &turns(&trials, data, rounds));
+    bars
 }
 
 /// The slice again and again, each time with years of its own, so that no key comes twice.

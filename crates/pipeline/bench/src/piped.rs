@@ -23,10 +23,26 @@ fn checked(flight: Flight) -> Result<Flight, Refused> {
     Ok(flight)
 }
 
-pub(crate) fn sqlite(data: &Path, database: &Path, batch: usize) -> u64 {
+fn into_sqlite(data: &Path, database: &Path, batch: usize) -> Pipeline {
     let sink = Sqlite::upsert(database, "flights").key(KEY).create_table(SCHEMA);
-    let pipeline = Pipeline::named("flights").read(csv(data)).try_map(checked).write(sink);
-    run(pipeline.collector(move |sink| sink.max_size(batch).workers(Workers::threads(1))).run()).read
+    let flow = Pipeline::named("flights").read(csv(data)).try_map(checked).write(sink);
+    flow.collector(move |sink| sink.max_size(batch).workers(Workers::threads(1))).build()
+}
+
+pub(crate) fn sqlite(data: &Path, database: &Path, batch: usize) -> u64 {
+    run(into_sqlite(data, database, batch).run()).read
+}
+
+/// The same in ranges of so many records, one after the other, as a worker of a cluster copies them.
+pub(crate) fn ranges(data: &Path, database: &Path, records: u64) -> u64 {
+    let pipeline = into_sqlite(data, database, 2_000);
+    run(async {
+        let mut read = 0;
+        for range in pipeline.ranges(None, records, usize::MAX).await? {
+            read += pipeline.of_range("bench", &range).run().await?.read;
+        }
+        Ok(read)
+    })
 }
 
 pub(crate) fn json_lines(data: &Path, file: &Path) -> u64 {

@@ -17,6 +17,8 @@ pub(crate) enum Trial {
     Serial(usize),
     Threads(usize),
     Pipeline(usize),
+    /// In ranges of so many records.
+    Ranges(u64),
     Python(usize),
     /// By a program of its own: see `peers/`.
     Faucet {
@@ -83,6 +85,7 @@ impl Trial {
             Self::Serial(batch) => by_hand::serial(data, &database, batch),
             Self::Threads(batch) => by_hand::threads(data, &database, batch),
             Self::Pipeline(batch) => piped::sqlite(data, &database, batch),
+            Self::Ranges(records) => piped::ranges(data, &database, records),
             Self::Python(batch) => return python(data, &database, batch),
             Self::JsonLinesByHand => by_hand::json_lines(data, &file),
             Self::JsonLinesPipeline => piped::json_lines(data, &file),

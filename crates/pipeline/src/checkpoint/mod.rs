@@ -2,7 +2,12 @@
 //!
 //! A checkpoint never passes a record that has not settled, and its cursor always stands after the last record of a chunk.
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{
+    fmt,
+    future::Future,
+    hash::{BuildHasher, RandomState},
+    pin::Pin,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,11 +28,44 @@ pub use interval::{Interval, Intervals};
 pub use memory::MemoryStore;
 pub use settled::Settled;
 
-/// The name of a pipeline, and the number of this run's attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What the progress beside a sink's data belongs to: a pipeline and its sink, in one run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct RunId {
-    /// The pipeline's name: checkpoints belong to it.
+    /// The pipeline's name; for a second sink of the same pipeline, and so on, with its number: `flights#2`. So several sinks of one
+    /// pipeline may write to one database.
     pub pipeline: String,
+    name: String,
+    sink: usize,
+    token: u64,
+}
+
+impl RunId {
+    /// The first sink of the pipeline with this name, in a new run.
+    pub fn new(pipeline: impl Into<String>) -> Self {
+        let name = pipeline.into();
+        // Each state has keys of its own, from the system's randomness.
+        let token = RandomState::new().hash_one(0);
+        Self { pipeline: name.clone(), name, sink: 0, token }
+    }
+
+    /// A number that no other run has, also one on another machine. A store notes it when it takes its lease, and a sink that finds another one
+    /// there has lost that lease: it must not write.
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// The pipeline's name alone: dead letters belong to it, whichever sink keeps them.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The sink that stands so many further.
+    pub(crate) fn behind(&self, sinks: usize) -> Self {
+        let (name, sink) = (self.name.clone(), self.sink + sinks);
+        let pipeline = if sink == 0 { name.clone() } else { format!("{name}#{}", sink + 1) };
+        Self { pipeline, name, sink, token: self.token }
+    }
 }
 
 /// Everything that a run needs to go on.

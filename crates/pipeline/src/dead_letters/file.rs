@@ -8,7 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::{DeadRecord, read_dead_records};
+use super::{DeadRecord, letters};
 use crate::record::Position;
 
 /// Appends letters.
@@ -22,12 +22,13 @@ pub(super) struct LetterFile {
 }
 
 impl LetterFile {
-    /// A run that starts anew keeps the letters of earlier ones beside it, under a name with the time.
-    pub(super) fn open(path: &Path, goes_on: bool) -> io::Result<Self> {
+    /// A run that starts anew keeps the letters of earlier ones beside it, under a name with the time. One that goes on will read only the
+    /// records that `is_settled` denies once more.
+    pub(super) fn open(path: &Path, goes_on: bool, is_settled: impl Fn(Position) -> bool) -> io::Result<Self> {
         if !goes_on && fs::metadata(path).is_ok_and(|file| file.len() > 0) {
             fs::rename(path, earlier(path))?;
         }
-        let known = if goes_on { known(path)? } else { HashSet::new() };
+        let known = if goes_on { known(path, is_settled)? } else { HashSet::new() };
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
         if !ends_with_newline(path)? {
             // A letter that was torn by a kill becomes a line of its own.
@@ -66,12 +67,14 @@ impl LetterFile {
     }
 }
 
-fn known(path: &Path) -> io::Result<HashSet<(Position, String)>> {
-    match read_dead_records(path) {
-        Ok(records) => Ok(records.into_iter().map(|record| (record.position, record.by)).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HashSet::new()),
-        Err(error) => Err(error),
-    }
+fn known(path: &Path, is_settled: impl Fn(Position) -> bool) -> io::Result<HashSet<(Position, String)>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(error) => return Err(error),
+    };
+    let open = |letter: &io::Result<DeadRecord>| letter.as_ref().map_or(true, |letter| !is_settled(letter.position));
+    letters(file).filter(open).map(|letter| letter.map(|letter| (letter.position, letter.by))).collect()
 }
 
 fn ends_with_newline(path: &Path) -> io::Result<bool> {

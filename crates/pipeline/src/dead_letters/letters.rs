@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tracing::warn;
 
 use super::{DeadRecord, file::LetterFile, queue::DeadLetterQueue};
-use crate::rejection::Rejection;
+use crate::{record::Position, rejection::Rejection};
 
 /// Rejections that are logged; more are only counted.
 const LOGGED: u64 = 20;
@@ -36,9 +36,14 @@ impl Letters {
         Self { pipeline: pipeline.to_owned(), file: None, queue: None, written: zero(), synced: zero() }
     }
 
-    /// Keeps them in a file, too.
-    pub(crate) fn in_file(mut self, path: &Path, goes_on: bool) -> io::Result<Self> {
-        self.file = Some(Mutex::new(LetterFile::open(path, goes_on)?));
+    /// Keeps them in a file, too. A run that goes on does so behind the records that have settled.
+    pub(crate) fn in_file(
+        mut self,
+        path: &Path,
+        goes_on: bool,
+        is_settled: impl Fn(Position) -> bool,
+    ) -> io::Result<Self> {
+        self.file = Some(Mutex::new(LetterFile::open(path, goes_on, is_settled)?));
         Ok(self)
     }
 
@@ -81,7 +86,8 @@ impl Letters {
             return Ok(());
         }
         file.lock().sync()?;
-        self.synced.store(written, Ordering::Release);
+        // Two readers may sync at once, and the one that knew of fewer may end last.
+        self.synced.fetch_max(written, Ordering::AcqRel);
         Ok(())
     }
 

@@ -55,12 +55,16 @@ impl DeadRecord {
     }
 }
 
-/// Reads the letters of a file. A line that is none – it was torn by a kill – is skipped.
+/// Reads the letters of a file. A line that is not valid JSON, for example one that was torn by a kill, is skipped.
 ///
 /// # Errors
 ///
 /// If the file cannot be read.
 pub fn read_dead_records(path: &Path) -> io::Result<Vec<DeadRecord>> {
-    let lines = BufReader::new(File::open(path)?).split(b'\n');
-    lines.filter_map(|line| line.map(|line| serde_json::from_slice(&line).ok()).transpose()).collect()
+    letters(File::open(path)?).collect()
+}
+
+fn letters(file: File) -> impl Iterator<Item = io::Result<DeadRecord>> {
+    let lines = BufReader::new(file).split(b'\n');
+    lines.filter_map(|line| line.map(|line| serde_json::from_slice(&line).ok()).transpose())
 }

@@ -32,7 +32,7 @@ pub trait Outlet<T: Send + Sync + 'static>: Send + Sync + 'static {
     /// What each of the sinks promises.
     fn promises(&self) -> Vec<Promises>;
 
-    /// The store of each sink that keeps the checkpoint beside its data.
+    /// The store of each sink that keeps the checkpoint beside its data; `run` is that of the first.
     fn stores(&self, run: &RunId) -> Vec<Option<Box<dyn Store>>>;
 
     /// Starts the collector of each sink.
@@ -43,7 +43,11 @@ pub trait Outlet<T: Send + Sync + 'static>: Send + Sync + 'static {
     fn start(&self, context: &OutletContext) -> Result<Vec<Collector<Record<T>>>, StartError>;
 
     /// Sends a record to the sinks, by their number. Sent to none, it is filtered.
-    fn send(&self, record: Record<T>, to: &mut dyn FnMut(usize, Record<T>));
+    ///
+    /// # Errors
+    ///
+    /// Why it is not known where the record goes: it is rejected.
+    fn send(&self, record: Record<T>, to: &mut dyn FnMut(usize, Record<T>)) -> Result<(), String>;
 
     /// The sink that writes one file as a whole, so that only one process can write to it.
     fn whole(&self) -> Option<String>;
@@ -66,4 +70,11 @@ pub struct OutletContext {
     /// Enough room in the collector for all that the readers send ahead.
     pub(crate) max_pending: usize,
     pub(crate) monitor: Arc<SinkMonitor>,
+}
+
+impl OutletContext {
+    /// For the sinks that stand so many further.
+    fn behind(&self, sinks: usize) -> Self {
+        Self { run: self.run.behind(sinks), ..self.clone() }
+    }
 }

@@ -127,8 +127,9 @@ impl<T: Send + Sync + 'static, K: IntoSink<T>> Outlet<T> for One<T, K> {
         Ok(vec![builder.start()?])
     }
 
-    fn send(&self, record: Record<T>, to: &mut dyn FnMut(usize, Record<T>)) {
+    fn send(&self, record: Record<T>, to: &mut dyn FnMut(usize, Record<T>)) -> Result<(), String> {
         to(0, record);
+        Ok(())
     }
 
     fn whole(&self) -> Option<String> {

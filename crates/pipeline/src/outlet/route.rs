@@ -8,6 +8,7 @@ use futures_util::future::{LocalBoxFuture, try_join_all};
 use super::{Outlet, OutletContext};
 use crate::{
     checkpoint::{RunId, Store},
+    panics::catch,
     record::Record,
     sink::{Promises, SinkError},
 };
@@ -37,23 +38,26 @@ impl<T: Send + Sync + 'static> Outlet<T> for Route<T> {
     }
 
     fn stores(&self, run: &RunId) -> Vec<Option<Box<dyn Store>>> {
-        self.all(|outlet| outlet.stores(run))
+        let mut stores = Vec::new();
+        for outlet in &self.outlets {
+            stores.extend(outlet.stores(&run.behind(stores.len())));
+        }
+        stores
     }
 
     fn start(&self, context: &OutletContext) -> Result<Vec<Collector<Record<T>>>, StartError> {
         let mut collectors = Vec::new();
         for outlet in &self.outlets {
-            collectors.extend(outlet.start(context)?);
+            collectors.extend(outlet.start(&context.behind(collectors.len()))?);
         }
         Ok(collectors)
     }
 
-    fn send(&self, record: Record<T>, to: &mut dyn FnMut(usize, Record<T>)) {
-        let Some(chosen) = (self.choose)(&record) else { return };
+    fn send(&self, record: Record<T>, to: &mut dyn FnMut(usize, Record<T>)) -> Result<(), String> {
+        let Some(chosen) = catch(|| (self.choose)(&record))? else { return Ok(()) };
         let before: usize = self.outlets.iter().take(chosen).map(|outlet| outlet.promises().len()).sum();
-        if let Some(outlet) = self.outlets.get(chosen) {
-            outlet.send(record, &mut |sink, record| to(before + sink, record));
-        }
+        let Some(outlet) = self.outlets.get(chosen) else { return Ok(()) };
+        outlet.send(record, &mut |sink, record| to(before + sink, record))
     }
 
     fn whole(&self) -> Option<String> {

@@ -28,17 +28,18 @@ impl<T: Clone + Send + Sync + 'static, A: Outlet<T>, B: Outlet<T>> Outlet<T> for
     }
 
     fn stores(&self, run: &RunId) -> Vec<Option<Box<dyn Store>>> {
-        both(self.first.stores(run), self.second.stores(run))
+        both(self.first.stores(run), self.second.stores(&run.behind(self.first.promises().len())))
     }
 
     fn start(&self, context: &OutletContext) -> Result<Vec<Collector<Record<T>>>, StartError> {
-        Ok(both(self.first.start(context)?, self.second.start(context)?))
+        let behind = context.behind(self.first.promises().len());
+        Ok(both(self.first.start(context)?, self.second.start(&behind)?))
     }
 
-    fn send(&self, record: Record<T>, to: &mut dyn FnMut(usize, Record<T>)) {
+    fn send(&self, record: Record<T>, to: &mut dyn FnMut(usize, Record<T>)) -> Result<(), String> {
         let sinks = self.first.promises().len();
-        self.first.send(record.clone(), to);
-        self.second.send(record, &mut |sink, record| to(sinks + sink, record));
+        let first = self.first.send(record.clone(), to);
+        first.and(self.second.send(record, &mut |sink, record| to(sinks + sink, record)))
     }
 
     fn whole(&self) -> Option<String> {

@@ -11,14 +11,26 @@ pub(crate) struct Control(Arc<watch::Sender<Command>>);
 /// What a run is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Command {
-    /// Nothing is read or sent.
+    /// Nothing is read or sent, unless the run is stopping.
     pub(crate) paused: bool,
-    /// Nothing more is read; what is in flight is finished.
+    /// Nothing more is read; what is in flight is finished, also if the run was paused.
     pub(crate) stopping: bool,
     /// Nothing is finished.
     pub(crate) failed: bool,
     /// Batches in flight at most.
     pub(crate) in_flight: Option<usize>,
+}
+
+impl Command {
+    /// Whether the stages hold what they have.
+    pub(crate) fn holds_stages(self) -> bool {
+        self.paused && !self.stopping
+    }
+
+    /// Whether the sinks hold what they have.
+    pub(crate) fn holds_sinks(self) -> bool {
+        (self.paused || self.in_flight == Some(0)) && !self.stopping
+    }
 }
 
 /// The run's side.
@@ -44,6 +56,13 @@ impl Control {
 impl Commands {
     pub(crate) fn now(&self) -> Command {
         *self.0.borrow()
+    }
+
+    /// Resolves when the run has failed.
+    pub(crate) async fn failed(&mut self) {
+        while !self.now().failed {
+            self.changed().await;
+        }
     }
 
     /// Resolves with the next change. It never does if nobody is left who could change anything.

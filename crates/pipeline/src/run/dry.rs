@@ -11,7 +11,7 @@ use crate::{
     progress::{Counters, Ended, Report},
     record::Record,
     source::{Chunk, More, Range, Reader, Source},
-    stage::{BrokenSum, Ledger},
+    stage::Ledger,
 };
 
 impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
@@ -19,12 +19,15 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
     pub(crate) async fn dry_run(&self, records: u64) -> Result<Report, RunError> {
         self.settings.validate()?;
         let (counters, mut written) = (Arc::new(Counters::new(&self.settings.name)), 0);
-        let mut filtered = 0;
+        let (mut filtered, mut rejected) = (0, 0);
         self.look_at(records, &counters, |staged| {
             for record in staged {
-                let mut sent = false;
-                self.outlet.send(record, &mut |_, _| sent = true);
-                if sent { written += 1 } else { filtered += 1 }
+                let mut is_wanted = false;
+                match self.outlet.send(record, &mut |_, _| is_wanted = true) {
+                    Err(_) => rejected += 1,
+                    Ok(()) if is_wanted => written += 1,
+                    Ok(()) => filtered += 1,
+                }
             }
             true
         })
@@ -37,7 +40,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             produced: progress.produced,
             written,
             filtered: progress.filtered + filtered,
-            rejected: progress.rejected,
+            rejected: progress.rejected + rejected,
             skipped: 0,
             batches: 0,
             resumed_after: 0,
@@ -79,6 +82,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         mut look: impl FnMut(Vec<Record<T>>) -> bool,
     ) -> Result<(), RunError> {
         let began = Instant::now();
+        self.stages.begin();
         self.source.identity().await?;
         let mut reader = self.source.open(&Range::all()).await?;
         let (mut next, mut more) = (0, More::Yes);
@@ -86,13 +90,17 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             let limit = usize::try_from(records - next).unwrap_or(usize::MAX).min(self.settings.chunk);
             let mut chunk = Chunk::new(0, next);
             more = reader.read(&mut chunk, limit).await?;
+            if chunk.is_empty() && more == More::Yes {
+                // A source that waits for more: what is there has been seen.
+                break;
+            }
             next = chunk.next_record();
             counters.read.store(next, Ordering::Relaxed);
             let mut ledger = Ledger::default();
             let unreadable = chunk.unreadable.len();
             let staged = self.stages.run(chunk.records, &mut ledger).await;
-            if let Some(BrokenSum { stage, came_in, accounted_for }) = ledger.broken {
-                return Err(RunError::BrokenSum { stage, came_in, accounted_for });
+            if let Some(broken) = ledger.broken {
+                return Err(broken.into());
             }
             counters.filtered.fetch_add(ledger.filtered, Ordering::Relaxed);
             counters.produced.fetch_add(ledger.produced, Ordering::Relaxed);

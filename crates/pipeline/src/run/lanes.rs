@@ -5,13 +5,22 @@ use std::sync::Arc;
 use actix_batch::Collector;
 
 use super::replies::Replies;
-use crate::{checkpoint::RangeCheckpoint, outlet::Outlet, record::Record};
+use crate::{checkpoint::RangeCheckpoint, outlet::Outlet, record::Record, rejection::Rejection};
 
 /// The sinks of a run, as one range sees them.
 pub(super) struct Lanes<T: Send + Sync + 'static> {
     outlet: Arc<dyn Outlet<T>>,
     is_one: bool,
     each: Vec<Lane<T>>,
+}
+
+/// Where a record has gone.
+pub(super) enum Sent {
+    ToSinks,
+    /// No sink wants it: it is filtered.
+    ToNone,
+    /// It is not known where it goes. That is counted by its replies.
+    Rejected(Rejection),
 }
 
 /// One sink, and what it holds of the range already.
@@ -42,26 +51,34 @@ impl<T: Send + Sync + 'static> Lanes<T> {
         self.each.iter_mut().for_each(|lane| lane.sequence += 1);
     }
 
-    /// Sends a record to its sinks. Returns whether there are any.
+    /// Sends a record to its sinks.
     #[inline]
-    pub(super) fn send(&mut self, record: Record<T>, replies: &mut Replies<T>) -> bool {
+    pub(super) fn send(&mut self, record: Record<T>, replies: &mut Replies<T>) -> Sent {
         let Self { outlet, is_one, each: lanes } = self;
         // A large record is not moved through a call that has nothing to choose.
         if let (true, [lane]) = (*is_one, lanes.as_mut_slice()) {
             replies.push_one(lane.send(record));
-            return true;
+            return Sent::ToSinks;
         }
-        let (mut sent, mut several) = (false, Vec::new());
-        outlet.send(record, &mut |sink, record| {
+        let (mut is_wanted, mut several) = (false, Vec::new());
+        let (position, origin) = (record.position(), record.origin().clone());
+        let sent = outlet.send(record, &mut |sink, record| {
             if let Some(lane) = lanes.get_mut(sink) {
-                sent = true;
+                is_wanted = true;
                 several.extend(lane.send(record));
             }
         });
-        if sent {
-            replies.push(several);
+        if let Err(error) = sent {
+            replies.push_rejected(several);
+            self.mark_gap();
+            let by = self.outlet.describe().join(" | ");
+            return Sent::Rejected(Rejection { position, origin, by, error, attempts: 0, record: None });
         }
-        sent
+        if !is_wanted {
+            return Sent::ToNone;
+        }
+        replies.push(several);
+        Sent::ToSinks
     }
 
     /// No more records come: what the collectors have buffered is sent at once.

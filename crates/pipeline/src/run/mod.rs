@@ -79,7 +79,8 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
     /// Runs to the end, or until `control` stops it.
     pub(crate) async fn run(&self, control: &Control, counters: &Arc<Counters>) -> Result<Report, RunError> {
         self.validate()?;
-        let mut stores = self.stores();
+        let run = RunId::new(&self.settings.name);
+        let mut stores = self.stores(&run);
         stores.lease().await?;
         let ended = self.run_leased(&mut stores, control, counters).await;
         self.source.release().await;
@@ -100,8 +101,9 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         *counters.size.lock() = self.source.size().await;
         // From here on a run that is killed goes on, also before its first batch.
         stores.save(&resume.checkpoint, &PendingLetters::default()).await?;
-        let context = self.context(&shared);
-        let collectors = self.outlet.start(&context).map_err(|error| self.explained(error, context.max_pending))?;
+        let context = self.context(run, &shared);
+        self.stages.begin();
+        let collectors = self.outlet.start(&context).map_err(|error| self.explained(error))?;
         let _interrupt = self.settings.stop_on_ctrl_c.then(|| Interrupt::listen(control.clone()));
         let display = self.settings.show_progress.then(|| Display::start(Arc::clone(counters), resume.goes_on));
         #[cfg(feature = "metrics")]
@@ -127,24 +129,34 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
 
     pub(crate) fn validate(&self) -> Result<(), RunError> {
         self.settings.validate()?;
-        if self.guarantee() == Guarantee::AtLeastOnce && !self.settings.accept_duplicates {
+        self.check_dead_letters()?;
+        if self.guarantee().may_duplicate() && !self.settings.accept_duplicates {
             return Err(RunError::Duplicates { pair: self.fingerprint() });
         }
         Ok(())
     }
 
-    fn run_id(&self) -> RunId {
-        RunId { pipeline: self.settings.name.clone() }
+    /// Letters wait in one queue, so only one sink can store them.
+    fn check_dead_letters(&self) -> Result<(), RunError> {
+        let stores = self.outlet.stores(&RunId::new(&self.settings.name));
+        match stores.iter().flatten().filter(|store| store.keeps_dead_letters()).count() {
+            0 | 1 => Ok(()),
+            sinks => Err(RunError::Config {
+                key: "dead_letters_table",
+                value: format!("{sinks} sinks"),
+                allowed: "set for one sink of a pipeline".to_owned(),
+            }),
+        }
     }
 
-    fn stores(&self) -> Stores {
-        let sinks = self.outlet.stores(&self.run_id());
+    fn stores(&self, run: &RunId) -> Stores {
+        let sinks = self.outlet.stores(run);
         let own = self.settings.store.as_ref().filter(|_| sinks.iter().any(Option::is_none)).map(|make| make());
         Stores { sinks, own }
     }
 
     async fn resume(&self, stores: &mut Stores) -> Result<Resume, RunError> {
-        if stores.is_empty() || self.settings.start_at.is_some() || !self.source.is_resumable() {
+        if stores.is_empty() || self.settings.start_at.is_some() {
             let cursor = self.settings.start_at.clone();
             return Resume::start_at(self, cursor, stores.sinks.len()).await;
         }
@@ -160,8 +172,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
     ) -> Result<Shared, RunError> {
         let settings = &self.settings;
         let settled = Arc::new(Settled::new(resume.checkpoint.clone()));
-        let letters =
-            self.letters(resume.goes_on, stores.keep_dead_letters().then(|| Arc::clone(settled.dead_letters())))?;
+        let letters = self.letters(resume, stores.keep_dead_letters().then(|| Arc::clone(settled.dead_letters())))?;
         Ok(Shared {
             source: self.source.describe(),
             chunk: settings.chunk,
@@ -179,24 +190,20 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         })
     }
 
-    fn letters(&self, goes_on: bool, queue: Option<Arc<DeadLetterQueue>>) -> Result<Letters, RunError> {
+    fn letters(&self, resume: &Resume, queue: Option<Arc<DeadLetterQueue>>) -> Result<Letters, RunError> {
         let mut letters = Letters::new(&self.settings.name);
         if let Some(queue) = queue {
             letters = letters.beside_the_rows(queue);
         }
-        match &self.settings.dead_letters {
-            Some(path) => {
-                letters.in_file(path, goes_on).map_err(|error| RunError::DeadLetters { path: path.clone(), error })
-            }
-            None => Ok(letters),
-        }
+        let Some(path) = &self.settings.dead_letters else { return Ok(letters) };
+        let in_file = letters.in_file(path, resume.goes_on, |position| resume.has_settled(position));
+        in_file.map_err(|error| RunError::DeadLetters { path: path.clone(), error })
     }
 
-    fn context(&self, shared: &Shared) -> OutletContext {
-        // Each reader may send a few chunks beyond its look-ahead; a `flat_map` makes more of them, which then wait.
-        let ahead = self.settings.look_ahead + 4 * self.settings.chunk;
+    fn context(&self, run: RunId, shared: &Shared) -> OutletContext {
+        let ahead = self.settings.look_ahead + self.chunks_ahead();
         OutletContext {
-            run: self.run_id(),
+            run,
             settled: Arc::clone(&shared.settled),
             letters: Arc::clone(&shared.letters),
             max_pending: ahead.saturating_mul(self.settings.readers),
@@ -204,12 +211,17 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         }
     }
 
+    /// Each reader may send a few chunks beyond its look-ahead; a `flat_map` makes more of them, which then wait.
+    fn chunks_ahead(&self) -> usize {
+        4 * self.settings.chunk
+    }
+
     /// A batch that is larger than what may be on its way would never be full: the user set one by `max_size`, the other by `look_ahead`.
-    fn explained(&self, error: StartError, most: usize) -> RunError {
+    fn explained(&self, error: StartError) -> RunError {
         match error {
             StartError::Config(error) if error.key == "max_size" && error.allowed.contains("max_pending") => {
-                let least =
-                    error.value.parse::<usize>().map_or(0, |size| size.saturating_sub(most - self.settings.look_ahead));
+                let of_each_reader = |size: usize| size.div_ceil(self.settings.readers);
+                let least = error.value.parse().map_or(0, of_each_reader).saturating_sub(self.chunks_ahead());
                 RunError::Config {
                     key: "look_ahead",
                     value: self.settings.look_ahead.to_string(),
@@ -261,8 +273,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         resume: &Resume,
         collectors: &[Collector<Record<T>>],
     ) -> FuturesUnordered<LocalBoxFuture<'static, Result<bool, RunError>>> {
-        let open = resume.checkpoint.ranges.iter().filter(|range| !range.done || range.to.is_none());
-        let open: Vec<_> = open.cloned().collect();
+        let open: Vec<_> = resume.checkpoint.ranges.iter().filter(|range| !range.done).cloned().collect();
         let alone = open.len() <= 1;
         let copies = open.into_iter().map(|start| {
             let lanes = Lanes::new(Arc::clone(&self.outlet), collectors, resume.written_of(start.range));
@@ -270,7 +281,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
                 source: Arc::clone(&self.source),
                 stages: Arc::clone(&self.stages),
                 lanes,
-                start: crate::checkpoint::RangeCheckpoint { done: false, ..start },
+                start,
                 shared: Arc::clone(shared),
                 commands: shared.control.commands(),
             };
@@ -311,7 +322,13 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             // If this fails, the next run finds nothing to read and publishes.
             self.outlet.publish().await?;
         }
-        Ok(self.report(complete, shared, resume))
+        let report = self.report(complete, shared, resume);
+        if !report.adds_up() {
+            let (came_in, accounted_for) =
+                (report.read + report.produced, report.written + report.filtered + report.rejected + report.skipped);
+            return Err(RunError::BrokenSum { stage: self.fingerprint(), came_in, accounted_for });
+        }
+        Ok(report)
     }
 
     fn report(&self, complete: bool, shared: &Shared, resume: &Resume) -> Report {
@@ -387,11 +404,10 @@ impl Shared {
 
 /// Tells the sinks' collectors what has changed.
 async fn tell<T: Send + Sync + 'static>(collectors: &[Collector<Record<T>>], now: Command, before: Command) {
-    let is_paused = |command: Command| command.paused || command.in_flight == Some(0);
     for collector in collectors {
         // One that has ended has nothing to be told.
-        if is_paused(now) != is_paused(before) {
-            let _ = if is_paused(now) { collector.pause().await } else { collector.resume().await };
+        if now.holds_sinks() != before.holds_sinks() {
+            let _ = if now.holds_sinks() { collector.pause().await } else { collector.resume().await };
         }
         if let Some(batches) = now.in_flight.filter(|batches| now.in_flight != before.in_flight && *batches > 0) {
             let _ = collector.set_max_in_flight(batches).await;
@@ -401,12 +417,20 @@ async fn tell<T: Send + Sync + 'static>(collectors: &[Collector<Record<T>>], now
 
 /// Copies a range on a thread of its own.
 async fn on_thread<S: Source, T: Send + Sync + 'static>(copy: RangeCopy<S, T>) -> Result<bool, RunError> {
-    let arbiter = actix_rt::Arbiter::new();
+    let thread = ReaderThread(actix_rt::Arbiter::new());
     let (send, receive) = oneshot::channel();
-    arbiter.spawn_fn(move || {
+    thread.0.spawn_fn(move || {
         actix_rt::spawn(async move { drop(send.send(copy.run().await)) });
     });
-    let copied = receive.await.unwrap_or(Err(RunError::ReaderLost));
-    arbiter.stop();
-    copied
+    let ended = || Err(RunError::Lost("the thread of a reader ended before the reader did".to_owned()));
+    receive.await.unwrap_or_else(|_| ended())
+}
+
+/// The thread of a reader: it ends with the wait for it.
+struct ReaderThread(actix_rt::Arbiter);
+
+impl Drop for ReaderThread {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }

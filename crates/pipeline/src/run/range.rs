@@ -17,13 +17,14 @@ use tokio::task::yield_now;
 use super::{
     Shared,
     control::{Command, Commands},
-    lanes::Lanes,
+    lanes::{Lanes, Sent},
     prefix::{Mark, Prefix},
     replies::{Endings, Replies},
 };
 use crate::{
     checkpoint::RangeCheckpoint,
     error::RunError,
+    record::Position,
     rejection::Rejection,
     source::{Chunk, Cursor, More, Range, Reader, Source, SourceError},
     stage::{Chain, Ledger},
@@ -86,37 +87,19 @@ impl<S: Source, T: Send + Sync + 'static> RangeCopy<S, T> {
     /// Copies the range to its end, or until the run is stopped. Returns whether it came to its end.
     pub(super) async fn run(self) -> Result<bool, RunError> {
         let Self { source, stages, lanes, start, shared, mut commands } = self;
-        let range = typed::<S::Cursor>(&start, shared.cursor_version)?;
+        let range = Range::<S::Cursor>::load(shared.cursor_version, start.cursor.as_ref(), start.to.as_ref())?;
         let mut idle = Some(source.open(&range).await?);
         let mut reading: Fuse<Local<'_, Reading<S>>> = Fuse::terminated();
-        let mut flight = Flight::<S, T> {
-            stages: &*stages,
-            shared: &shared,
-            lanes,
-            staging: FuturesOrdered::new(),
-            replies: Replies::new(),
-            prefix: Prefix::new(),
-            publisher: Publisher::new(start.range),
-            in_stages: 0,
-            next_record: start.record,
-            range: start.range,
-            limit: 0,
-            last_read: 0,
-            at_end: start.done,
-            is_cut: false,
-        };
+        let mut flight = Flight::<S, T>::new(&*stages, &shared, lanes, &start);
         loop {
             let command = commands.now();
             if command.failed {
                 return Ok(false);
             }
-            if let Some(mut reader) = idle.take_if(|_| flight.may_read(command)) {
-                flight.publisher.acknowledge(&mut reader, &shared).await?;
-                if let Some(limit) = shared.budget.take(shared.chunk) {
-                    reading = flight.read(reader, limit).fuse();
-                } else {
-                    idle = Some(reader);
-                    flight.end_early();
+            if let Some(reader) = idle.take_if(|_| flight.may_read(command)) {
+                match flight.read(reader).await? {
+                    Ok(next) => reading = next.fuse(),
+                    Err(reader) => idle = Some(reader),
                 }
             }
             if reading.is_terminated() && flight.is_finished(command) {
@@ -126,7 +109,7 @@ impl<S: Source, T: Send + Sync + 'static> RangeCopy<S, T> {
                 biased;
                 _ = commands.changed() => {}
                 () = shared.saves.wait_until(|| shared.has_room_for_letters()), if !shared.has_room_for_letters() => {}
-                Some(staged) = flight.staging.next(), if !flight.staging.is_empty() && !command.paused => {
+                Some(staged) = flight.staging.next(), if !flight.staging.is_empty() && !command.holds_stages() => {
                     flight.send(staged)?;
                     yield_now().await;
                 }
@@ -142,6 +125,25 @@ impl<S: Source, T: Send + Sync + 'static> RangeCopy<S, T> {
 }
 
 impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
+    fn new(stages: &'a dyn Chain<S::Record, T>, shared: &'a Shared, lanes: Lanes<T>, start: &RangeCheckpoint) -> Self {
+        Self {
+            stages,
+            shared,
+            lanes,
+            staging: FuturesOrdered::new(),
+            replies: Replies::new(),
+            prefix: Prefix::new(),
+            publisher: Publisher::new(start.range),
+            in_stages: 0,
+            next_record: start.record,
+            range: start.range,
+            limit: 0,
+            last_read: 0,
+            at_end: start.done,
+            is_cut: false,
+        }
+    }
+
     fn may_read(&self, command: Command) -> bool {
         let at_once = if self.stages.is_stateful() { 1 } else { CHUNKS_AT_ONCE };
         !self.at_end
@@ -156,21 +158,22 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
         (self.at_end || command.stopping) && self.staging.is_empty() && self.replies.is_empty()
     }
 
-    /// The run may read no more records.
-    fn end_early(&mut self) {
-        self.at_end = true;
-        self.is_cut = true;
-        self.lanes.flush();
-    }
-
-    fn read(&mut self, mut reader: S::Reader, limit: usize) -> Local<'a, Reading<S>> {
+    /// Begins to read a chunk. If the run may read no more records, the reader comes back.
+    async fn read(&mut self, mut reader: S::Reader) -> Result<Result<Local<'a, Reading<S>>, S::Reader>, RunError> {
+        self.publisher.acknowledge(&mut reader, self.shared).await?;
+        let Some(limit) = self.shared.budget.take(self.shared.chunk) else {
+            self.at_end = true;
+            self.is_cut = true;
+            self.lanes.flush();
+            return Ok(Err(reader));
+        };
         self.limit = limit;
         let mut chunk = Chunk::new(self.range, self.next_record);
         chunk.records.reserve(self.last_read.min(limit));
-        Box::pin(async move {
+        Ok(Ok(Box::pin(async move {
             let more = reader.read(&mut chunk, limit).await;
             (reader, chunk, more)
-        })
+        })))
     }
 
     /// A chunk has been read: it passes the stages.
@@ -196,25 +199,27 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
 
     /// A chunk has passed the stages: its records go to the sinks.
     fn send(&mut self, staged: Staged<T, S::Cursor>) -> Result<(), RunError> {
-        let Staged { records, ledger, end, read } = staged;
+        let Staged { records, mut ledger, end, read } = staged;
         self.in_stages -= read;
         if let Some(broken) = ledger.broken {
-            let crate::stage::BrokenSum { stage, came_in, accounted_for } = broken;
-            return Err(RunError::BrokenSum { stage, came_in, accounted_for });
+            return Err(broken.into());
         }
         let counters = &self.shared.counters;
         counters.produced.fetch_add(ledger.produced, Ordering::Relaxed);
+        ledger.rejected.sort_by_key(|rejection| place(rejection.position));
         self.reject(&ledger.rejected)?;
-        let mut rejected = ledger.rejected.iter().map(|rejection| rejection.position.record).peekable();
+        let mut rejected = ledger.rejected.iter().map(|rejection| place(rejection.position)).peekable();
         let before = self.replies.len();
         let mut unwanted = 0;
         for record in records {
             // Between this record and the one before lies a rejected one: they must not stand in one interval.
-            while rejected.next_if(|rejected| *rejected <= record.position().record).is_some() {
+            while rejected.next_if(|rejected| *rejected <= place(record.position())).is_some() {
                 self.lanes.mark_gap();
             }
-            if !self.lanes.send(record, &mut self.replies) {
-                unwanted += 1;
+            match self.lanes.send(record, &mut self.replies) {
+                Sent::ToSinks => {}
+                Sent::ToNone => unwanted += 1,
+                Sent::Rejected(rejection) => self.shared.letters.push(&rejection),
             }
         }
         rejected.for_each(|_| self.lanes.mark_gap());
@@ -267,8 +272,8 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
             if let Some(record) = self.publisher.last_unacknowledged().filter(|_| S::Reader::ACKNOWLEDGES) {
                 tokio::select! {
                     () = shared.saves.wait_for(self.range, record) => {}
-                    // The run has failed: nothing will be saved for this reader.
-                    _ = commands.changed() => {}
+                    // Nothing will be saved for this reader.
+                    () = commands.failed() => {}
                 }
             }
             self.publisher.acknowledge(&mut reader, shared).await?;
@@ -278,16 +283,14 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
     }
 }
 
+fn place(position: Position) -> (u64, u32) {
+    (position.record, position.part)
+}
+
 fn unreadable(source: &str, record: crate::record::Record<crate::source::Unreadable>) -> Rejection {
     let (position, origin) = (record.position(), record.origin().clone());
     let crate::source::Unreadable { reason, text } = record.into_value();
     Rejection { position, origin, by: source.to_owned(), error: reason, attempts: 0, record: text }
-}
-
-/// The range that is still to be read.
-fn typed<C: Cursor>(start: &RangeCheckpoint, version: u32) -> Result<Range<C>, SourceError> {
-    let load = |stored: &Option<serde_json::Value>| stored.clone().map(|stored| C::load(version, stored)).transpose();
-    Ok(Range { from: load(&start.cursor)?, to: load(&start.to)? })
 }
 
 /// Moves the shared prefix of a range forward, once the letters of the records before it are durable.

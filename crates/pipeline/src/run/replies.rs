@@ -59,6 +59,11 @@ impl<T: Send + Sync + 'static> Replies<T> {
         });
     }
 
+    /// The replies to a record that is rejected whatever they say.
+    pub(super) fn push_rejected(&mut self, replies: Vec<Submit<Record<T>>>) {
+        self.0.push_back(Waiting::Several(replies, Ending::Rejected));
+    }
+
     pub(super) fn push_one(&mut self, reply: Option<Submit<Record<T>>>) {
         self.0.push_back(reply.map_or(Waiting::Skipped, Waiting::One));
     }
@@ -124,8 +129,8 @@ fn ending(reply: Result<(), JobError<SinkError>>) -> Result<Ending, RunError> {
 }
 
 fn failure(error: &JobError<SinkError>) -> RunError {
-    match error.processor_error() {
-        Some(error) => RunError::Sink(error.to_string()),
-        None => RunError::Sink(error.to_string()),
-    }
+    RunError::Sink(match error.processor_error() {
+        Some(error) => SinkError::new(error.kind(), error.to_string()),
+        None => SinkError::temporary(error.to_string()),
+    })
 }

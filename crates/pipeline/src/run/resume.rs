@@ -5,9 +5,10 @@ use tracing::info;
 
 use super::{Plan, source_range::to_json};
 use crate::{
-    checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RangeCheckpoint, Store},
+    checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, Intervals, RangeCheckpoint, Store},
     dead_letters::PendingLetters,
     error::RunError,
+    record::Position,
     source::{Cursor, Identity, Source, SourceError},
 };
 
@@ -101,13 +102,14 @@ impl Resume {
         let identity = source.identity().await?;
         let mut written = stores.load().await?;
         // A run that failed before anything was written leaves nothing that another plan could harm.
-        if written.iter().flatten().any(|checkpoint| checkpoint.plan != plan)
+        if source.is_resumable()
+            && written.iter().flatten().any(|checkpoint| checkpoint.plan != plan)
             && written.iter().flatten().all(Checkpoint::is_untouched)
         {
             stores.clear().await?;
             written = stores.load().await?;
         }
-        for checkpoint in written.iter().flatten() {
+        for checkpoint in written.iter().flatten().filter(|_| source.is_resumable()) {
             check(source, plan, checkpoint).await?;
             run.check_range(checkpoint)?;
         }
@@ -119,6 +121,16 @@ impl Resume {
         for other in &written {
             keep_behind(&mut checkpoint, other.as_ref());
         }
+        for range in &mut checkpoint.ranges {
+            // What lies beyond belongs to the sink that has written it, and each sink knows its own.
+            range.beyond = Intervals::default();
+            range.done &= range.to.is_some();
+            if !source.is_resumable() {
+                range.record = first_free(range.range, &written);
+            }
+        }
+        migrate::<S::Cursor>(&mut checkpoint)?;
+        checkpoint.plan = plan.to_owned();
         checkpoint.identity = identity;
         info!(
             records = checkpoint.ranges.iter().map(|range| range.record).sum::<u64>(),
@@ -136,6 +148,12 @@ impl Resume {
         let identity = run.source.identity().await?;
         let checkpoint = first(run, identity, cursor).await?;
         Ok(Self { checkpoint, written: vec![None; sinks], goes_on: false })
+    }
+
+    /// Whether a record lies before what will be read.
+    pub(crate) fn has_settled(&self, position: Position) -> bool {
+        let range = self.checkpoint.ranges.iter().find(|known| known.range == position.range);
+        range.is_some_and(|range| position.record < range.record)
     }
 
     /// What each sink holds of this range.
@@ -176,6 +194,29 @@ async fn check<S: Source>(source: &S, plan: &str, checkpoint: &Checkpoint) -> Re
     }
     source.verify(&checkpoint.identity).await?;
     Ok(())
+}
+
+/// Brings the cursors of an older program to their present form.
+fn migrate<C: Cursor>(checkpoint: &mut Checkpoint) -> Result<(), SourceError> {
+    if checkpoint.cursor_version == C::VERSION {
+        return Ok(());
+    }
+    for range in &mut checkpoint.ranges {
+        for cursor in [&mut range.from, &mut range.to, &mut range.cursor] {
+            let stored = cursor.take().map(|stored| C::load(checkpoint.cursor_version, stored)).transpose()?;
+            *cursor = to_json(stored.as_ref())?;
+        }
+    }
+    checkpoint.cursor_version = C::VERSION;
+    Ok(())
+}
+
+/// The number for the next record of a source that cannot be read again: no sink has seen it, so it takes no other record's place.
+fn first_free(range: u32, written: &[Option<Checkpoint>]) -> u64 {
+    let ranges =
+        written.iter().flatten().flat_map(|checkpoint| &checkpoint.ranges).filter(|known| known.range == range);
+    let ends = ranges.map(|known| known.beyond.iter().last().map_or(0, |last| last.last.0 + 1).max(known.record));
+    ends.max().unwrap_or(0)
 }
 
 /// Of two checkpoints, for each range the one that has settled less; nothing at all if one is missing.

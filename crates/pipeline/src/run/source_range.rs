@@ -28,7 +28,7 @@ pub struct SourceRange {
     pub from: Option<Value>,
     /// It ends with this cursor; `None` is the end.
     pub to: Option<Value>,
-    /// How many ranges are to follow it.
+    /// How many ranges are to come after it.
     pub behind: u64,
     /// The version of the cursors.
     pub cursor_version: u32,
@@ -96,9 +96,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             return refuse("at_most", "0".to_owned(), "at least 1");
         }
         match self.outlet.whole() {
-            Some(sink) => {
-                refuse("sink", sink, "one that many processes can write to: a table, a topic, an object store")
-            }
+            Some(sink) => refuse("sink", sink, "one that many processes can write to: a table, a collection, a topic"),
             None => Ok(()),
         }
     }
@@ -156,15 +154,15 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             return self.source.split(from, self.settings.readers).await;
         };
         self.source.verify(&range.identity).await?;
-        Ok(vec![load(range.cursor_version, range.from.as_ref(), range.to.as_ref())?])
+        Ok(vec![Range::load(range.cursor_version, range.from.as_ref(), range.to.as_ref())?])
     }
 
     /// Refuses the checkpoint of a range that has the same number and other ends: it would pass for this one's, and records would be lost.
     pub(super) fn check_range(&self, checkpoint: &Checkpoint) -> Result<(), RunError> {
         let Some(range) = &self.settings.range else { return Ok(()) };
-        let own = load::<S::Cursor>(range.cursor_version, range.from.as_ref(), range.to.as_ref())?;
+        let own = Range::<S::Cursor>::load(range.cursor_version, range.from.as_ref(), range.to.as_ref())?;
         for stored in &checkpoint.ranges {
-            if load::<S::Cursor>(checkpoint.cursor_version, stored.from.as_ref(), stored.to.as_ref())? != own {
+            if Range::<S::Cursor>::load(checkpoint.cursor_version, stored.from.as_ref(), stored.to.as_ref())? != own {
                 let message = format!(
                     "the checkpoint of {} belongs to a range with other ends: the source was cut anew, into ranges of another size or \
                      after it had grown. Let the run that cut it go on, or give the run another name",
@@ -175,11 +173,6 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         }
         Ok(())
     }
-}
-
-fn load<C: Cursor>(version: u32, from: Option<&Value>, to: Option<&Value>) -> Result<Range<C>, SourceError> {
-    let load = |cursor: Option<&Value>| cursor.map(|cursor| C::load(version, cursor.clone())).transpose();
-    Ok(Range { from: load(from)?, to: load(to)? })
 }
 
 /// `rejected.jsonl.17`

@@ -101,7 +101,7 @@ impl<T, C> Chunk<T, C> {
     /// Takes over what another reader has read into a [part](Self::part) of this empty chunk.
     pub(super) fn fill_from<D>(&mut self, part: Chunk<T, D>, cursor: impl FnOnce(D) -> C) {
         (self.records, self.unreadable, self.next) = (part.records, part.unreadable, part.next);
-        self.after = part.after.map(cursor);
+        self.after = part.after.map(cursor).or(self.after.take());
         self.progress += part.progress;
     }
 

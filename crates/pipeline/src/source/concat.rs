@@ -13,7 +13,7 @@ pub struct Concat<S>(Arc<[S]>);
 
 /// Many sources into one sink: they are read in this order, as one. A run that goes on knows which of them it was in.
 ///
-/// Files of one kind need it not: [`JsonLines::glob`](super::JsonLines::glob) and its like read many.
+/// Files of one kind do not need it: [`JsonLines::glob`](super::JsonLines::glob) and its like read many.
 ///
 /// ```
 /// use actix_batch_pipeline::{prelude::*, source::{concat, from_iter}};
@@ -96,7 +96,8 @@ impl<S: Source> Source for Concat<S> {
     type Reader = ConcatReader<S>;
 
     fn describe(&self) -> String {
-        self.0.iter().map(Source::describe).collect::<Vec<_>>().join(" + ")
+        // More sources may follow in a later run, which has the same plan.
+        self.0.first().map(|first| format!("{} + …", first.describe())).unwrap_or_default()
     }
 
     fn is_resumable(&self) -> bool {
@@ -195,14 +196,18 @@ impl<S: Source> Reader for ConcatReader<S> {
     const ACKNOWLEDGES: bool = S::Reader::ACKNOWLEDGES;
 
     async fn read(&mut self, chunk: &mut Chunk<S::Record, Self::Cursor>, limit: usize) -> Result<More, SourceError> {
-        let mut part = chunk.part();
-        let more = self.current.read(&mut part, limit).await?;
-        let source = self.number;
-        chunk.fill_from(part, |cursor| ConcatCursor { source, cursor: Some(cursor) });
-        match more {
-            More::Yes => Ok(More::Yes),
-            More::No if self.open_next().await? => Ok(More::Yes),
-            More::No => Ok(More::No),
+        loop {
+            let mut part = chunk.part();
+            let more = self.current.read(&mut part, limit).await?;
+            let source = self.number;
+            chunk.fill_from(part, |cursor| ConcatCursor { source, cursor: Some(cursor) });
+            if more == More::Yes || !self.open_next().await? {
+                return Ok(more);
+            }
+            // An empty chunk would say that there is nothing for now.
+            if !chunk.is_empty() {
+                return Ok(More::Yes);
+            }
         }
     }
 

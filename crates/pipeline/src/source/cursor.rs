@@ -52,6 +52,14 @@ pub struct Range<C> {
     pub to: Option<C>,
 }
 
+impl<C: Cursor> Range<C> {
+    /// A range whose cursors were stored as JSON.
+    pub(crate) fn load(version: u32, from: Option<&Value>, to: Option<&Value>) -> Result<Self, SourceError> {
+        let load = |cursor: Option<&Value>| cursor.map(|cursor| C::load(version, cursor.clone())).transpose();
+        Ok(Self { from: load(from)?, to: load(to)? })
+    }
+}
+
 impl<C> Range<C> {
     /// The whole source.
     pub fn all() -> Self {

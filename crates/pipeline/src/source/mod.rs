@@ -137,7 +137,7 @@ pub trait Reader: 'static {
     /// Fills an empty chunk with up to `limit` records, and sets its cursor to where reading goes on after them.
     ///
     /// A record that cannot be read is [`refused`](Chunk::refuse) and does not stop the others. A reader that waits for new data
-    /// returns what it has, also nothing, after a while: a chunk without records is welcome.
+    /// returns what it has, also nothing, after a while: an empty chunk and [`More::Yes`] say that there is nothing for now.
     ///
     /// # Errors
     ///

@@ -1,12 +1,16 @@
 //! Any stream as a source.
 
-use std::{fmt, marker::PhantomData, pin::Pin};
+use std::{fmt, marker::PhantomData, pin::Pin, time::Duration};
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{Chunk, Identity, More, Range, Reader, Source, SourceError};
 use crate::record::Origin;
+
+/// How long a read waits for a record: after that, a run that is to stop can do so.
+const WAIT: Duration = Duration::from_millis(250);
 
 /// Records from a stream that is made anew whenever it is read; made by [`from_stream`].
 pub struct FromStream<F, I> {
@@ -101,13 +105,13 @@ impl<I: Stream + 'static> Reader for StreamReader<I> {
     type Record = I::Item;
     type Cursor = u64;
 
-    /// Waits for a record, and takes those that are there already.
+    /// Waits a while for a record, and takes those that are there already.
     async fn read(&mut self, chunk: &mut Chunk<I::Item, u64>, limit: usize) -> Result<More, SourceError> {
         let left = self.to.map_or(limit, |to| usize::try_from(to - self.read).map_or(limit, |left| left.min(limit)));
         let mut more = if left < limit { More::No } else { More::Yes };
         while chunk.len() < left {
-            let next =
-                if chunk.is_empty() { Some(self.stream.next().await) } else { self.stream.next().now_or_never() };
+            let next = self.stream.next();
+            let next = if chunk.is_empty() { timeout(WAIT, next).await.ok() } else { next.now_or_never() };
             match next {
                 Some(Some(record)) => chunk.push(record, Origin::Unknown),
                 Some(None) => {

@@ -56,6 +56,10 @@ where
         "debounce".to_owned()
     }
 
+    fn begin(&self) {
+        self.newest.lock().clear();
+    }
+
     async fn process(&self, records: Vec<Record<T>>, out: &mut Output<T>) {
         let mut held = Vec::with_capacity(records.len());
         for record in records {

@@ -24,7 +24,13 @@ struct Seen<K> {
 
 impl<F, K> Dedupe<F, K> {
     pub(crate) fn new(key: F, window: usize) -> Self {
-        Self { key, window, seen: Mutex::new(Seen { order: VecDeque::new(), keys: HashSet::new() }) }
+        Self { key, window, seen: Mutex::default() }
+    }
+}
+
+impl<K> Default for Seen<K> {
+    fn default() -> Self {
+        Self { order: VecDeque::new(), keys: HashSet::new() }
     }
 }
 
@@ -58,6 +64,10 @@ where
 
     fn is_stateful(&self) -> bool {
         true
+    }
+
+    fn begin(&self) {
+        *self.seen.lock() = Seen::default();
     }
 
     async fn process(&self, records: Vec<Record<T>>, out: &mut Output<T>) {

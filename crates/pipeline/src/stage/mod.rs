@@ -19,7 +19,7 @@ mod map_async;
 mod output;
 mod throttle;
 
-pub(crate) use chain::{BrokenSum, Chain, Ledger, Start, Then};
+pub(crate) use chain::{BrokenStage, Chain, Ledger, Start, Then};
 pub(crate) use debounce::Debounce;
 pub(crate) use dedupe::Dedupe;
 pub(crate) use filter::Filter;
@@ -82,6 +82,9 @@ pub trait Stage<I>: Send + Sync + 'static {
     fn is_stateful(&self) -> bool {
         false
     }
+
+    /// Called before each run of the pipeline: forget what an earlier run has left, which may have failed.
+    fn begin(&self) {}
 
     /// Processes the records of a chunk: each is emitted, filtered or rejected.
     fn process(&self, records: Vec<Record<I>>, out: &mut Output<Self::Out>) -> impl Future<Output = ()>;

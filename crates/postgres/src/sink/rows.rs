@@ -83,7 +83,7 @@ impl Rows {
         let (mut arrays, mut casts, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for (at, column) in self.columns.iter().map(|column| &table.columns[*column]).enumerate() {
             arrays.push(format!("${}::{}[]", at + 1, column.form.sql_type()));
-            casts.push(format!("new.{}::{}", quoted(&column.name), column.sql_type));
+            casts.push(format!("new.{}::{}", quoted(&column.name), column.cast));
             names.push(&column.name);
         }
         let (columns, casts) = (list(&names), casts.join(", "));

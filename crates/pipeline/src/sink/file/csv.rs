@@ -1,9 +1,9 @@
 //! CSV as a sink.
 
-use std::{fmt, marker::PhantomData, path::PathBuf, sync::Arc};
+use std::{fmt, fs::File, io, iter, marker::PhantomData, path::PathBuf, sync::Arc};
 
 use actix_batch::Batch;
-use csv::WriterBuilder;
+use csv::{ReaderBuilder, WriterBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -36,6 +36,8 @@ fn yes() -> bool {
 /// Writes CSV.
 pub struct CsvSink<T> {
     spec: CsvFile,
+    /// The fields of each row, once there is one: a row with another number of them would stand in the wrong columns.
+    fields: Option<usize>,
     records: PhantomData<fn(T)>,
 }
 
@@ -74,7 +76,7 @@ impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for CsvFile {
     }
 
     fn sink(&self, _worker: usize, _run: &RunId, _settled: &Arc<Settled>) -> CsvSink<T> {
-        CsvSink { spec: self.clone(), records: PhantomData }
+        CsvSink { spec: self.clone(), fields: None, records: PhantomData }
     }
 
     fn store(&self, _run: &RunId) -> Option<Box<dyn Store>> {
@@ -92,14 +94,18 @@ impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for CsvFile {
 
 impl<T: Serialize + 'static> Sink<T> for CsvSink<T> {
     async fn write(&mut self, batch: &Batch<Record<T>>) -> Result<Written, SinkError> {
-        let spec = &self.spec;
+        let Self { spec, fields, .. } = self;
         spec.path.write(batch, |records, text, is_first| {
             let records: Vec<_> = records.collect();
-            let header = spec.header && is_first;
-            match spec.rows(records.iter().map(|(_, record)| &***record), header) {
-                Ok(rows) => text.text = rows,
-                Err(_) => spec.one_by_one(&records, text, header),
+            if fields.is_none() && !is_first {
+                *fields = spec.fields_of_file()?;
             }
+            let header = spec.header && is_first;
+            match spec.rows(records.iter().map(|(_, record)| &***record), header, *fields) {
+                Ok(rows) => text.text = rows,
+                Err(_) => spec.one_by_one(&records, text, header, *fields),
+            }
+            Ok(())
         })
     }
 
@@ -109,19 +115,39 @@ impl<T: Serialize + 'static> Sink<T> for CsvSink<T> {
 }
 
 impl CsvFile {
-    fn rows<'a, T: Serialize + 'a>(&self, records: impl Iterator<Item = &'a T>, header: bool) -> csv::Result<Vec<u8>> {
+    fn rows<'a, T: Serialize + 'a>(
+        &self,
+        records: impl Iterator<Item = &'a T>,
+        header: bool,
+        fields: Option<usize>,
+    ) -> csv::Result<Vec<u8>> {
         let mut writer = WriterBuilder::new().delimiter(self.delimiter).has_headers(header).from_writer(Vec::new());
+        let mut begin = 0;
+        if let Some(fields) = fields {
+            // The writer wants each row to have as many fields as the one before. This one is cut off again.
+            writer.write_record(iter::repeat_n("", fields))?;
+            writer.flush()?;
+            begin = writer.get_ref().len();
+        }
         for record in records {
             writer.serialize(record)?;
         }
-        writer.into_inner().map_err(|error| error.into_error().into())
+        let mut rows = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;
+        Ok(rows.split_off(begin))
     }
 
     /// Some record cannot be written: it is refused, and the others are written.
-    fn one_by_one<T: Serialize>(&self, records: &[(usize, &Record<T>)], text: &mut BatchText, mut header: bool) {
+    fn one_by_one<T: Serialize>(
+        &self,
+        records: &[(usize, &Record<T>)],
+        text: &mut BatchText,
+        mut header: bool,
+        mut fields: Option<usize>,
+    ) {
         for (position, record) in records {
-            match self.rows(std::iter::once(&***record), header) {
+            match self.rows(iter::once(&***record), header, fields) {
                 Ok(row) => {
+                    fields = fields.or_else(|| self.fields_of(row.as_slice()).ok().flatten());
                     text.text.extend(row);
                     header = false;
                 }
@@ -130,6 +156,21 @@ impl CsvFile {
                 }
             }
         }
+    }
+}
+
+impl CsvFile {
+    /// How many fields the first row of a text has: its header, as a rule.
+    fn fields_of(&self, text: impl io::Read) -> csv::Result<Option<usize>> {
+        let mut reader = ReaderBuilder::new().delimiter(self.delimiter).has_headers(false).from_reader(text);
+        let first = reader.byte_records().next().transpose()?;
+        Ok(first.map(|row| row.len()))
+    }
+
+    fn fields_of_file(&self) -> Result<Option<usize>, SinkError> {
+        let path = self.path.readable();
+        let fields = File::open(&path).map_err(csv::Error::from).and_then(|file| self.fields_of(file));
+        fields.map_err(|error| SinkError::fatal(format!("{} cannot be read", path.display())).caused_by(error))
     }
 }
 

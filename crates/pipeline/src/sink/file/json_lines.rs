@@ -96,6 +96,7 @@ impl<T: Serialize + 'static> Sink<T> for JsonLinesSink<T> {
                     }
                 }
             }
+            Ok(())
         })
     }
 
@@ -109,7 +110,7 @@ impl Target {
     pub(super) fn write<T>(
         &self,
         batch: &Batch<Record<T>>,
-        put: impl FnOnce(&mut dyn Iterator<Item = (usize, &Record<T>)>, &mut BatchText, bool),
+        put: impl FnOnce(&mut dyn Iterator<Item = (usize, &Record<T>)>, &mut BatchText, bool) -> Result<(), SinkError>,
     ) -> Result<Written, SinkError> {
         let mut partial = self.partial.lock();
         let Some(partial) = partial.as_mut() else {
@@ -122,7 +123,7 @@ impl Target {
         text.held.extend(batch.iter().enumerate().filter(|(_, record)| held(record)).map(|(position, _)| position));
         let known = text.held.clone();
         let mut new = batch.iter().enumerate().filter(|(position, _)| !known.contains(position));
-        put(&mut new, &mut text, partial.is_empty());
+        put(&mut new, &mut text, partial.is_empty())?;
         partial.append(&text.text, batch, |position| text.is_written(position), &self.path)?;
         Ok(text.written)
     }

@@ -47,6 +47,13 @@ impl Target {
         format!("{kind}:{}", self.path.display())
     }
 
+    /// Where the file is now.
+    #[cfg(feature = "csv")]
+    fn readable(&self) -> PathBuf {
+        let partial = beside(&self.path, "partial");
+        if partial.exists() { partial } else { self.path.clone() }
+    }
+
     fn store(&self) -> Box<dyn Store> {
         Box::new(PartialFileStore::new(self.clone()))
     }

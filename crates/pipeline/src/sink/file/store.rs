@@ -55,8 +55,8 @@ impl PartialFileStore {
                 )
             });
         }
-        let is_whole = checkpoint.ranges.iter().all(|range| range.done);
-        if is_whole && path.metadata().is_ok_and(|file| file.len() == bytes) {
+        let is_published = checkpoint.sink["published"] == true || checkpoint.ranges.iter().all(|range| range.done);
+        if is_published && path.metadata().is_ok_and(|file| file.len() == bytes) {
             return PartialFile::published(path, bytes).map_err(|error| io_error(path, error));
         }
         let message = format!(
@@ -72,7 +72,8 @@ impl PartialFileStore {
         let mut partial = self.target.partial.lock();
         let Some(partial) = partial.as_mut() else { return Ok(checkpoint.clone()) };
         let mut snapshot = checkpoint.clone();
-        snapshot.sink = json!({ "bytes": partial.sync().map_err(|error| io_error(&self.target.path, error))? });
+        let bytes = partial.sync().map_err(|error| io_error(&self.target.path, error))?;
+        snapshot.sink = json!({ "bytes": bytes, "published": partial.is_published() });
         for range in &mut snapshot.ranges {
             range.beyond = partial.beyond(range.range, range.record);
         }

@@ -47,6 +47,11 @@ impl PartialFile {
         Ok(Self { file, path: beside(path, "partial"), bytes, beyond: HashMap::new(), is_published: true })
     }
 
+    /// Whether it has its final name.
+    pub(super) fn is_published(&self) -> bool {
+        self.is_published
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.bytes == 0
     }
@@ -85,7 +90,11 @@ impl PartialFile {
 
     /// More records come after the file was published: they are added to a copy, which will replace it.
     fn unpublish(&mut self, path: &Path) -> io::Result<()> {
-        fs::copy(path, &self.path)?;
+        // Until the copy is whole, the file under its final name is the one that counts.
+        let copy = beside(path, "partial.copy");
+        fs::copy(path, &copy)?;
+        File::open(&copy)?.sync_all()?;
+        fs::rename(&copy, &self.path)?;
         let beyond = std::mem::take(&mut self.beyond);
         *self = Self::open(path, self.bytes, beyond)?;
         Ok(())

@@ -33,10 +33,11 @@ COMMIT;
 const SAVE_PLAN: &str = "INSERT INTO _pipelines (pipeline, version, plan, identity, cursor_version) VALUES (?1, ?2, ?3, ?4, ?5) \
     ON CONFLICT DO UPDATE SET version = excluded.version, plan = excluded.plan, identity = excluded.identity, \
     cursor_version = excluded.cursor_version";
+const LOAD_CURSOR_VERSION: &str = "SELECT cursor_version FROM _pipelines WHERE pipeline = ?1";
 /// The prefix only moves forwards: a worker that was given up may still be writing.
 const SAVE_RANGE: &str = "INSERT INTO _pipeline_settled (pipeline, \"range\", begins_after, ends_with, record, cursor, done) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET record = excluded.record, cursor = excluded.cursor, \
-    done = excluded.done WHERE excluded.record >= _pipeline_settled.record";
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET begins_after = excluded.begins_after, ends_with = excluded.ends_with, \
+    record = excluded.record, cursor = excluded.cursor, done = excluded.done WHERE excluded.record >= _pipeline_settled.record";
 const LOAD_RANGES: &str = "SELECT \"range\", begins_after, ends_with, record, cursor, done FROM _pipeline_settled \
     WHERE pipeline = ?1 ORDER BY \"range\"";
 const LOAD_PREFIX: &str = "SELECT record FROM _pipeline_settled WHERE pipeline = ?1 AND \"range\" = ?2";
@@ -94,12 +95,14 @@ impl<'a> Progress<'a> {
     /// Stores everything that a checkpoint holds. What the tables hold beyond a prefix stays: the sink may have written more than the
     /// checkpoint knows.
     pub(super) fn save(self, checkpoint: &Checkpoint) -> Result<()> {
+        let version = self.statement(LOAD_CURSOR_VERSION)?.query_row([self.pipeline], |row| row.get(0)).optional()?;
+        let is_migrated = version.is_some_and(|version: u32| version != checkpoint.cursor_version);
         self.save_plan(checkpoint)?;
         for stored in self.load_ranges()? {
             let same = |range: &&RangeCheckpoint| range.range == stored.range;
             let kept = checkpoint.ranges.iter().find(same);
-            // Another piece of the source under the same number counts its records anew.
-            if kept.is_none_or(|range| (&range.from, &range.to) != (&stored.from, &stored.to)) {
+            // Another piece of the source under the same number counts its records anew. Cursors in a new form are the same piece.
+            if kept.is_none_or(|range| !is_migrated && (&range.from, &range.to) != (&stored.from, &stored.to)) {
                 self.forget(stored.range)?;
             }
         }

@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub struct SqliteStore {
     sink: Sqlite,
-    pipeline: String,
+    run: RunId,
     connection: Option<Connection>,
     /// Its lock is the lease, and ends with it.
     lease: Option<File>,
@@ -36,12 +36,12 @@ const HAS_TABLES: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type 
 
 impl SqliteStore {
     pub(super) fn new(sink: Sqlite, run: &RunId) -> Self {
-        Self { sink, pipeline: run.pipeline.clone(), connection: None, lease: None }
+        Self { sink, run: run.clone(), connection: None, lease: None }
     }
 
     fn take_lease(&mut self) -> Result<(), CheckpointError> {
         self.check_place()?;
-        let path = lock_path(self.sink.path(), &self.pipeline);
+        let path = lock_path(self.sink.path(), &self.run.pipeline);
         let io = |error| {
             let message = format!("the lock file {} cannot be used", path.display());
             CheckpointError::new(CheckpointErrorKind::Io, message).caused_by(error)
@@ -57,7 +57,7 @@ impl SqliteStore {
                 CheckpointErrorKind::Leased,
                 format!(
                     "another run of pipeline `{}` writes to {}: wait until it ends, or stop it (it locks {})",
-                    self.pipeline,
+                    self.run.pipeline,
                     self.sink.path().display(),
                     path.display()
                 ),
@@ -88,10 +88,10 @@ impl SqliteStore {
     fn load_from(&self, transaction: &Transaction<'_>) -> Result<Option<Checkpoint>, CheckpointError> {
         let failed = |error| self.failed("loaded", error);
         let version = "SELECT version FROM _pipelines WHERE pipeline = ?1";
-        let version = transaction.query_row(version, [&self.pipeline], |row| row.get::<_, i64>(0)).optional();
+        let version = transaction.query_row(version, [&self.run.pipeline], |row| row.get::<_, i64>(0)).optional();
         let Some(version) = version.map_err(failed)? else { return Ok(None) };
         self.check_version(version)?;
-        let checkpoint = transaction.query_row(LOAD_PLAN, [&self.pipeline], |row| {
+        let checkpoint = transaction.query_row(LOAD_PLAN, [&self.run.pipeline], |row| {
             let identity = parse(&row.get::<_, String>(2)?, 2)?;
             Ok(Checkpoint {
                 plan: row.get(1)?,
@@ -102,7 +102,7 @@ impl SqliteStore {
             })
         });
         let mut checkpoint = checkpoint.map_err(failed)?;
-        let progress = Progress::new(transaction, &self.pipeline);
+        let progress = Progress::new(transaction, &self.run.pipeline);
         checkpoint.ranges = progress.load_ranges().map_err(failed)?;
         for range in &mut checkpoint.ranges {
             range.beyond = progress.intervals(range.range).map_err(failed)?;
@@ -118,7 +118,7 @@ impl SqliteStore {
             CheckpointErrorKind::Future,
             format!(
                 "the checkpoint of pipeline `{}` in {} has version {version}, this program reads up to {VERSION}: use the newer program",
-                self.pipeline,
+                self.run.pipeline,
                 self.sink.path().display()
             ),
         ))
@@ -126,7 +126,7 @@ impl SqliteStore {
 
     fn change(
         &mut self,
-        change: impl FnOnce(&Transaction<'_>, &str, &Sqlite) -> rusqlite::Result<()>,
+        change: impl FnOnce(&Transaction<'_>, &RunId, &Sqlite) -> rusqlite::Result<()>,
     ) -> Result<(), CheckpointError> {
         self.check_place()?;
         let changed = self.changed(change);
@@ -138,7 +138,7 @@ impl SqliteStore {
 
     fn changed(
         &mut self,
-        change: impl FnOnce(&Transaction<'_>, &str, &Sqlite) -> rusqlite::Result<()>,
+        change: impl FnOnce(&Transaction<'_>, &RunId, &Sqlite) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
@@ -149,7 +149,7 @@ impl SqliteStore {
             }
         };
         let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
-        change(&transaction, &self.pipeline, &self.sink)?;
+        change(&transaction, &self.run, &self.sink)?;
         transaction.commit()
     }
 
@@ -163,7 +163,7 @@ impl SqliteStore {
         let place = self.sink.path().display();
         CheckpointError::new(
             kind,
-            format!("the checkpoint of pipeline `{}` in {place} cannot be {what}", self.pipeline),
+            format!("the checkpoint of pipeline `{}` in {place} cannot be {what}", self.run.pipeline),
         )
         .caused_by(error)
     }
@@ -191,7 +191,7 @@ impl Store for SqliteStore {
     }
 
     fn save<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> StoreFuture<'a, ()> {
-        Box::pin(ready(self.change(|transaction, pipeline, _| Progress::new(transaction, pipeline).save(checkpoint))))
+        Box::pin(ready(self.change(|transaction, run, _| Progress::new(transaction, &run.pipeline).save(checkpoint))))
     }
 
     /// Forgets the progress and the dead letters. The rows stay.
@@ -199,11 +199,11 @@ impl Store for SqliteStore {
         if !self.sink.path().exists() {
             return Box::pin(ready(Ok(())));
         }
-        Box::pin(ready(self.change(|transaction, pipeline, sink| {
+        Box::pin(ready(self.change(|transaction, run, sink| {
             for table in ["_pipelines", "_pipeline_settled", "_pipeline_beyond"] {
-                transaction.execute(&format!("DELETE FROM {table} WHERE pipeline = ?1"), [pipeline])?;
+                transaction.execute(&format!("DELETE FROM {table} WHERE pipeline = ?1"), [&run.pipeline])?;
             }
-            DeadLetters::of(sink, transaction).map_or(Ok(()), |letters| letters.clear(pipeline))
+            DeadLetters::of(sink, transaction).map_or(Ok(()), |letters| letters.clear(run.name()))
         })))
     }
 

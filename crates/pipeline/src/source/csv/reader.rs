@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use super::{
     row::{Columns, Format, Row, RowError},
     scan::{Fault, Scanned, Scanner},
+    skip::Skip,
 };
 use crate::{
     record::Origin,
@@ -42,7 +43,15 @@ pub struct CsvReader<T, F: TextFiles = LocalFiles> {
     to: Option<TextCursor>,
     /// After the last record.
     cursor: Option<TextCursor>,
+    /// A record that is larger than it may be, and of which only a part has been passed.
+    large: Option<Large>,
     records: PhantomData<fn() -> T>,
+}
+
+/// A record that is passed without being read.
+struct Large {
+    origin: Origin,
+    skip: Skip,
 }
 
 /// What came of looking for the next record.
@@ -68,7 +77,8 @@ impl<T: DeserializeOwned, F: TextFiles> CsvReader<T, F> {
         let (text, from) = files.first(range.from.as_ref()).await?;
         let scanner = Scanner::new(shape.format.dialect);
         let (to, cursor) = (range.to.clone(), range.from.clone());
-        let mut reader = Self { shape, files, text, scanner, columns: None, to, cursor, records: PhantomData };
+        let mut reader =
+            Self { shape, files, text, scanner, columns: None, to, cursor, large: None, records: PhantomData };
         // The columns come from the header, wherever reading goes on.
         reader.find_columns().await?;
         match from.filter(|cursor| reader.text.byte() < cursor.byte) {
@@ -134,6 +144,9 @@ impl<T: DeserializeOwned, F: TextFiles> CsvReader<T, F> {
         if self.is_past_range() {
             return Ok(Step::End);
         }
+        if self.large.is_some() {
+            return Ok(Step::Large);
+        }
         let Self { text, scanner, columns: Some(columns), shape, .. } = self else { return Ok(Step::End) };
         match scanner.scan(text.unread(), is_end && text.is_complete()) {
             Scanned::Record { bytes, lines, fault } => {
@@ -166,10 +179,7 @@ impl<T: DeserializeOwned, F: TextFiles> CsvReader<T, F> {
             match step {
                 Step::Passed => return Ok(true),
                 Step::End => return Ok(false),
-                Step::Large => {
-                    self.skip_large(chunk).await?;
-                    return Ok(true);
-                }
+                Step::Large => return self.skip_large(chunk).await,
                 Step::Incomplete => {
                     let is_end = self.text.fill().await? == Fill::End;
                     step = self.step(chunk, is_end)?;
@@ -178,21 +188,30 @@ impl<T: DeserializeOwned, F: TextFiles> CsvReader<T, F> {
         }
     }
 
-    /// Passes a record that is too large, in bounded memory.
-    async fn skip_large(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<(), SourceError> {
-        let text = &mut self.text;
-        let origin = text.origin();
-        let mut skip = super::skip::Skip::new(self.shape.format.dialect);
+    /// Passes a record that is too large, in bounded memory, as far as it has been written. Returns whether that was all of it.
+    async fn skip_large(&mut self, chunk: &mut Chunk<T, TextCursor>) -> Result<bool, SourceError> {
+        let Self { text, large, cursor, .. } = self;
+        // Reading never goes on in the middle of a record.
+        cursor.get_or_insert_with(|| text.cursor());
+        let new = || Large { origin: text.origin(), skip: Skip::new(self.shape.format.dialect) };
+        let Large { origin, skip } = large.get_or_insert_with(new);
         loop {
             let (bytes, lines, is_end) = skip.pass(text.unread());
             chunk.add_progress(bytes as u64);
             text.pass(bytes, lines);
-            if is_end || text.fill().await? == Fill::End {
+            if is_end {
+                break;
+            }
+            if text.fill().await? == Fill::End {
+                if !text.is_complete() {
+                    return Ok(false);
+                }
                 break;
             }
         }
-        chunk.refuse(too_large(self.shape.max_record_bytes), origin);
-        Ok(())
+        chunk.refuse(too_large(self.shape.max_record_bytes), origin.clone());
+        *large = None;
+        Ok(true)
     }
 
     #[inline]
@@ -223,7 +242,7 @@ impl<T: DeserializeOwned + 'static, F: TextFiles> Reader for CsvReader<T, F> {
             let next = self.files.next(&mut self.text, chunk.is_empty()).await?;
             self.cursor = Some(cursor);
             match next {
-                Next::Text(text) => (self.text, self.columns) = (text, None),
+                Next::Text(text) => (self.text, self.columns, self.large) = (text, None, None),
                 Next::Again => {}
                 Next::Nothing => break,
                 Next::End => {

@@ -26,7 +26,7 @@ pub(super) struct Columns {
     pub(super) may_be_missing: bool,
 }
 
-/// Why a record is none.
+/// Why a row could not be read.
 #[derive(Debug)]
 pub(super) enum RowError {
     /// This record is wrong.

@@ -72,7 +72,8 @@ impl TextFiles for LocalFiles {
     fn describe(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
-            Self::Files(paths) => paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(","),
+            // More files may follow in a later run, which has the same plan.
+            Self::Files(paths) => paths.first().map(|path| format!("{}, …", path.display())).unwrap_or_default(),
             Self::Glob(pattern) => pattern.clone(),
         }
     }
