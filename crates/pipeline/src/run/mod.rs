@@ -82,13 +82,14 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         let run = RunId::new(&self.settings.name);
         let mut stores = self.stores(&run);
         stores.lease().await?;
-        let ended = self.run_leased(&mut stores, control, counters).await;
+        let ended = self.run_leased(run, &mut stores, control, counters).await;
         self.source.release().await;
         ended
     }
 
     async fn run_leased(
         &self,
+        run: RunId,
         stores: &mut Stores,
         control: &Control,
         counters: &Arc<Counters>,
