@@ -196,7 +196,10 @@ async fn run(by: By, url: &str, data: &Path, batch: usize) -> f64 {
 async fn pipeline(sink: Postgres, data: &Path, batch: usize) -> u64 {
     let flow = Pipeline::named("flights-bench").read(Csv::<Flight>::file(data).null_words(["NA", ""])).write(sink);
     // Two batches on their way, and a third that is filled.
-    let pipeline = flow.look_ahead(LOOK_AHEAD.max(3 * batch)).collector(move |sink| sink.max_size(batch).workers(Workers::local(2))).fresh(true);
+    let pipeline = flow
+        .look_ahead(LOOK_AHEAD.max(3 * batch))
+        .collector(move |sink| sink.max_size(batch).workers(Workers::local(2)))
+        .fresh(true);
     pipeline.run().await.expect("the pipeline runs").read
 }
 

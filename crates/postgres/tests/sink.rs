@@ -1,7 +1,17 @@
 //! The sink on a real server: rows and progress stand or fall together, and a bad row fails alone.
 
-use actix_batch::Workers;
-use actix_batch_pipeline::{outlet::One, prelude::*, read_dead_records, test_util::check_sink};
+use std::sync::Arc;
+
+use actix_batch::{Batch, Workers};
+use actix_batch_pipeline::{
+    Origin, Position,
+    checkpoint::{Checkpoint, RangeCheckpoint, RunId, Settled},
+    outlet::One,
+    prelude::*,
+    read_dead_records,
+    sink::{IntoSink, Sink, SinkErrorKind},
+    test_util::check_sink,
+};
 use actix_batch_postgres::Postgres;
 use serde::Serialize;
 use serde_json::json;
@@ -85,6 +95,48 @@ async fn the_last_record_of_a_key_wins_within_a_batch() {
         run(rows, Postgres::upsert("rows").key(["id"]).min_copy_rows(way).connect(&url)).await.unwrap();
         assert_eq!(numbers(&url, "SELECT name::bigint FROM rows ORDER BY id").await, (990..1_000).collect::<Vec<_>>());
     }
+}
+
+#[actix_rt::test]
+async fn a_writer_whose_run_has_lost_its_lease_stores_nothing_more() {
+    let Some(server) = Server::start() else { return };
+    let url = server.database(PLAIN).await;
+    let spec = Postgres::append("rows").connect(&url);
+    let batch = |records: std::ops::Range<u64>| {
+        let records = records.zip(1..).map(|(record, sequence)| {
+            let position = Position { record, ..Position::default() };
+            let mut record = Record::new(row(record.cast_signed()), position, Origin::Unknown);
+            record.set_sequence(sequence);
+            record
+        });
+        Batch::from(records.collect::<Vec<_>>())
+    };
+    let begin = async |run: &RunId| {
+        let mut store = IntoSink::<Row>::store(&spec, run).unwrap();
+        store.lease().await.unwrap();
+        let checkpoint = Checkpoint {
+            plan: "rows".to_owned(),
+            identity: json!({}),
+            cursor_version: 1,
+            ranges: vec![RangeCheckpoint::new(0, None, None)],
+            sink: json!(null),
+        };
+        store.save(&checkpoint).await.unwrap();
+        (store, IntoSink::<Row>::sink(&spec, 0, run, &Arc::new(Settled::new(checkpoint))))
+    };
+    let (store, mut lost) = begin(&RunId::new("rows")).await;
+    lost.write(&batch(0..10)).await.unwrap();
+    // The connection of the lease goes, and with it the lease; that of the writer stays.
+    drop(store);
+    let (_store, mut sink) = begin(&RunId::new("rows")).await;
+    let error = lost.write(&batch(10..20)).await.unwrap_err();
+    assert!(error.to_string().contains("another run of pipeline `rows` has taken over"), "{error}");
+    assert_eq!(error.kind(), SinkErrorKind::Fatal);
+    sink.write(&batch(10..30)).await.unwrap();
+    assert_eq!(
+        numbers(&url, "SELECT count(*) FROM rows UNION ALL SELECT count(DISTINCT id) FROM rows").await,
+        [30, 30]
+    );
 }
 
 #[actix_rt::test]

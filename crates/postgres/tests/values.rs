@@ -161,7 +161,7 @@ async fn large_batches_are_copied_where_the_user_may_have_a_temporary_table() {
     let Some(server) = Server::start() else { return };
     let url = server.database(WATCHED).await;
     assert_eq!(copied(&url, Postgres::upsert("rows").min_copy_rows(100)).await, 200);
-    let anew = "DROP TABLE _pipelines, _pipeline_settled, _pipeline_beyond; TRUNCATE rows";
+    let anew = "DROP TABLE _pipelines, _pipeline_settled, _pipeline_beyond, _pipeline_runs; TRUNCATE rows";
     client(&url).await.batch_execute(anew).await.unwrap();
     assert_eq!(copied(&url, Postgres::upsert("rows").min_copy_rows(usize::MAX)).await, 0);
     client(&url).await.batch_execute(anew).await.unwrap();

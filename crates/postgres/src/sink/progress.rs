@@ -136,11 +136,7 @@ pub(super) async fn held(
 }
 
 /// Adds the intervals of a batch.
-pub(super) async fn add(
-    session: &mut Session<'_>,
-    pipeline: &str,
-    written: &[(u32, Interval)],
-) -> Result<(), Error> {
+pub(super) async fn add(session: &mut Session<'_>, pipeline: &str, written: &[(u32, Interval)]) -> Result<(), Error> {
     if written.is_empty() {
         return Ok(());
     }

@@ -164,9 +164,6 @@ impl Store for PostgresStore {
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresStore")
-            .field("sink", &self.sink)
-            .field("run", &self.run)
-            .finish_non_exhaustive()
+        f.debug_struct("PostgresStore").field("sink", &self.sink).field("run", &self.run).finish_non_exhaustive()
     }
 }

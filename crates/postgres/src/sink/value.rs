@@ -44,9 +44,7 @@ impl From<&'static str> for Misfit {
 /// The value in this form: as JSON if it has an inner structure.
 pub(super) fn cell<T: Serialize + ?Sized>(form: Form, value: &T) -> Result<Cell, Misfit> {
     match value.serialize(ToCell(form)) {
-        Err(Misfit::Nested) => {
-            Ok(form.nested(&serde_json::to_value(value).map_err(<Misfit as ser::Error>::custom)?)?)
-        }
+        Err(Misfit::Nested) => Ok(form.nested(&serde_json::to_value(value).map_err(<Misfit as ser::Error>::custom)?)?),
         cell => cell,
     }
 }

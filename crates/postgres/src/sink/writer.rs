@@ -197,13 +197,7 @@ async fn insert<T: Serialize>(
 }
 
 /// Runs the statement, and returns how many rows the server has changed.
-async fn execute(
-    session: &mut Session<'_>,
-    table: &Table,
-    rows: &Rows,
-    sql: &str,
-    way: Way,
-) -> Result<u64, Error> {
+async fn execute(session: &mut Session<'_>, table: &Table, rows: &Rows, sql: &str, way: Way) -> Result<u64, Error> {
     if way == Way::Copy {
         copy::send(session, table, rows).await?;
         return session.execute(sql, &[]).await;
