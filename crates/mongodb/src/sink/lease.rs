@@ -98,7 +98,7 @@ enum Verdict {
 }
 
 /// A run that was killed may have had two commands on their way, a renewal and a checkpoint.
-const CHANGES_OF_THE_LIVING: u32 = 3;
+const RENEWALS_THAT_PROVE_LIFE: u32 = 3;
 
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
@@ -119,7 +119,7 @@ impl Watch {
             None => tracing::info!("waiting for the lease of a run that may have been killed"),
         }
         self.last = Some((lease.clone(), now));
-        if self.changes >= CHANGES_OF_THE_LIVING { Verdict::Alive } else { Verdict::Unknown }
+        if self.changes >= RENEWALS_THAT_PROVE_LIFE { Verdict::Alive } else { Verdict::Unknown }
     }
 }
 

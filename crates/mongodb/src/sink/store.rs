@@ -27,7 +27,7 @@ const VERSION: i32 = 1;
 /// How often a checkpoint is saved while the server is away, and the rest before the second time, which doubles from one to the next.
 const ATTEMPTS: u32 = 5;
 const FIRST_REST: Duration = Duration::from_millis(25);
-/// How often transactions may be quicker, each of which goes on meanwhile.
+/// Retries of a checkpoint save that loses to a concurrent transaction.
 const RACES: u32 = 500;
 const SHORTEST_REST: Duration = Duration::from_millis(1);
 

@@ -38,7 +38,7 @@ use text::{BatchText, Format};
 /// Writes records as the parts of a data set: objects of CSV or of JSON lines under a prefix.
 ///
 /// Parts are staged under `<prefix>/_staging/<pipeline>/` and published together when the run is complete: they are copied to
-/// `<prefix>/part-…`, and `<prefix>/manifest.json` says which objects belong to the data set. Whoever goes by the manifest – for
+/// `<prefix>/part-…`, and `<prefix>/manifest.json` says which objects belong to the data set. A reader of the manifest – for
 /// instance [`Objects::published`](crate::Objects::published) – never sees half of it. The parts of the data set before are removed
 /// after that.
 ///

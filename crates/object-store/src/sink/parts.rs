@@ -157,7 +157,7 @@ impl Parts {
 
     /// Waits for the part that is on its way. One that was lost is sent again by the next call.
     async fn finish_upload(&mut self) -> Result<(), Fault> {
-        // It stays in its place while it is waited for: whoever waits may be cancelled.
+        // It stays in its place while it is awaited: the caller may be cancelled.
         let Some(upload) = &mut self.upload else { return Ok(()) };
         let lost = |_| Err(Fault::temporary("the task that stores a part was lost"));
         if let Err(fault) = (&mut upload.task).await.unwrap_or_else(lost) {
