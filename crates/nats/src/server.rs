@@ -3,13 +3,13 @@
 use std::{env, fmt};
 
 use async_nats::{Client, ConnectOptions, ServerAddr};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Where a server is expected if nobody says anything else.
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 
-/// A server, or several of one cluster, separated by commas. Without a URL it is that of `NATS_URL`. It may hold a password: it is never
-/// shown, and never stored.
+/// A server, or several of one cluster, separated by commas. Without a URL it is that of `NATS_URL`. Names and passwords are read and never
+/// written.
 #[derive(Clone, Default, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Server(pub(crate) Option<String>);
@@ -99,6 +99,12 @@ fn without_secrets(urls: &str) -> String {
     // What is no address may be a password that stands in its place.
     let hide = |one: &String| Some(cut(one)).filter(|one| one.parse::<ServerAddr>().is_ok());
     servers.iter().map(|one| hide(one).unwrap_or_else(|| "***".to_owned())).collect::<Vec<_>>().join(",")
+}
+
+impl Serialize for Server {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_deref().map(without_secrets).serialize(serializer)
+    }
 }
 
 impl fmt::Debug for Server {

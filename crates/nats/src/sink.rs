@@ -36,7 +36,7 @@ type Acks = VecDeque<(usize, PublishAckFuture)>;
 #[serde(deny_unknown_fields)]
 pub struct NatsSubject {
     subject: String,
-    #[serde(default, skip_serializing)]
+    #[serde(default)]
     server: Server,
 }
 
@@ -46,8 +46,8 @@ impl NatsSubject {
         Self { subject: subject.into(), server: Server::default() }
     }
 
-    /// The server, or several of one cluster, separated by commas. Default: `NATS_URL`, and without it `nats://127.0.0.1:4222`. It may
-    /// hold a password, so it is read from a configuration, and never written to one.
+    /// The server, or several of one cluster, separated by commas. Default: `NATS_URL`, and without it `nats://127.0.0.1:4222`. Names
+    /// and passwords are read from a configuration, and never written to one.
     pub fn connect(mut self, url: impl Into<String>) -> Self {
         self.server = Server(Some(url.into()));
         self

@@ -44,7 +44,7 @@ impl Cursor for StreamSequence {}
 pub struct JetStream<T> {
     stream: String,
     durable: String,
-    #[serde(default, skip_serializing)]
+    #[serde(default)]
     server: Server,
     #[serde(default)]
     filter_subject: Option<String>,
@@ -85,8 +85,8 @@ impl<T> JetStream<T> {
     }
 
     /// The server, or several of one cluster, separated by commas: `nats://127.0.0.1:4222`, `tls://nats.example.com`. Default:
-    /// `NATS_URL`, and without it `nats://127.0.0.1:4222`. It may hold a password, so it is read from a configuration, and never written
-    /// to one.
+    /// `NATS_URL`, and without it `nats://127.0.0.1:4222`. Names and passwords are read from a configuration, and never written to
+    /// one.
     pub fn connect(mut self, url: impl Into<String>) -> Self {
         self.server = Server(Some(url.into()));
         self
