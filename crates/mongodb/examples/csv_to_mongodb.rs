@@ -3,7 +3,7 @@
 //! It needs a server; one line starts it:
 //!
 //! ```sh
-//! docker run --rm -p 127.0.0.1:27017:27017 mongo:8
+//! docker run --rm -d -p 127.0.0.1:27017:27017 mongo:8
 //! MONGODB_URI=mongodb://localhost/flights cargo run --release -p actix-batch-mongodb --example csv_to_mongodb
 //! ```
 //!

@@ -1,4 +1,4 @@
-//! What the server says, in words, and whose fault it is.
+//! Maps server errors to error kinds.
 
 use actix_batch_pipeline::{
     checkpoint::{CheckpointError, CheckpointErrorKind},

@@ -24,8 +24,8 @@ use crate::{
     server::Server,
 };
 
-/// Reads a collection, or a view, in the order of `_id`. A run goes on after the `_id` of the last record that has settled, so documents that
-/// come later are read if theirs are larger, as those of `ObjectId`s are.
+/// Reads a collection in the order of `_id`; not a view, which may repeat one. A run goes on after the `_id` of the last record that has settled,
+/// so documents that come later are read if theirs are larger, as those of `ObjectId`s are.
 ///
 /// Documents are read as they are when their chunk is read, not from one snapshot. One that is stored late under a smaller `_id` – an
 /// `ObjectId` gets its time on the machine that makes it – is passed by; [`lag`](Self::lag) leaves room for it.

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fmt, marker::PhantomData, sync::Arc};
 
 use actix_batch::Batch;
 use actix_batch_pipeline::{
-    Origin, Record,
+    Origin, Position, Record,
     checkpoint::{RunId, Settled},
     sink::{IntoSink, Promises, Sink, SinkError, Written},
 };
@@ -29,8 +29,9 @@ type Acks = VecDeque<(usize, PublishAckFuture)>;
 /// `duplicate_window` (2 minutes by default). So a record that is sent again takes effect once, **if it is sent again within that
 /// window**: choose one that is longer than retries, and the time until a run that was killed goes on, may take.
 ///
-/// The id names the pipeline, and the record by the key of its source, or else by range and number, and the part: `orders-0-17-0`. So
-/// with `fresh`, a source without keys should get another pipeline name if it holds other data than before.
+/// The id names the subject, the pipeline, the range, the record, and the part: `shipping.orders/paid-orders/0/17/0`. A record with a key
+/// stands there by its key, after a `=`. So with `fresh`, a source without keys should get another pipeline name if it holds other data
+/// than before.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NatsSubject {
@@ -45,7 +46,8 @@ impl NatsSubject {
         Self { subject: subject.into(), server: Server::default() }
     }
 
-    /// The server, or several of one cluster, separated by commas. Default: `NATS_URL`, and without it `nats://127.0.0.1:4222`.
+    /// The server, or several of one cluster, separated by commas. Default: `NATS_URL`, and without it `nats://127.0.0.1:4222`. Names
+    /// and passwords are read from a configuration, and never written to one.
     pub fn connect(mut self, url: impl Into<String>) -> Self {
         self.server = Server(Some(url.into()));
         self
@@ -105,8 +107,8 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for SubjectSink<T> {
                     continue;
                 }
             };
-            let message =
-                PublishMessage::build().payload(payload.into()).message_id(message_id(&self.pipeline, record));
+            let id = message_id(&self.subject.subject, &self.pipeline, record.position(), record.origin());
+            let message = PublishMessage::build().payload(payload.into()).message_id(id);
             if acks.len() == IN_FLIGHT {
                 self.await_first(&mut acks, &mut written).await?;
             }
@@ -166,15 +168,19 @@ fn no_stream(subject: &str, error: jetstream::context::GetStreamByNameError) -> 
     }
 }
 
-/// The same in each attempt and each run. A key names a record better than its number: a consumer numbers what it has not acknowledged.
-fn message_id<T>(pipeline: &str, record: &Record<T>) -> String {
-    let position = record.position();
-    let name = match record.origin() {
-        Origin::Key(key) => key.to_string(),
+/// The same in each attempt and each run. A key names a record better than its number: a consumer numbers what it has not acknowledged. The
+/// subject is a part of it, because a stream knows ids for all its subjects together.
+fn message_id(subject: &str, pipeline: &str, position: Position, origin: &Origin) -> String {
+    let record = match origin {
+        Origin::Key(key) => format!("={}", escaped(key)),
         _ => position.record.to_string(),
     };
-    // A header holds no line breaks.
-    format!("{pipeline}-{}-{name}-{}", position.range, position.part).escape_default().to_string()
+    format!("{}/{}/{}/{record}/{}", escaped(subject), escaped(pipeline), position.range, position.part)
+}
+
+/// A piece of an id, in which no other begins. A header holds no line breaks.
+fn escaped(piece: &str) -> String {
+    piece.replace('%', "%25").replace('/', "%2F").escape_default().to_string()
 }
 
 impl fmt::Debug for NatsSubject {
@@ -186,5 +192,35 @@ impl fmt::Debug for NatsSubject {
 impl<T> fmt::Debug for SubjectSink<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SubjectSink").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ids_of_different_messages_are_different_whatever_their_pieces_hold() {
+        let id = |subject: &str, pipeline: &str, range, record, key: Option<&str>, part| {
+            let origin = key.map_or(Origin::Unknown, |key| Origin::Key(key.into()));
+            message_id(subject, pipeline, Position { record, part, range }, &origin)
+        };
+        assert_eq!(id("out", "orders", 0, 17, None, 0), "out/orders/0/17/0");
+        let all = [
+            id("out", "a", 1, 17, None, 0),
+            id("out", "a/1", 0, 17, None, 0),
+            id("out/a", "1", 0, 17, None, 0),
+            id("out", "a%2F1", 0, 17, None, 0),
+            id("out", "a-1", 0, 0, Some("x"), 0),
+            id("out", "a", 1, 0, Some("0-x"), 0),
+            id("out", "a", 1, 0, Some("0/x"), 0),
+            id("out", "a", 1, 0, Some("17"), 0),
+            id("out", "a", 1, 0, Some("a\nb"), 0),
+            id("out", "a", 1, 0, Some("a\\nb"), 0),
+            id("other", "a", 1, 17, None, 0),
+            id("out", "a", 1, 17, None, 1),
+        ];
+        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), all.len(), "{all:?}");
+        assert!(all.iter().all(|id| id.is_ascii() && !id.contains('\n')));
     }
 }

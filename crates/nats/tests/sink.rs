@@ -1,7 +1,15 @@
 //! What the sink promises, on a real server.
 
+use std::sync::Arc;
+
 use actix_batch_nats::{JetStream, NatsSubject};
-use actix_batch_pipeline::prelude::*;
+use actix_batch_pipeline::{
+    checkpoint::{RunId, Settled},
+    outlet::One,
+    prelude::*,
+    sink::{IntoSink, Sink},
+    source::Source,
+};
 use async_nats::jetstream::stream;
 
 use support::{NatsServer, Shelf, numbers, publish};
@@ -41,6 +49,51 @@ async fn messages_of_a_consumer_keep_their_ids_whatever_their_numbers_are() {
         assert_eq!(report.written, 10);
         assert_eq!(out.info().await.unwrap().state.messages, 10 * run);
     }
+}
+
+#[actix_rt::test]
+async fn two_subjects_of_one_stream_each_hold_every_record() {
+    let Some(server) = NatsServer::start() else { return };
+    let context = server.context().await;
+    let mut stream = numbers(&context).await;
+    let flow = Pipeline::named("both").read(from_iter("numbers", || 0..50_u64));
+    let [one, two] = ["numbers.one", "numbers.two"].map(|subject| One::new(sink(&server, subject)));
+    let report = flow.tee(one, two).run().await.unwrap();
+    assert_eq!(report.written, 50);
+    assert_eq!(stream.info().await.unwrap().state.messages, 100);
+}
+
+#[actix_rt::test]
+async fn a_password_is_never_shown_and_never_stored() {
+    for url in [
+        "nats://me:s3cret@127.0.0.1:1",
+        "nats://me:s3c@h4lf@127.0.0.1:1",
+        "nats://me:s3c/h4lf@127.0.0.1:1",
+        "nats://me:s3c,h4lf@127.0.0.1:1",
+        "nats://127.0.0.1:1, nats://me:s3c,h4lf@127.0.0.1:1",
+        "nats://me:s3c:ret@127.0.0.1:s3cret",
+        "nats://s3cret@127.0.0.1:1",
+        "me:s3c/h4lf@127.0.0.1:1",
+        "me:s3c://h4lf@127.0.0.1:1",
+    ] {
+        let (source, sink) =
+            (JetStream::<u64>::consumer("S", "d").connect(url), NatsSubject::publish("out").connect(url));
+        let run = RunId { pipeline: "rows".to_owned() };
+        let settled = Arc::new(Settled::new(serde_json::from_value(checkpoint()).unwrap()));
+        let refused = IntoSink::<u64>::sink(&sink, 0, &run, &settled).prepare().await.unwrap_err();
+        let unread = source.identity().await.unwrap_err();
+        let shown = format!(
+            "{source:?} {sink:?} {refused} {refused:?} {unread} {unread:?} {} {} {}",
+            serde_json::to_string(&source).unwrap(),
+            serde_json::to_string(&sink).unwrap(),
+            IntoSink::<u64>::describe(&sink),
+        );
+        assert!(!shown.contains("s3c") && !shown.contains("h4lf"), "{url}: {shown}");
+    }
+}
+
+fn checkpoint() -> serde_json::Value {
+    serde_json::json!({ "plan": "", "identity": null, "cursor_version": 1, "ranges": [] })
 }
 
 #[actix_rt::test]

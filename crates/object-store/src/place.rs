@@ -18,6 +18,15 @@ pub(crate) struct Place {
     url: String,
     /// `name:password`.
     user: Option<String>,
+    /// Why it is no place. What may be a password is cut off.
+    wrong: Option<Wrong>,
+}
+
+/// What may be a password, and does not stand where one does.
+#[derive(Debug, Clone, Copy)]
+enum Wrong {
+    Slash,
+    Port,
 }
 
 /// Settings of a store, by `object_store`'s own names. They may be secrets: they are read, and never written or shown.
@@ -53,15 +62,32 @@ pub(crate) enum Which {
 
 impl From<String> for Place {
     fn from(url: String) -> Self {
-        let Some((scheme, rest)) = url.split_once("://") else { return Self { url, user: None } };
-        let end = rest.find('/').unwrap_or(rest.len());
-        match rest[..end].rsplit_once('@') {
-            Some((user, host)) => {
-                Self { url: format!("{scheme}://{host}{}", &rest[end..]), user: Some(user.to_owned()) }
+        let is_scheme = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let (scheme, rest) = match url.split_once("://") {
+            Some((scheme, rest)) if is_scheme(scheme) => (format!("{}://", scheme.to_ascii_lowercase()), rest),
+            _ => (String::new(), &*url),
+        };
+        let host = rest.split('/').next().unwrap_or_default();
+        // After `name:`, a slash may be one of the password. A port is not to be told from it.
+        let end = if host.contains(':') { rest.rfind('@') } else { host.rfind('@') };
+        let (user, rest) = match end {
+            Some(end) => (Some(rest[..end].to_owned()), &rest[end + 1..]),
+            None => (None, rest),
+        };
+        let (host, key) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let is_cut = user.as_ref().is_some_and(|user| user.contains('/'));
+        let wrong = is_cut.then_some(Wrong::Slash);
+        match host.rsplit_once(':') {
+            Some((name, port)) if !is_port(port) && !host.ends_with(']') => {
+                Self { url: format!("{scheme}{name}{key}"), user, wrong: Some(Wrong::Port) }
             }
-            None => Self { url, user: None },
+            _ => Self { url: format!("{scheme}{rest}"), user, wrong },
         }
     }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl From<Place> for String {
@@ -98,6 +124,13 @@ impl Place {
             ))
         };
         let Some((scheme, rest)) = self.url.split_once("://") else { return Err(wrong("it has no scheme")) };
+        match self.wrong {
+            Some(Wrong::Slash) => {
+                return Err(wrong("write a slash of the password as %2F, and an `@` of the key as %40"));
+            }
+            Some(Wrong::Port) => return Err(wrong("what follows `:` is no port")),
+            None => {}
+        }
         if matches!(scheme, "http" | "https") && rest.contains(['?', '#']) {
             return Err(wrong("what follows `?` or `#` cannot be kept secret; leave it out"));
         }

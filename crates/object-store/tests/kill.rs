@@ -6,6 +6,7 @@
 use std::{
     env, fs,
     io::Write,
+    os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -72,9 +73,17 @@ fn start(kind: &str, folder: &Path) -> Child {
         .env("KILL_KIND", kind)
         .env("KILL_FOLDER", folder)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap()
+}
+
+/// Whether a run came to its end before it was killed. One that fails by itself fails the test.
+fn has_finished(run: Child) -> bool {
+    let ended = run.wait_with_output().unwrap();
+    let was_killed = ended.status.signal().is_some();
+    assert!(ended.status.success() || was_killed, "the run itself fails: {}", String::from_utf8_lossy(&ended.stderr));
+    !was_killed
 }
 
 /// Three objects, one of them compressed. Every 500th record is broken, and the texts hold line ends.
@@ -139,7 +148,7 @@ fn published(kind: &str, folder: &Path) -> Vec<(u64, u64, usize)> {
 }
 
 fn finish(kind: &str, folder: &Path) {
-    assert!(start(kind, folder).wait().unwrap().success(), "the run itself fails");
+    assert!(has_finished(start(kind, folder)), "nobody kills this run");
 }
 
 /// Kills a pipeline until it was killed so often, running it again each time, and calls `check` with what each finished folder holds.
@@ -158,7 +167,7 @@ fn kill(kind: &str, between: impl Fn(&Path), usual: u32, mut check: impl FnMut(O
         let mut child = start(kind, folder.path());
         thread::sleep(longest.mul_f64(random.f64()));
         child.kill().unwrap();
-        if child.wait().unwrap().success() {
+        if has_finished(child) {
             check(outcome(kind, folder.path()));
             folder = self::folder();
         } else {
@@ -167,6 +176,7 @@ fn kill(kind: &str, between: impl Fn(&Path), usual: u32, mut check: impl FnMut(O
         }
     }
     println!("{interrupted} of {kills} runs were killed before their end");
+    assert!(interrupted > kills / 10, "only {interrupted} of {kills} runs were killed before their end");
     finish(kind, folder.path());
     check(outcome(kind, folder.path()));
 }

@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_batch_object_store::{ObjectParts, Objects};
-use actix_batch_pipeline::{prelude::*, read_dead_records, test_util::check_sink};
+use actix_batch_pipeline::{prelude::*, read_dead_records, sink::IntoSink, source::Source, test_util::check_sink};
 use futures_util::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, memory::InMemory};
 use serde::Serialize;
 use serde_json::Value;
 
-use support::{Asked, Row, paused};
+use support::{Asked, At, Row, paused};
 
 mod support;
 
@@ -261,7 +261,7 @@ async fn a_run_that_was_overtaken_stores_and_publishes_nothing_more() {
 
 #[actix_rt::test]
 async fn a_store_that_can_only_overwrite_is_asked_who_wrote_last() {
-    let store = Asked::plain();
+    let store = Asked::plain().given();
     for limit in [Some(30), Some(30), None] {
         run(100, limit, parts(&store)).await.unwrap();
     }
@@ -274,6 +274,110 @@ async fn a_store_that_can_only_overwrite_is_asked_who_wrote_last() {
     let error = old.report().await.unwrap_err().to_string();
     assert!(error.contains("another run of this pipeline has taken over"), "{error}");
     assert_eq!(published(&store).await, (0..150).collect::<Vec<_>>());
+}
+
+/// All keys that a data set which is complete has, and no other.
+async fn keys_of_the_manifest(store: &dyn ObjectStore) -> Vec<String> {
+    let manifest = manifest(store).await;
+    let parts = manifest["parts"].as_array().unwrap().iter();
+    let mut keys: Vec<_> = parts.map(|part| format!("out/{}", part["object"].as_str().unwrap())).collect();
+    keys.extend(["out/_staging/rows/checkpoint.json".to_owned(), "out/manifest.json".to_owned()]);
+    keys.sort();
+    keys
+}
+
+#[actix_rt::test]
+async fn a_run_that_is_overtaken_while_it_publishes_does_not_replace_the_manifest() {
+    // A store that can only overwrite leaves a moment between asking and storing.
+    for (asked, at) in [(Asked::default(), At::Copied), (Asked::plain(), At::Copied), (Asked::default(), At::Manifest)]
+    {
+        for has_published in [false, true] {
+            let store = asked.given();
+            if has_published {
+                run_as("rows", 5, None, parts(&store), true).await.unwrap();
+            }
+            let (gated, gate) = asked.gated(at);
+            let flow = Pipeline::named("rows").read(from_iter("rows", || 0..10)).map(row);
+            let old = flow.write(parts(&gated)).start().unwrap();
+            gate.reached.notified().await;
+            run_as("rows", 7, None, parts(&store), true).await.unwrap();
+            gate.go_on.notify_one();
+            let error = old.report().await.unwrap_err().to_string();
+            assert!(error.contains("another run of this pipeline has taken over"), "{at:?}: {error}");
+            assert_eq!(published(&store).await, (0..7).collect::<Vec<_>>(), "{at:?}");
+            assert_eq!(keys(&*store).await, keys_of_the_manifest(&*store).await, "{at:?}");
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_fresh_run_removes_what_was_copied_and_never_published() {
+    let asked = Asked::default();
+    let store = asked.given();
+    run(20, None, parts(&store)).await.unwrap();
+    let error = run(90, None, parts(&asked.refusing("manifest.json"))).await.unwrap_err().to_string();
+    assert!(error.contains("out/manifest.json"), "{error}");
+    assert_eq!(published(&store).await, (0..20).collect::<Vec<_>>());
+    run_as("rows", 50, Some(20), parts(&store), true).await.unwrap();
+    assert_eq!(published(&store).await, (0..20).collect::<Vec<_>>(), "what was published stays until then");
+    run(50, None, parts(&store)).await.unwrap();
+    assert_eq!(published(&store).await, (0..50).collect::<Vec<_>>());
+    assert_eq!(keys(&*store).await, keys_of_the_manifest(&*store).await);
+}
+
+#[actix_rt::test]
+async fn parts_that_a_run_has_replaced_and_not_removed_are_removed_by_the_next_one() {
+    for fresh in [false, true] {
+        let asked = Asked::default();
+        let store = asked.given();
+        run(20, None, parts(&store)).await.unwrap();
+        // As if it were killed after its manifest.
+        run_as("rows", 50, None, parts(&asked.keeping()), true).await.unwrap();
+        run_as("rows", 50, None, parts(&store), fresh).await.unwrap();
+        assert_eq!(published(&store).await, (0..50).collect::<Vec<_>>());
+        assert_eq!(keys(&*store).await, keys_of_the_manifest(&*store).await, "fresh: {fresh}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_data_set_is_refused_to_runs_that_copy_ranges_of_it() {
+    let flow = Pipeline::named("rows").read(from_iter("rows", || 0..100)).map(row);
+    let error = flow.write(parts(&memory())).build().ranges(None, 10, 10).await.unwrap_err().to_string();
+    assert!(error.contains("json-lines:memory:///out/") && error.contains("many processes"), "{error}");
+}
+
+#[actix_rt::test]
+async fn a_password_is_never_shown_and_never_stored() {
+    // Whether it is refused: the others are not asked for.
+    for (url, is_wrong) in [
+        ("https://me:s3cret@host/a", false),
+        ("https://me:s3c@h4lf@host/a", false),
+        ("https://me:s3c/h4lf@host/a", true),
+        ("https://me:s3c@h4lf/s3cret@host/a", true),
+        ("HTTPS://host/a?signature=s3cret", true),
+        ("s3://me:s3c/h4lf@bucket/a", true),
+        ("s3://me:s3cret@bucket/a", true),
+        ("me:s3c/h4lf@host/a", true),
+        ("me:s3cret@host/a", true),
+        ("me:s3c://h4lf@host/a", true),
+        ("https://me:s3cret@host:h4lf/a", true),
+        ("s3://me:s3cret/a", true),
+    ] {
+        let (source, sink) = (Objects::at(url), ObjectParts::csv(url));
+        let failed = run(5, None, sink.clone()).await.unwrap_err();
+        let mut said = vec![
+            format!("{failed} {failed:?} {source:?} {sink:?}"),
+            serde_json::to_string(&source).unwrap(),
+            serde_json::to_string(&sink).unwrap(),
+            source.clone().json_lines::<Row>().describe(),
+            IntoSink::<Row>::describe(&sink),
+        ];
+        if is_wrong {
+            said.push(support::ids(&source.json_lines::<Row>()).await.unwrap_err().to_string());
+        }
+        let said = said.join(" ");
+        assert!(!said.contains("s3c") && !said.contains("h4lf"), "{url}: {said}");
+    }
 }
 
 #[actix_rt::test]

@@ -9,14 +9,18 @@ const LARGEST: usize = 16 * 1024 * 1024;
 
 /// The record as a document.
 pub(super) fn document<T: Serialize>(record: &T) -> Result<RawDocumentBuf, SinkError> {
-    let document = bson::serialize_to_raw_document_buf(record)
-        .map_err(|error| SinkError::record("the record is no document").caused_by(error))?;
+    bson::serialize_to_raw_document_buf(record)
+        .map_err(|error| SinkError::record("the record is no document").caused_by(error))
+}
+
+/// Refuses a document that the server would refuse, and the driver with its whole batch. It is asked when the document is as it is sent.
+pub(super) fn check_size(document: &RawDocument) -> Result<(), SinkError> {
     let size = document.as_bytes().len();
     if size > LARGEST {
         let message = format!("the record makes a document of {size} bytes, and MongoDB stores {LARGEST} at most");
         return Err(SinkError::record(message));
     }
-    Ok(document)
+    Ok(())
 }
 
 /// The document's own `_id`. A null is none: it comes of an `Option` that is `None`.

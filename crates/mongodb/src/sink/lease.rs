@@ -4,9 +4,11 @@
 //! it is for the lease's own time, its holder was killed, and the lease is taken over – from the state that was seen, so only one run gets it.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -18,21 +20,57 @@ use mongodb::{
     error::{Error, ErrorKind, WriteFailure},
 };
 use tokio::{
+    runtime::{Builder, Handle},
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
-use crate::fault::{Fault, is_duplicate};
+use crate::{
+    fault::{Fault, is_duplicate},
+    server::Server,
+};
 
 /// A lease that is held, and renewed until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lease {
+    terms: Terms,
     pipelines: Collection<Document>,
-    pipeline: String,
     owner: ObjectId,
-    time: Duration,
     is_lost: Arc<AtomicBool>,
     renewal: JoinHandle<()>,
+}
+
+/// What a lease is for.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    pub(super) server: Server,
+    pub(super) pipeline: String,
+    /// How long its holder may give no sign.
+    pub(super) time: Duration,
+    /// Where the sinks of the run find its owner.
+    pub(super) owners: Owners,
+}
+
+/// The owners of the leases that the runs of one specification hold, by pipeline: the token under which their sinks write.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Owners(Arc<Mutex<HashMap<String, ObjectId>>>);
+
+impl Owners {
+    /// The owner of the pipeline's lease, if a run of this specification holds it.
+    pub(super) fn of(&self, pipeline: &str) -> Option<ObjectId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(pipeline).copied()
+    }
+
+    fn add(&self, pipeline: &str, owner: ObjectId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(pipeline.to_owned(), owner);
+    }
+
+    fn remove(&self, pipeline: &str, owner: ObjectId) {
+        let mut owners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if owners.get(pipeline) == Some(&owner) {
+            owners.remove(pipeline);
+        }
+    }
 }
 
 /// What a run sees of the lease.
@@ -60,10 +98,15 @@ enum Verdict {
 }
 
 /// A run that was killed may have had two commands on their way, a renewal and a checkpoint.
-const CHANGES_OF_THE_LIVING: u32 = 3;
+const RENEWALS_THAT_PROVE_LIFE: u32 = 3;
 
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
+
+/// How long giving it back may take. After that, the next run waits for it.
+const GIVING_BACK: Duration = Duration::from_secs(3);
+/// How long the thread that gives it back may take to start.
+const STARTING: Duration = Duration::from_millis(100);
 
 impl Watch {
     fn see(&mut self, seen: &Seen, now: Instant) -> Verdict {
@@ -76,55 +119,54 @@ impl Watch {
             None => tracing::info!("waiting for the lease of a run that may have been killed"),
         }
         self.last = Some((lease.clone(), now));
-        if self.changes >= CHANGES_OF_THE_LIVING { Verdict::Alive } else { Verdict::Unknown }
+        if self.changes >= RENEWALS_THAT_PROVE_LIFE { Verdict::Alive } else { Verdict::Unknown }
     }
 }
 
 impl Lease {
     /// Takes it. Waits for one whose holder gives no sign.
-    pub(super) async fn take(
-        pipelines: &Collection<Document>,
-        pipeline: &str,
-        time: Duration,
-    ) -> Result<Self, CheckpointError> {
-        let owner = ObjectId::new();
-        let mut watch = Watch::default();
+    pub(super) async fn take(pipelines: &Collection<Document>, terms: Terms) -> Result<Self, CheckpointError> {
+        let (owner, mut watch, pipeline) = (ObjectId::new(), Watch::default(), &terms.pipeline);
+        // Soon at first: the run before may just be giving it back.
+        let (mut look_after, longest) = (SHORTEST_LOOK, (terms.time / 20).clamp(SHORTEST_LOOK, LONGEST_LOOK));
         loop {
             let seen = look(pipelines, pipeline).await.map_err(|error| failed(&error))?;
             match watch.see(&seen, Instant::now()) {
                 Verdict::Free => {
-                    let lease = held_by(owner, time);
+                    let lease = held_by(owner, terms.time);
                     if grab(pipelines, pipeline, &seen, lease).await.map_err(|error| failed(&error))? {
-                        return Ok(Self::held(pipelines, pipeline, owner, time));
+                        return Ok(Self::held(pipelines, terms, owner));
                     }
                 }
                 Verdict::Alive => return Err(leased(pipeline, pipelines)),
-                Verdict::Unknown => sleep((time / 20).clamp(SHORTEST_LOOK, LONGEST_LOOK)).await,
+                Verdict::Unknown => {
+                    sleep(look_after).await;
+                    look_after = (look_after * 2).min(longest);
+                }
             }
         }
     }
 
-    fn held(pipelines: &Collection<Document>, pipeline: &str, owner: ObjectId, time: Duration) -> Self {
+    fn held(pipelines: &Collection<Document>, terms: Terms, owner: ObjectId) -> Self {
+        terms.owners.add(&terms.pipeline, owner);
         let is_lost = Arc::new(AtomicBool::new(false));
-        let renewal = renew(pipelines.clone(), pipeline.to_owned(), owner, time, Arc::clone(&is_lost));
-        let (pipelines, pipeline, renewal) = (pipelines.clone(), pipeline.to_owned(), tokio::spawn(renewal));
-        Self { pipelines, pipeline, owner, time, is_lost, renewal }
+        let renewal = renew(pipelines.clone(), terms.pipeline.clone(), owner, terms.time, Arc::clone(&is_lost));
+        Self { terms, pipelines: pipelines.clone(), owner, is_lost, renewal: tokio::spawn(renewal) }
     }
 
-    /// The pipeline's document, as long as this run holds it or no run does.
+    /// The pipeline's document, as long as this run holds it.
     pub(super) fn own(&self) -> Document {
-        doc! { "_id": &self.pipeline, "$or": [{ "lease.owner": self.owner }, { "lease": Bson::Null }] }
+        held(&self.terms.pipeline, self.owner)
     }
 
-    /// Whether the pipeline's document says that this run holds it, or no run does.
+    /// Whether the pipeline's document says that this run holds it.
     pub(super) fn may_write(&self, pipeline: &Document) -> bool {
-        let Ok(lease) = pipeline.get_document("lease") else { return true };
-        lease.get_object_id("owner").is_ok_and(|owner| owner == self.owner)
+        is_held_by(pipeline, self.owner)
     }
 
     /// What the pipeline's document says of this run.
     pub(super) fn mark(&self) -> Document {
-        held_by(self.owner, self.time)
+        held_by(self.owner, self.terms.time)
     }
 
     pub(super) fn check(&self) -> Result<(), CheckpointError> {
@@ -133,22 +175,72 @@ impl Lease {
 
     /// Another run has taken it over, because this one gave no sign for so long.
     pub(super) fn lost(&self) -> CheckpointError {
-        let message = format!(
-            "this run of pipeline `{}` gave no sign for {:?}, and another one took its lease: raise `.lease(…)` if it was only slow",
-            self.pipeline, self.time
-        );
-        CheckpointError::new(CheckpointErrorKind::Leased, message)
+        CheckpointError::new(CheckpointErrorKind::Leased, lost(&self.terms.pipeline, self.terms.time))
     }
 }
 
 impl Drop for Lease {
-    /// Gives it back, so that the next run need not wait.
+    /// Gives it back, so that the next run need not wait. A runtime that ends drops its tasks and waits for a blocking one that has begun: so if the
+    /// process ends with the run, a blocking task gives it back.
     fn drop(&mut self) {
         self.renewal.abort();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (pipelines, own) = (self.pipelines.clone(), doc! { "_id": &self.pipeline, "lease.owner": self.owner });
-        runtime.spawn(async move { pipelines.update_one(own, doc! { "$unset": { "lease": "" } }).await });
+        self.terms.owners.remove(&self.terms.pipeline, self.owner);
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (terms, pipelines, owner) = (self.terms.clone(), self.pipelines.clone(), self.owner);
+        let database = pipelines.namespace().db;
+        let (tell, is_given_back) = mpsc::channel();
+        let (begun, has_begun) = mpsc::channel::<()>();
+        runtime.spawn_blocking(move || {
+            drop(begun);
+            if is_given_back.recv_timeout(GIVING_BACK).is_err() {
+                give_back_elsewhere(&terms, &database, owner);
+            }
+        });
+        // It ends at once: the other side says nothing, and goes.
+        let _ = has_begun.recv_timeout(STARTING);
+        let pipeline = self.terms.pipeline.clone();
+        runtime.spawn(async move {
+            if give_back(&pipelines, &pipeline, owner).await.is_ok() {
+                let _ = tell.send(());
+            }
+        });
     }
+}
+
+async fn give_back(pipelines: &Collection<Document>, pipeline: &str, owner: ObjectId) -> Result<(), Error> {
+    pipelines.update_one(held(pipeline, owner), doc! { "$unset": { "lease": "" } }).await.map(drop)
+}
+
+/// Gives a lease back by a runtime and a connection of its own, because those of the run have ended with it.
+fn give_back_elsewhere(terms: &Terms, database: &str, owner: ObjectId) {
+    let given_back = async {
+        let database = terms.server.connect(Some(database)).await.map_err(|fault| fault.message)?;
+        let pipelines = database.collection("_pipelines");
+        give_back(&pipelines, &terms.pipeline, owner).await.map_err(|error| error.to_string())
+    };
+    let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
+    let given_back = runtime.block_on(async { timeout(GIVING_BACK, given_back).await });
+    if let Err(error) = given_back.unwrap_or_else(|late| Err(late.to_string())) {
+        let (pipeline, time) = (&terms.pipeline, terms.time);
+        tracing::warn!(pipeline, error, "the lease was not given back: the next run waits for it, {time:?}");
+    }
+}
+
+/// The document of a pipeline whose lease has this owner.
+fn held(pipeline: &str, owner: ObjectId) -> Document {
+    doc! { "_id": pipeline, "lease.owner": owner }
+}
+
+/// Whether the document of a pipeline says that its lease has this owner.
+pub(super) fn is_held_by(pipeline: &Document, owner: ObjectId) -> bool {
+    pipeline.get_document("lease").and_then(|lease| lease.get_object_id("owner")).is_ok_and(|held| held == owner)
+}
+
+/// What ends a run whose lease another run has taken over.
+pub(super) fn lost(pipeline: &str, time: Duration) -> String {
+    format!(
+        "this run of pipeline `{pipeline}` gave no sign for {time:?}, and another one took its lease: raise `.lease(…)` if it was only slow"
+    )
 }
 
 fn held_by(owner: ObjectId, time: Duration) -> Document {
@@ -202,17 +294,9 @@ async fn renew(
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        let own = doc! { "_id": &pipeline, "lease.owner": owner };
-        match pipelines.update_one(own, doc! { "$set": { "lease.beat": ObjectId::new() } }).await {
-            Ok(renewed) if renewed.matched_count == 0 => {
-                // Given back at the end of the run: saving a checkpoint takes it again.
-                let is_another = |lease: &Document| lease.get_object_id("owner").map_or(true, |other| other != owner);
-                match look(&pipelines, &pipeline).await {
-                    Ok(Seen::Held(lease)) if is_another(&lease) => return is_lost.store(true, Ordering::Relaxed),
-                    Ok(Seen::Nothing) => return is_lost.store(true, Ordering::Relaxed),
-                    _ => {}
-                }
-            }
+        let beat = doc! { "$set": { "lease.beat": ObjectId::new() } };
+        match pipelines.update_one(held(&pipeline, owner), beat).await {
+            Ok(renewed) if renewed.matched_count == 0 => return is_lost.store(true, Ordering::Relaxed),
             Ok(_) => {}
             // The next tick tries again. A run that waits for the lease does not reach the server either.
             Err(error) => tracing::warn!(pipeline, %error, "the lease cannot be renewed"),

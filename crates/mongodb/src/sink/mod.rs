@@ -20,6 +20,7 @@ mod transaction;
 mod upsert;
 mod writer;
 
+use lease::Owners;
 pub use store::MongoDbStore;
 pub use writer::MongoDbSink;
 
@@ -58,7 +59,27 @@ pub struct MongoDb {
     transactions: bool,
     #[serde(default = "lease_millis", skip_serializing_if = "is_lease_millis")]
     lease_millis: u64,
+    #[serde(skip)]
+    owners: OwnOwners,
 }
+
+/// The owners of the leases of this specification's runs. They are no part of what it says, and a copy of it has its own.
+#[derive(Debug, Default)]
+struct OwnOwners(Owners);
+
+impl Clone for OwnOwners {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for OwnOwners {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for OwnOwners {}
 
 /// What happens to a document that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,12 +159,25 @@ impl MongoDb {
     }
 
     fn new(collection: String, mode: Mode) -> Self {
-        let (server, key, lease_millis) = (Server::default(), by_id(), lease_millis());
-        Self { server, database: None, collection, mode, key, create_index: false, transactions: false, lease_millis }
+        Self {
+            server: Server::default(),
+            database: None,
+            collection,
+            mode,
+            key: by_id(),
+            create_index: false,
+            transactions: false,
+            lease_millis: lease_millis(),
+            owners: OwnOwners::default(),
+        }
     }
 
     fn is_by_id(&self) -> bool {
         is_by_id(&self.key)
+    }
+
+    fn lease_time(&self) -> Duration {
+        Duration::from_millis(self.lease_millis.max(SHORTEST_LEASE))
     }
 }
 
@@ -171,7 +205,7 @@ impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for MongoDb {
     }
 
     fn sink(&self, _worker: usize, run: &RunId, settled: &Arc<Settled>) -> MongoDbSink<T> {
-        MongoDbSink::new(self.clone(), run.clone(), Arc::clone(settled))
+        MongoDbSink::new(self.clone(), run.clone(), Arc::clone(settled), self.owners.0.of(&run.pipeline))
     }
 
     fn store(&self, run: &RunId) -> Option<Box<dyn Store>> {

@@ -14,7 +14,11 @@ use mongodb::{
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{MongoDb, lease::Lease, progress::merged};
+use super::{
+    MongoDb,
+    lease::{Lease, Owners, Terms},
+    progress::merged,
+};
 use crate::{fault::Fault, server::Server};
 
 /// The version of the document.
@@ -23,7 +27,7 @@ const VERSION: i32 = 1;
 /// How often a checkpoint is saved while the server is away, and the rest before the second time, which doubles from one to the next.
 const ATTEMPTS: u32 = 5;
 const FIRST_REST: Duration = Duration::from_millis(25);
-/// How often transactions may be quicker, each of which goes on meanwhile.
+/// Retries of a checkpoint save that loses to a concurrent transaction.
 const RACES: u32 = 500;
 const SHORTEST_REST: Duration = Duration::from_millis(1);
 
@@ -34,10 +38,9 @@ pub struct MongoDbStore {
     database: Option<String>,
     pipeline: String,
     lease_time: Duration,
+    owners: Owners,
     connected: Option<Database>,
     lease: Option<Lease>,
-    /// Whether this run has saved a checkpoint.
-    has_saved: bool,
 }
 
 impl MongoDbStore {
@@ -46,10 +49,10 @@ impl MongoDbStore {
             server: sink.server.clone(),
             database: sink.database.clone(),
             pipeline: run.pipeline.clone(),
-            lease_time: Duration::from_millis(sink.lease_millis.max(super::SHORTEST_LEASE)),
+            lease_time: sink.lease_time(),
+            owners: sink.owners.0.clone(),
             connected: None,
             lease: None,
-            has_saved: false,
         }
     }
 
@@ -65,7 +68,9 @@ impl MongoDbStore {
 
     async fn take_lease(&mut self) -> Result<(), CheckpointError> {
         let pipelines = self.pipelines().await?;
-        self.lease = Some(Lease::take(&pipelines, &self.pipeline, self.lease_time).await?);
+        let (server, pipeline, owners) = (self.server.clone(), self.pipeline.clone(), self.owners.clone());
+        let terms = Terms { server, pipeline, time: self.lease_time, owners };
+        self.lease = Some(Lease::take(&pipelines, terms).await?);
         Ok(())
     }
 
@@ -108,7 +113,6 @@ impl MongoDbStore {
                 Unsaved::Lost(error) => return Err(error),
             }
         }
-        self.has_saved = true;
         Ok(())
     }
 
@@ -124,9 +128,7 @@ impl MongoDbStore {
         let Some(found) = found.filter(|found| lease.may_write(found)) else { return Err(Unsaved::Lost(lease.lost())) };
         let stored = checkpoint_of(&found).ok();
         let mut set = document_of(&merged(stored.as_ref(), checkpoint));
-        // A run that is complete gives its lease back with its last checkpoint: the process may end before anything else is sent.
-        let is_last = self.has_saved && checkpoint.ranges.iter().all(|range| range.done);
-        set.insert("lease", if is_last { Bson::Null } else { lease.mark().into() });
+        set.insert("lease", lease.mark());
         set.insert("revision", ObjectId::new());
         let mut as_seen = lease.own();
         as_seen.insert("revision", found.get("revision").cloned().unwrap_or(Bson::Null));

@@ -1,7 +1,7 @@
 //! A batch and the progress in one transaction.
 //!
 //! Each transaction reads and writes the pipeline's document, so of two at once one fails by a conflict and begins anew: a batch that comes again
-//! always sees what its earlier attempt has stored.
+//! always sees what its earlier attempt has stored. The lease is in that document: a run that has lost it commits nothing.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -21,6 +21,7 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use super::{
+    lease::{is_held_by, lost},
     progress,
     store::{checkpoint_of, document_of},
     writer::Place,
@@ -36,6 +37,8 @@ const COMMITS: u32 = 3;
 pub(super) struct Transactions<'a> {
     pub(super) to: Place<'a>,
     pub(super) settled: &'a Settled,
+    /// The owner of the run's lease.
+    pub(super) owner: ObjectId,
     /// The version of `settled` that is stored.
     pub(super) seen: &'a mut u64,
 }
@@ -96,6 +99,9 @@ impl Transactions<'_> {
         let pipelines: Collection<Document> = self.to.database.collection("_pipelines");
         let own = doc! { "_id": self.to.pipeline };
         let found = pipelines.find_one(own.clone()).session(&mut *session).await.map_err(failed)?;
+        if found.as_ref().is_some_and(|found| !is_held_by(found, self.owner)) {
+            return Err(Fault::fatal(lost(self.to.pipeline, self.to.sink.lease_time())));
+        }
         let mut stored = found.as_ref().and_then(|found| checkpoint_of(found).ok()).ok_or_else(|| {
             let message =
                 format!("the document of `{}` in collection `_pipelines` is gone or damaged", self.to.pipeline);

@@ -12,7 +12,7 @@ use mongodb::{
     options::WriteConcern,
 };
 
-use super::documents::{canonical, key, without_null_id};
+use super::documents::{canonical, check_size, key, without_null_id};
 use crate::fault::{Fault, is_duplicate, is_temporary, refusal};
 
 /// A command is a document, and must not be larger than one: 16 MiB and 16 KiB.
@@ -50,11 +50,13 @@ impl Upserts {
         {
             return Err(SinkError::record(format!("the name of field `{}` begins with a `$`", name.as_str())));
         }
+        let document = without_null_id(document);
+        check_size(&document)?;
         let by = canonical(&values);
         let query: Document = fields.iter().cloned().zip(values.into_iter().map(condition)).collect();
         let update = rawdoc! {
             "q": RawDocumentBuf::try_from(&query).map_err(|error| SinkError::record("the key is no BSON").caused_by(error))?,
-            "u": without_null_id(document),
+            "u": document,
             "upsert": true,
             "multi": false,
         };

@@ -11,14 +11,14 @@ use actix_batch_pipeline::{
 use futures_util::TryStreamExt;
 use mongodb::{
     ClientSession, Collection, Database, IndexModel,
-    bson::{Document, RawDocumentBuf, doc},
+    bson::{Document, RawDocumentBuf, doc, oid::ObjectId},
     options::{CollectionOptions, IndexOptions, ReadPreference, SelectionCriteria},
 };
 use serde::Serialize;
 
 use super::{
     Mode, MongoDb,
-    documents::{document, id_of, with_id},
+    documents::{check_size, document, id_of, with_id},
     insert::insert,
     transaction::Transactions,
     upsert::{Target, Upserts},
@@ -30,6 +30,8 @@ pub struct MongoDbSink<T> {
     sink: MongoDb,
     run: RunId,
     settled: Arc<Settled>,
+    /// The owner of the run's lease: transactions are written under it alone.
+    owner: Option<ObjectId>,
     /// The version of `settled` that is stored; of transactions.
     seen: u64,
     database: Option<Database>,
@@ -37,8 +39,8 @@ pub struct MongoDbSink<T> {
 }
 
 impl<T> MongoDbSink<T> {
-    pub(super) fn new(sink: MongoDb, run: RunId, settled: Arc<Settled>) -> Self {
-        Self { sink, run, settled, seen: u64::MAX, database: None, records: PhantomData }
+    pub(super) fn new(sink: MongoDb, run: RunId, settled: Arc<Settled>, owner: Option<ObjectId>) -> Self {
+        Self { sink, run, settled, owner, seen: u64::MAX, database: None, records: PhantomData }
     }
 
     async fn connect(&mut self) -> Result<&Database, Fault> {
@@ -56,11 +58,12 @@ impl<T> MongoDbSink<T> {
 impl<T: Serialize + Send + Sync + 'static> MongoDbSink<T> {
     async fn write_batch(&mut self, batch: &Batch<Record<T>>) -> Result<Written, Fault> {
         self.connect().await?;
-        let Self { sink, run, settled, seen, database, .. } = self;
+        let Self { sink, run, settled, owner, seen, database, .. } = self;
         let Some(database) = database else { return Err(Fault::temporary("there is no connection")) };
         let to = Place { database, sink, pipeline: &run.pipeline };
         if sink.transactions {
-            return Transactions { to, settled, seen }.write(batch).await;
+            let owner = owner.ok_or_else(|| Fault::fatal("a transaction is written without a lease"))?;
+            return Transactions { to, settled, owner, seen }.write(batch).await;
         }
         let mut written = Written::all();
         to.write(batch, |_| true, &mut written, None).await?;
@@ -91,8 +94,12 @@ impl Place<'_> {
             Mode::Insert => {
                 let mut documents = Vec::with_capacity(batch.len());
                 for (at, record) in records {
-                    match document(&**record) {
-                        Ok(own) => documents.push((at, with_id(own, || id_of(pipeline, record.position())))),
+                    let whole = document(&**record).and_then(|own| {
+                        let whole = with_id(own, || id_of(pipeline, record.position()));
+                        check_size(&whole).map(|()| whole)
+                    });
+                    match whole {
+                        Ok(whole) => documents.push((at, whole)),
                         Err(error) => written.refuse(at, error),
                     }
                 }

@@ -6,6 +6,7 @@ use std::{
     env, fs,
     hash::{Hash, Hasher},
     net::{TcpListener, TcpStream},
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -113,6 +114,14 @@ fn build() -> Option<PathBuf> {
     assert!(built.status.success(), "the test server cannot be built: {}", String::from_utf8_lossy(&built.stderr));
     fs::rename(unfinished, &program).unwrap();
     Some(program)
+}
+
+/// Whether a run came to its end before it was killed. One that fails by itself fails the test.
+pub(crate) fn has_finished(run: Child) -> bool {
+    let ended = run.wait_with_output().unwrap();
+    let was_killed = ended.status.signal().is_some();
+    assert!(ended.status.success() || was_killed, "the run itself fails: {}", String::from_utf8_lossy(&ended.stderr));
+    !was_killed
 }
 
 pub(crate) async fn connect(uri: &str) -> Database {

@@ -8,7 +8,11 @@ use actix_batch_pipeline::{
 };
 use async_nats::{
     Client,
-    jetstream::{self, stream::RetentionPolicy},
+    jetstream::{
+        self, ErrorCode,
+        context::{GetStreamError, GetStreamErrorKind},
+        stream::RetentionPolicy,
+    },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -81,7 +85,8 @@ impl<T> JetStream<T> {
     }
 
     /// The server, or several of one cluster, separated by commas: `nats://127.0.0.1:4222`, `tls://nats.example.com`. Default:
-    /// `NATS_URL`, and without it `nats://127.0.0.1:4222`.
+    /// `NATS_URL`, and without it `nats://127.0.0.1:4222`. Names and passwords are read from a configuration, and never written to
+    /// one.
     pub fn connect(mut self, url: impl Into<String>) -> Self {
         self.server = Server(Some(url.into()));
         self
@@ -146,9 +151,8 @@ impl<T> JetStream<T> {
 
     /// The stream, if its messages stay for as long as the cursor needs them.
     async fn stream(&self, client: &Client) -> Result<jetstream::stream::Stream, SourceError> {
-        let stream = jetstream::new(client.clone()).get_stream(&self.stream).await.map_err(|error| {
-            SourceError::config(format!("the stream {} is not there: create it first", self.stream)).caused_by(error)
-        })?;
+        let stream = jetstream::new(client.clone()).get_stream(&self.stream).await;
+        let stream = stream.map_err(|error| no_stream(&self.stream, error))?;
         let config = &stream.cached_info().config;
         let forgets = config.retention != RetentionPolicy::Limits || config.max_messages_per_subject > 0;
         if forgets && !self.resume_by_acks {
@@ -160,6 +164,20 @@ impl<T> JetStream<T> {
         }
         Ok(stream)
     }
+}
+
+/// Whether a stream is missing, or the server has not said so.
+fn no_stream(name: &str, error: GetStreamError) -> SourceError {
+    let refused = match error.kind() {
+        GetStreamErrorKind::EmptyName | GetStreamErrorKind::InvalidStreamName => {
+            SourceError::config(format!("{name:?} is no name of a stream"))
+        }
+        GetStreamErrorKind::JetStream(problem) if problem.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+            SourceError::config(format!("the stream {name} is not there: create it first"))
+        }
+        _ => SourceError::io(format!("the stream {name} cannot be looked up")),
+    };
+    refused.caused_by(error)
 }
 
 impl<T: DeserializeOwned + Send + Sync + 'static> Source for JetStream<T> {
@@ -223,5 +241,30 @@ impl<T> fmt::Debug for JetStream<T> {
             .field("durable", &self.durable)
             .field("server", &self.server)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_batch_pipeline::source::SourceErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn only_a_stream_that_is_missing_or_has_no_name_is_a_wrong_configuration() {
+        let said = |kind| no_stream("ORDERS", GetStreamError::new(kind));
+        let problem = |code: u64| {
+            let text = json!({ "code": 404, "err_code": code, "description": "as the server says" });
+            GetStreamErrorKind::JetStream(serde_json::from_value(text).unwrap())
+        };
+        let missing = said(problem(10_059));
+        assert_eq!(missing.kind(), SourceErrorKind::Config);
+        assert!(missing.to_string().contains("the stream ORDERS is not there: create it first"), "{missing}");
+        assert_eq!(said(GetStreamErrorKind::InvalidStreamName).kind(), SourceErrorKind::Config);
+        for passing in [GetStreamErrorKind::Request, problem(10_008)] {
+            let error = said(passing);
+            assert_eq!(error.kind(), SourceErrorKind::Io);
+            assert!(error.to_string().contains("the stream ORDERS cannot be looked up"), "{error}");
+        }
     }
 }

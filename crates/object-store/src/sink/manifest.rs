@@ -1,8 +1,12 @@
 //! The manifest: which objects belong to a data set.
 
-use object_store::{Error, ObjectStoreExt, path::Path};
+use object_store::{UpdateVersion, path::Path};
 use serde::{Deserialize, Serialize};
 
+use super::{
+    replace::{Unreplaced, read, replace},
+    stage::Stage,
+};
 use crate::{fault::Fault, store::Store};
 
 /// Its name under the prefix.
@@ -44,12 +48,14 @@ impl Manifest {
 
     /// The manifest of a prefix, if there is one.
     pub(crate) async fn load(store: &Store, prefix: &Path) -> Result<Option<Self>, Fault> {
+        Ok(Self::load_version(store, prefix).await?.map(|(manifest, _)| manifest))
+    }
+
+    /// The manifest of a prefix and its version, if there is one.
+    pub(super) async fn load_version(store: &Store, prefix: &Path) -> Result<Option<(Self, UpdateVersion)>, Fault> {
         let key = Self::key(prefix);
-        let bytes = async { store.objects.get(&key).await?.bytes().await };
-        let bytes = match bytes.await {
-            Err(Error::NotFound { .. }) => return Ok(None),
-            bytes => bytes.map_err(|error| store.failed("cannot read", &key, &error))?,
-        };
+        let found = read(&*store.objects, &key).await.map_err(|error| store.failed("cannot read", &key, &error))?;
+        let Some((bytes, version)) = found else { return Ok(None) };
         let damaged = |why: String| {
             Fault::fatal(format!("{} is no manifest of a data set: {why}. Choose another prefix", store.shown(&key)))
         };
@@ -57,7 +63,7 @@ impl Manifest {
         if manifest.format > FORMAT {
             return Err(damaged(format!("a newer program has written it (format {})", manifest.format)));
         }
-        Ok(Some(manifest))
+        Ok(Some((manifest, version)))
     }
 
     /// It is another pipeline's.
@@ -66,11 +72,14 @@ impl Manifest {
         Fault::fatal(format!("{place} belongs to the pipeline `{}`: choose another prefix", self.pipeline))
     }
 
-    /// Publishes the data set.
-    pub(super) async fn save(&self, store: &Store, prefix: &Path) -> Result<(), Fault> {
-        let key = Self::key(prefix);
-        let text = serde_json::to_vec_pretty(self).map_err(|error| Fault::fatal(error.to_string()))?;
-        store.objects.put(&key, text.into()).await.map_err(|error| store.failed("cannot write", &key, &error))?;
-        Ok(())
+    /// Publishes the data set in the place of the one of this version, and of no other.
+    pub(super) async fn save(&self, stage: &Stage, before: Option<&UpdateVersion>) -> Result<(), Fault> {
+        let key = Self::key(stage.prefix());
+        let text = serde_json::to_vec_pretty(self).map_err(|error| Fault::fatal(error.to_string()))?.into();
+        match replace(&*stage.store.objects, &key, &text, before).await {
+            Ok(_) => Ok(()),
+            Err(Unreplaced::Overtaken) => Err(Fault::fatal(stage.overtaken())),
+            Err(Unreplaced::Failed(error)) => Err(stage.store.failed("cannot write", &key, &error)),
+        }
     }
 }

@@ -6,7 +6,8 @@
 //! - The checkpoint lists the parts that are complete and the pieces of the one that is not, and what they hold beyond the settled prefix.
 //!   Everything that it lists was stored before it. What it does not list is removed by the next run.
 //! - The manifest is written last, and by one request: before it, a reader of manifests sees the old data, after it the new.
-//! - A checkpoint is stored only over the one that this run has stored before. A run that was overtaken by another one fails by name.
+//! - A checkpoint is stored only over the one that this run has stored before, and a manifest only over the one that was there when this run
+//!   began to publish. A run that was overtaken by another one fails by name.
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
@@ -25,6 +26,7 @@ use crate::place::{Given, Options, Place};
 mod manifest;
 mod part_store;
 mod parts;
+mod replace;
 mod stage;
 mod text;
 
@@ -36,7 +38,7 @@ use text::{BatchText, Format};
 /// Writes records as the parts of a data set: objects of CSV or of JSON lines under a prefix.
 ///
 /// Parts are staged under `<prefix>/_staging/<pipeline>/` and published together when the run is complete: they are copied to
-/// `<prefix>/part-…`, and `<prefix>/manifest.json` says which objects belong to the data set. Whoever goes by the manifest – for
+/// `<prefix>/part-…`, and `<prefix>/manifest.json` says which objects belong to the data set. A reader of the manifest – for
 /// instance [`Objects::published`](crate::Objects::published) – never sees half of it. The parts of the data set before are removed
 /// after that.
 ///
@@ -153,6 +155,11 @@ impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for ObjectParts {
 
     fn store(&self, run: &RunId) -> Option<Box<dyn checkpoint::Store>> {
         Some(Box::new(PartStore::new(self.clone(), run.clone())))
+    }
+
+    /// A manifest lists the data set as a whole.
+    fn is_whole(&self) -> bool {
+        true
     }
 
     async fn publish(&self) -> Result<(), SinkError> {

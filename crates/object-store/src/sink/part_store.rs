@@ -3,13 +3,14 @@
 use actix_batch_pipeline::checkpoint::{
     Checkpoint, CheckpointError, CheckpointErrorKind, FileStore, RunId, Store, StoreFuture,
 };
-use object_store::{Error, ObjectStoreExt, PutMode, PutOptions, UpdateVersion, path::Path};
+use object_store::{Error, ObjectStoreExt, UpdateVersion, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::{
     ObjectParts,
     manifest::{MANIFEST, Manifest},
     parts::{Listed, Parts},
+    replace::{Unreplaced, check, read, replace},
     stage::Stage,
 };
 use crate::{fault::Fault, place::Which, store};
@@ -65,14 +66,10 @@ impl PartStore {
     /// Loads the checkpoint and brings the staged objects to the state that it describes.
     async fn restore(&self) -> Result<Parts, CheckpointError> {
         let stage = self.stage()?;
-        let manifest = Manifest::load(&stage.store, stage.prefix()).await?;
-        if let Some(other) = manifest.as_ref().filter(|manifest| manifest.pipeline != self.run.pipeline) {
-            let message = other.foreign(&stage.store, stage.prefix()).to_string();
-            return Err(CheckpointError::new(CheckpointErrorKind::OtherPlan, message));
-        }
+        let manifest = self.manifest(&stage).await?;
         let saved = take_over(&stage).await?;
         let staged = stage.list().await?;
-        let listed = listed(&stage, saved.checkpoint.as_ref())?;
+        let mut listed = listed(&stage, saved.checkpoint.as_ref())?;
         let mut open = Vec::new();
         for part in &listed.parts {
             let is_staged = staged.contains(&(part.object.clone(), part.bytes));
@@ -87,6 +84,9 @@ impl PartStore {
             open.extend_from_slice(&stage.get(&piece.object).await?);
         }
         let is_published = manifest.is_some_and(|manifest| manifest.parts == listed.parts) && listed.pieces.is_empty();
+        if is_published {
+            stage.remove_published(&std::mem::take(&mut listed.replaced)).await;
+        }
         let mut unlisted = staged;
         unlisted.retain(|(name, _)| {
             let is_part = listed.parts.iter().any(|part| part.object == *name);
@@ -97,10 +97,23 @@ impl PartStore {
         Ok(Parts::new(stage, saved, listed, open, is_published))
     }
 
+    /// The manifest, unless it is another pipeline's.
+    async fn manifest(&self, stage: &Stage) -> Result<Option<Manifest>, CheckpointError> {
+        let manifest = Manifest::load(&stage.store, stage.prefix()).await?;
+        match &manifest {
+            Some(other) if other.pipeline != self.run.pipeline => {
+                let message = other.foreign(&stage.store, stage.prefix()).to_string();
+                Err(CheckpointError::new(CheckpointErrorKind::OtherPlan, message))
+            }
+            _ => Ok(manifest),
+        }
+    }
+
     /// Removes the checkpoint and what is staged. What was published stays until something else takes its place.
     async fn remove(&self) -> Result<(), CheckpointError> {
         let stage = self.stage()?;
         let key = checkpoint_key(&stage);
+        stage.remove_published(&self.unpublished(&stage).await?).await;
         // The parts first: without a checkpoint they would be refused.
         let staged = stage.list().await?;
         stage.remove(staged.iter().map(|(name, _)| stage.staged(name)).collect()).await;
@@ -108,6 +121,23 @@ impl PartStore {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(stage.store.failed("cannot remove", &key, &error).into()),
         }
+    }
+
+    /// What a run that was killed while it published has left among the published parts: its copies before its manifest, and the parts of the data
+    /// set before after it. Takes the checkpoint over, so that a run which is still publishing comes to its end.
+    async fn unpublished(&self, stage: &Stage) -> Result<Vec<String>, CheckpointError> {
+        let published = self.manifest(stage).await?.map(|manifest| manifest.parts).unwrap_or_default();
+        let listed = match take_over(stage).await.and_then(|saved| listed(stage, saved.checkpoint.as_ref())) {
+            Ok(listed) => listed,
+            // It does not keep a run from beginning anew, and lists nothing.
+            Err(error) if matches!(error.kind(), CheckpointErrorKind::Corrupt | CheckpointErrorKind::Future) => {
+                Listed::default()
+            }
+            Err(error) => return Err(error),
+        };
+        let mut names: Vec<_> = listed.parts.into_iter().map(|part| part.object).chain(listed.replaced).collect();
+        names.retain(|name| published.iter().all(|published| published.object != *name));
+        Ok(names)
     }
 
     /// Takes a lock of this machine's, which ends with the process.
@@ -152,7 +182,7 @@ async fn take_over(stage: &Stage) -> Result<Saved, CheckpointError> {
             put => return put.map(|()| saved),
         }
     }
-    Err(taken_over(stage))
+    Err(unsaved(stage, "cannot save the checkpoint", &Unreplaced::Overtaken))
 }
 
 impl Store for PartStore {
@@ -210,11 +240,9 @@ fn remove_torn(folder: &std::path::Path) {
 impl Saved {
     async fn load(stage: &Stage) -> Result<Self, CheckpointError> {
         let key = checkpoint_key(stage);
-        let found = match found(stage, &key).await {
-            Err(Error::NotFound { .. }) => return Ok(Self::default()),
-            found => found.map_err(|error| stage.store.failed("cannot read", &key, &error))?,
-        };
-        let (bytes, version) = found;
+        let found = read(&*stage.store.objects, &key).await;
+        let found = found.map_err(|error| stage.store.failed("cannot read", &key, &error))?;
+        let Some((bytes, version)) = found else { return Ok(Self::default()) };
         let shown = stage.store.shown(&key);
         let stored: Stored = serde_json::from_slice(&bytes).map_err(|error| {
             let message = format!("{shown} is no checkpoint ({error}): restore it, or run with `fresh` to start again");
@@ -234,47 +262,25 @@ impl Saved {
     pub(super) async fn put(&mut self, stage: &Stage, checkpoint: Option<Checkpoint>) -> Result<(), CheckpointError> {
         let stored = Stored { format: FORMAT, holder: stage.holder().to_owned(), checkpoint };
         let key = checkpoint_key(stage);
-        let failed =
-            |error: Error| CheckpointError::from(stage.store.failed("cannot save the checkpoint", &key, &error));
-        let bytes = serde_json::to_vec(&stored).map_err(|error| Fault::fatal(error.to_string()))?;
-        let mode = self.version.clone().map_or(PutMode::Create, PutMode::Update);
-        let put = |mode| stage.store.objects.put_opts(&key, bytes.clone().into(), PutOptions::from(mode));
-        let version = match put(mode).await {
-            Ok(put) => put.into(),
-            // The answer to the first attempt may have been lost.
-            Err(Error::Precondition { .. } | Error::AlreadyExists { .. } | Error::NotModified { .. }) => {
-                let (there, version) = found(stage, &key).await.map_err(failed)?;
-                if there != bytes {
-                    return Err(taken_over(stage));
-                }
-                version
-            }
-            // A store without conditions: whoever has stored the last one is asked for.
-            Err(Error::NotImplemented { .. } | Error::NotSupported { .. }) => {
-                self.check_holder(stage, &key).await?;
-                put(PutMode::Overwrite).await.map_err(failed)?.into()
-            }
-            Err(error) => return Err(failed(error)),
-        };
+        let bytes = serde_json::to_vec(&stored).map_err(|error| Fault::fatal(error.to_string()))?.into();
+        let version = replace(&*stage.store.objects, &key, &bytes, self.version.as_ref()).await;
+        let version = version.map_err(|error| unsaved(stage, "cannot save the checkpoint", &error))?;
         *self = Self { checkpoint: stored.checkpoint, version: Some(version) };
         Ok(())
     }
 
-    /// Whether the stored checkpoint is the one that this run knows.
-    async fn check_holder(&self, stage: &Stage, key: &Path) -> Result<(), CheckpointError> {
-        let there = match found(stage, key).await {
-            Err(Error::NotFound { .. }) => None,
-            found => Some(found.map_err(|error| stage.store.failed("cannot read", key, &error))?.1.e_tag),
-        };
-        let known = self.version.as_ref().map(|version| version.e_tag.clone());
-        if there == known { Ok(()) } else { Err(taken_over(stage)) }
+    /// Whether the stored checkpoint is still the one that this run has stored.
+    pub(super) async fn check(&self, stage: &Stage) -> Result<(), CheckpointError> {
+        let checked = check(&*stage.store.objects, &checkpoint_key(stage), self.version.as_ref()).await;
+        checked.map_err(|error| unsaved(stage, "cannot read", &error))
     }
 }
 
-async fn found(stage: &Stage, key: &Path) -> Result<(bytes::Bytes, UpdateVersion), Error> {
-    let found = stage.store.objects.get(key).await?;
-    let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
-    Ok((found.bytes().await?, version))
+fn unsaved(stage: &Stage, doing: &str, error: &Unreplaced) -> CheckpointError {
+    match error {
+        Unreplaced::Overtaken => CheckpointError::new(CheckpointErrorKind::Leased, stage.overtaken()),
+        Unreplaced::Failed(error) => stage.store.failed(doing, &checkpoint_key(stage), error).into(),
+    }
 }
 
 fn checkpoint_key(stage: &Stage) -> Path {
@@ -297,12 +303,4 @@ fn gone(stage: &Stage, name: &str) -> CheckpointError {
     let place = stage.store.shown(&stage.staged(name));
     let message = format!("{place} is gone, or not what it was: restore it, or run with `fresh` to write all again");
     CheckpointError::new(CheckpointErrorKind::Corrupt, message)
-}
-
-fn taken_over(stage: &Stage) -> CheckpointError {
-    let message = format!(
-        "another run of this pipeline has taken over {}: let only one of them run, or give this one another name",
-        stage.store.shown(&stage.folder())
-    );
-    CheckpointError::new(CheckpointErrorKind::Leased, message)
 }

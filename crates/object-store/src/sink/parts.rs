@@ -9,7 +9,7 @@ use actix_batch_pipeline::{
     sink::SinkError,
 };
 use bytes::Bytes;
-use object_store::path::Path;
+use object_store::{UpdateVersion, path::Path};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -30,6 +30,9 @@ pub(super) struct Listed {
     pub(super) parts: Vec<Part>,
     /// The pieces of the one that is not.
     pub(super) pieces: Vec<Part>,
+    /// The names of the published parts whose place these take: they are removed once the manifest lists these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) replaced: Vec<String>,
 }
 
 /// A data set that is being written.
@@ -154,7 +157,7 @@ impl Parts {
 
     /// Waits for the part that is on its way. One that was lost is sent again by the next call.
     async fn finish_upload(&mut self) -> Result<(), Fault> {
-        // It stays in its place while it is waited for: whoever waits may be cancelled.
+        // It stays in its place while it is awaited: the caller may be cancelled.
         let Some(upload) = &mut self.upload else { return Ok(()) };
         let lost = |_| Err(Fault::temporary("the task that stores a part was lost"));
         if let Err(fault) = (&mut upload.task).await.unwrap_or_else(lost) {
@@ -213,13 +216,21 @@ impl Parts {
             self.complete();
             self.finish_upload().await?;
         }
+        let unpublished =
+            |error: CheckpointError| SinkError::fatal("the data set cannot be published").caused_by(error);
+        let before = self.replaced_manifest().await?;
         // Also if nothing has changed: a run that was overtaken ends here.
         if let Some(checkpoint) = self.saved.checkpoint.clone() {
-            let saved = self.save_listed(checkpoint).await;
-            saved.map_err(|error| SinkError::fatal("the data set cannot be published").caused_by(error))?;
+            self.save_listed(checkpoint).await.map_err(unpublished)?;
         }
         self.copy_staged().await?;
-        self.replace_manifest().await?;
+        // Copying may take long, and another run may have begun meanwhile.
+        self.saved.check(&self.stage).await.map_err(unpublished)?;
+        let manifest =
+            Manifest::new(self.stage.run.pipeline.clone(), self.stage.format.word(), self.listed.parts.clone());
+        // The one step that publishes. After it, no reader needs the parts of the manifest before.
+        manifest.save(&self.stage, before.as_ref()).await?;
+        self.stage.remove_published(&self.listed.replaced).await;
         let parts = self.listed.parts.iter().map(|part| self.stage.staged(&part.object));
         self.stage.remove(parts.collect()).await;
         self.is_published = true;
@@ -243,18 +254,18 @@ impl Parts {
         Ok(())
     }
 
-    /// The one step that publishes. After it, the objects of the manifest before are in nobody's way.
-    async fn replace_manifest(&self) -> Result<(), Fault> {
-        let Stage { store, run, format, .. } = &self.stage;
-        let before = Manifest::load(store, self.stage.prefix()).await?;
-        if let Some(other) = before.as_ref().filter(|before| before.pipeline != run.pipeline) {
-            return Err(other.foreign(store, self.stage.prefix()));
+    /// The version of the manifest that is to be replaced. Its parts that do not belong to the data set any more are to be removed.
+    async fn replaced_manifest(&mut self) -> Result<Option<UpdateVersion>, Fault> {
+        let Stage { store, run, .. } = &self.stage;
+        let Some((before, version)) = Manifest::load_version(store, self.stage.prefix()).await? else {
+            return Ok(None);
+        };
+        if before.pipeline != run.pipeline {
+            return Err(before.foreign(store, self.stage.prefix()));
         }
-        let manifest = Manifest::new(run.pipeline.clone(), format.word(), self.listed.parts.clone());
-        manifest.save(store, self.stage.prefix()).await?;
-        let before = before.into_iter().flat_map(|before| before.parts);
-        let old = before.filter(|old| manifest.parts.iter().all(|part| part.object != old.object));
-        self.stage.remove(old.map(|old| self.stage.published(&old.object)).collect()).await;
-        Ok(())
+        let mut replaced: Vec<_> = before.parts.into_iter().map(|part| part.object).collect();
+        replaced.retain(|name| self.listed.parts.iter().all(|part| part.object != *name));
+        self.listed.replaced = replaced;
+        Ok(Some(version))
     }
 }

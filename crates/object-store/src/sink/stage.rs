@@ -57,6 +57,14 @@ impl Stage {
         self.prefix().clone().join(name)
     }
 
+    /// What a run says that another one has taken the place of.
+    pub(super) fn overtaken(&self) -> String {
+        format!(
+            "another run of this pipeline has taken over {}: let only one of them run, or give this one another name",
+            self.store.shown(&self.folder())
+        )
+    }
+
     pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), Fault> {
         let key = self.staged(name);
         let put = self.store.objects.put(&key, bytes.into()).await;
@@ -97,6 +105,11 @@ impl Stage {
     pub(super) async fn copy(&self, part: &Part) -> Result<(), Fault> {
         let (from, to) = (self.staged(&part.object), self.published(&part.object));
         self.store.objects.copy(&from, &to).await.map_err(|error| self.store.failed("cannot write", &to, &error))
+    }
+
+    /// Removes parts that were published, by name.
+    pub(super) async fn remove_published(&self, names: &[String]) {
+        self.remove(names.iter().map(|name| self.published(name)).collect()).await;
     }
 
     /// Removes objects that nothing refers to. What cannot be removed stays, with a warning: it does no harm.

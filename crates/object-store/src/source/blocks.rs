@@ -41,7 +41,7 @@ pub struct ObjectBlocks {
 type Fetched = Result<(Bytes, OwnedSemaphorePermit), SourceError>;
 
 enum Fetching {
-    /// Nobody has asked for a byte yet.
+    /// No byte has been asked for yet.
     Idle {
         byte: u64,
         block: u32,
@@ -118,7 +118,7 @@ enum Broken {
     Off(SourceError),
     /// It will not.
     For(SourceError),
-    /// Nobody reads any more.
+    /// The reader is gone.
     Unread,
 }
 

@@ -13,12 +13,13 @@ use actix_batch_pipeline::{
     source::{Source, SourceError},
     test_util::read_range,
 };
-use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream::BoxStream};
 use object_store::{
     CopyOptions, GetOptions, GetRange, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 pub(crate) mod http;
 
@@ -60,6 +61,38 @@ pub(crate) struct Asked {
     /// One in so many objects that are put is lost, with an error.
     loses: Option<usize>,
     puts: Arc<AtomicU64>,
+    /// Where it holds its user up.
+    gate: Option<Arc<Gate>>,
+    /// The objects whose names end like that cannot be put.
+    refuses: Option<&'static str>,
+    /// No part can be removed.
+    keeps: bool,
+}
+
+/// Holds a run up in the middle of publishing, until it is told to go on.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) at: At,
+    pub(crate) reached: Notify,
+    pub(crate) go_on: Notify,
+}
+
+/// Where a run is held up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum At {
+    /// A part has been copied.
+    Copied,
+    /// The manifest is about to be stored.
+    Manifest,
+}
+
+impl Gate {
+    async fn pass(&self, at: At) {
+        if self.at == at {
+            self.reached.notify_one();
+            self.go_on.notified().await;
+        }
+    }
 }
 
 /// A key, and the range of it, if there was one.
@@ -75,13 +108,29 @@ impl Asked {
     }
 
     /// One that can only overwrite.
-    pub(crate) fn plain() -> Arc<dyn ObjectStore> {
-        Arc::new(Self { is_plain: true, ..Self::default() })
+    pub(crate) fn plain() -> Self {
+        Self { is_plain: true, ..Self::default() }
     }
 
     /// One that loses one in so many objects that are put.
     pub(crate) fn losing(each: usize) -> Arc<dyn ObjectStore> {
         Arc::new(Self { loses: Some(each), ..Self::default() })
+    }
+
+    /// The same objects, by way of a gate.
+    pub(crate) fn gated(&self, at: At) -> (Arc<dyn ObjectStore>, Arc<Gate>) {
+        let gate = Arc::new(Gate { at, reached: Notify::new(), go_on: Notify::new() });
+        (Arc::new(Self { gate: Some(Arc::clone(&gate)), ..self.clone() }), gate)
+    }
+
+    /// The same objects, but none whose name ends like that can be put.
+    pub(crate) fn refusing(&self, name: &'static str) -> Arc<dyn ObjectStore> {
+        Arc::new(Self { refuses: Some(name), ..self.clone() })
+    }
+
+    /// The same objects, of which no part can be removed.
+    pub(crate) fn keeping(&self) -> Arc<dyn ObjectStore> {
+        Arc::new(Self { keeps: true, ..self.clone() })
     }
 
     /// The ranges that were asked for since the last call.
@@ -107,6 +156,12 @@ impl ObjectStore for Asked {
             let (operation, implementer) = ("a condition".to_owned(), self.to_string());
             return Err(object_store::Error::NotImplemented { operation, implementer });
         }
+        if self.refuses.is_some_and(|name| key.as_ref().ends_with(name)) {
+            return Err(object_store::Error::Generic { store: "the test", source: "refused".into() });
+        }
+        if let Some(gate) = self.gate.as_ref().filter(|_| key.as_ref().ends_with("manifest.json")) {
+            gate.pass(At::Manifest).await;
+        }
         let puts = self.puts.fetch_add(1, Ordering::Relaxed) + 1;
         if self.loses.is_some_and(|each| fastrand::Rng::with_seed(puts).usize(..each) == 0) {
             return Err(object_store::Error::Generic { store: "the test", source: "lost".into() });
@@ -131,7 +186,17 @@ impl ObjectStore for Asked {
     }
 
     fn delete_stream(&self, keys: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(keys)
+        let keeps = self.keeps;
+        let removable = keys.map(move |key| {
+            let key = key?;
+            let is_kept = keeps && key.filename().is_some_and(|name| name.starts_with("part-"));
+            if is_kept {
+                Err(object_store::Error::Generic { store: "the test", source: "kept".into() })
+            } else {
+                Ok(key)
+            }
+        });
+        self.inner.delete_stream(removable.boxed())
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -143,6 +208,10 @@ impl ObjectStore for Asked {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
+        self.inner.copy_opts(from, to, options).await?;
+        if let Some(gate) = &self.gate {
+            gate.pass(At::Copied).await;
+        }
+        Ok(())
     }
 }
