@@ -25,6 +25,7 @@ use tempfile::TempDir;
 
 pub(crate) mod proxy;
 pub(crate) mod replica_set;
+pub(crate) mod victim;
 
 /// A server that ends with the test.
 pub(crate) struct Server {
