@@ -21,6 +21,9 @@ use object_store::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) mod http;
+#[cfg(feature = "s3")]
+pub(crate) mod moto;
+pub(crate) mod process;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
