@@ -8,6 +8,7 @@ use std::{
 use actix_batch::Workers;
 use actix_batch_mongodb::MongoDb;
 use actix_batch_pipeline::{outlet::One, prelude::*, read_dead_records, test_util::check_sink};
+use futures_util::future::join_all;
 use mongodb::{
     IndexModel,
     bson::{Document, doc},
@@ -229,26 +230,26 @@ async fn a_password_is_never_shown_and_never_stored() {
 #[actix_rt::test]
 async fn each_record_is_stored_once_whatever_fails() {
     let Some(server) = Server::start() else { return };
-    for (seeds, mode) in [(0..2, "insert"), (2..4, "upsert by id"), (4..6, "upsert by key")] {
-        let uris: Vec<_> = (0..6).map(|_| server.database()).collect();
-        let make = |seed: u64| {
+    // All at once, each with a database of its own: most of the time workers that have panicked rest.
+    let seeds = (0..6).map(async |seed: u64| {
+        let (uri, mode) =
+            (server.database(), ["insert", "upsert by id", "upsert by key"][usize::try_from(seed % 3).unwrap()]);
+        let make = |_| {
             let sink = match mode {
                 "insert" => MongoDb::insert("rows"),
                 "upsert by id" => MongoDb::upsert("rows"),
                 _ => MongoDb::upsert("rows").key(["id"]).create_index(true),
             };
-            sink.connect(&uris[usize::try_from(seed).unwrap()])
+            sink.connect(&uri)
         };
-        let read = async |seed: u64| {
-            let ids = numbers(&uris[usize::try_from(seed).unwrap()], "rows", "id").await;
-            ids.into_iter().map(i64::unsigned_abs).collect()
-        };
+        let read = async |_| numbers(&uri, "rows", "id").await.into_iter().map(i64::unsigned_abs).collect();
         let by_id = mode == "upsert by id";
         let record = move |number: u64| {
-            if by_id { json!({ "_id": number, "id": number }) } else { json!({ "id": number }) }
+            if by_id { json!({ "_id": number.to_string(), "id": number }) } else { json!({ "id": number }) }
         };
-        check_sink(seeds, record, make, read).await;
-    }
+        check_sink(seed..seed + 1, record, make, read).await;
+    });
+    join_all(seeds).await;
 }
 
 #[actix_rt::test]
@@ -260,7 +261,7 @@ async fn a_lost_reply_is_no_duplicate() {
         ("upsert", ("update", "rows")),
         ("checkpoint", ("update", "_pipelines")),
     ];
-    for (mode, command) in commands {
+    let modes = commands.into_iter().map(async |(mode, command)| {
         let (uri, proxy) = (server.database(), Proxy::start(server.port, command).await);
         let through = uri.replace(&server.port.to_string(), &proxy.port.to_string());
         let sink = if mode == "upsert" { MongoDb::upsert("rows") } else { MongoDb::insert("rows") };
@@ -280,13 +281,14 @@ async fn a_lost_reply_is_no_duplicate() {
         let mut all = numbers(&uri, "rows", "n").await;
         all.sort_unstable();
         assert_eq!(all, (0..400).collect::<Vec<_>>(), "{mode}");
-    }
+    });
+    join_all(modes).await;
 }
 
 #[actix_rt::test]
 async fn a_server_that_crashes_and_comes_back_loses_nothing() {
-    let Some(mut server) = Server::start() else { return };
-    for mode in ["insert", "upsert"] {
+    let modes = ["insert", "upsert"].map(async |mode| {
+        let Some(mut server) = Server::start() else { return };
         let uri = server.database();
         let pipeline = || {
             let retry = actix_batch::Retry::exponential(Duration::from_millis(50)).attempts(100);
@@ -308,7 +310,8 @@ async fn a_server_that_crashes_and_comes_back_loses_nothing() {
             pipeline().run().await.unwrap();
         }
         assert_eq!(numbers(&uri, "rows", "n").await, (0..2_000).collect::<Vec<_>>(), "{mode}");
-    }
+    });
+    join_all(modes).await;
 }
 
 #[actix_rt::test]

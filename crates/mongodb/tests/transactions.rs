@@ -1,11 +1,7 @@
 //! Documents and progress in one transaction. The test server has none, so a stand-in for a replica set keeps the writes of each transaction until
 //! its commit: what is tried is this crate's side.
 
-use std::{
-    env,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{env, time::Duration};
 
 use actix_batch::Workers;
 use actix_batch_mongodb::MongoDb;
@@ -13,7 +9,11 @@ use actix_batch_pipeline::{outlet::One, prelude::*, test_util::check_sink};
 use bson::{Document, doc};
 use serde_json::json;
 
-use support::{Server, connect, documents, has_finished, numbers, replica_set::ReplicaSet};
+use support::{
+    Server, connect, documents, numbers,
+    replica_set::ReplicaSet,
+    victim::{Victim, told},
+};
 
 mod support;
 
@@ -78,17 +78,8 @@ async fn victim() {
     let sink = MongoDb::insert("rows").transactions(mode == "together").lease(Duration::from_millis(600)).connect(uri);
     let flow = Pipeline::named("rows").read(from_iter("rows", || 0..ROWS)).throttle(4_000.0).map(|n| json!({ "n": n }));
     let flow = flow.write(sink).chunk(50).checkpoint_every(Duration::from_millis(150));
-    flow.collector(|sink| sink.max_size(25).workers(Workers::local(2))).run().await.unwrap();
-}
-
-fn start(uri: &str, mode: &str) -> Child {
-    Command::new(env::current_exe().unwrap())
-        .args(["--exact", "victim", "--ignored", "--nocapture"])
-        .envs([("URI", uri), ("MODE", mode)])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    let run = flow.collector(|sink| sink.max_size(25).workers(Workers::local(2))).start().unwrap();
+    told(run, 1).await;
 }
 
 #[actix_rt::test]
@@ -187,29 +178,20 @@ async fn kill(server: &Server, mode: &str) -> u32 {
     println!("{mode}: SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let (set, uri) = (ReplicaSet::start(server.port).await, server.database());
-    let through = by_way_of(&set, &uri);
+    let environment = [("URI", by_way_of(&set, &uri)), ("MODE", mode.to_owned())];
     let rows = connect(&uri).await.collection::<Document>("rows");
     let kills: u64 = env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(20);
     let (mut different, mut interrupted) = (0, 0);
     for _ in 0..kills {
-        let (before, begin) = (rows.estimated_document_count().await.unwrap(), Instant::now());
-        let mut run = start(&through, mode);
-        while rows.estimated_document_count().await.unwrap() == before && run.try_wait().unwrap().is_none() {
-            assert!(begin.elapsed() < Duration::from_secs(60), "the run writes nothing");
-            actix_rt::time::sleep(Duration::from_millis(5)).await;
-        }
+        let mut run = Victim::start(&environment);
+        run.has_written().await;
         actix_rt::time::sleep(Duration::from_micros(random.u64(..30_000))).await;
-        run.kill().unwrap();
-        interrupted += u64::from(!has_finished(run));
+        interrupted += u64::from(run.kill().await);
         set.settle().await;
         different += u32::from(stored(&uri).await != rows.estimated_document_count().await.unwrap());
     }
     assert!(interrupted > kills / 10, "only {interrupted} of {kills} runs were killed before their end");
-    let mut run = start(&through, mode);
-    while run.try_wait().unwrap().is_none() {
-        actix_rt::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert!(has_finished(run), "nobody kills this run");
+    Victim::start(&environment).end().await;
     let all = numbers(&uri, "rows", "n").await;
     assert_eq!(all, (0..ROWS.cast_signed()).collect::<Vec<_>>(), "SEED={seed}");
     different

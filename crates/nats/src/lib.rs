@@ -3,6 +3,7 @@
 mod server;
 mod sink;
 mod source;
+mod tls;
 
 pub use sink::{NatsSubject, SubjectSink};
 pub use source::{JetStream, JetStreamReader, StreamSequence};

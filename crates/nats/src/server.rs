@@ -1,9 +1,11 @@
 //! Which server, and how to reach it. Secrets stay in here: neither errors nor `Debug` show them.
 
-use std::{env, fmt};
+use std::{env, error::Error, fmt, io, iter::successors};
 
-use async_nats::{Client, ConnectOptions, ServerAddr};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerAddr, rustls};
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::tls::Tls;
 
 /// Where a server is expected if nobody says anything else.
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
@@ -20,22 +22,35 @@ impl Server {
     }
 
     /// Connects once. A connection that is lost later is restored by the client, however long that takes.
-    pub(crate) async fn connect(&self, name: &str) -> Result<Client, ConnectError> {
+    pub(crate) async fn connect(&self, tls: &Tls, name: &str) -> Result<Client, ConnectError> {
+        // An error says that the program has chosen its provider of TLS, which is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let url = self.url();
-        let addresses = addresses(&url).map_err(|error| ConnectError::new(&url, &error))?;
-        let options =
-            sign_in(ConnectOptions::new().name(name)).await.map_err(|error| ConnectError::new(&url, &error))?;
-        options.connect(addresses).await.map_err(|error| ConnectError::new(&url, &error))
+        let wrong = |error: &dyn fmt::Display| ConnectError::new(&url, true, error);
+        let addresses = addresses(&url).map_err(|error| wrong(&error))?;
+        let options = tls.apply(ConnectOptions::new().name(name)).map_err(|error| wrong(&error))?;
+        let options = sign_in(options).await.map_err(|error| wrong(&error))?;
+        options.connect(addresses).await.map_err(|error| ConnectError::new(&url, is_lasting(&error), &error))
     }
 }
 
+/// Whether trying again never helps: the server refuses who we are, or one of both refuses the other's certificate.
+fn is_lasting(error: &async_nats::ConnectError) -> bool {
+    let of_tls = |error: &(dyn Error + 'static)| {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some()
+    };
+    matches!(error.kind(), ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Tls)
+        || successors(error.source(), |error| (*error).source()).any(of_tls)
+}
+
 /// Takes URLs apart.
-fn addresses(urls: &str) -> std::io::Result<Vec<ServerAddr>> {
+fn addresses(urls: &str) -> io::Result<Vec<ServerAddr>> {
     // A URL would end its names and passwords there, and take the rest for a path.
     let is_cut = |one: &str| sign_in_of(one).is_some_and(|sign_in| sign_in.contains(['/', '?', '#']));
     if urls.split(',').any(is_cut) {
         let what = "the special characters of a name or a password have to be written as %2F and the like";
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, what));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     }
     urls.split(',').map(|one| one.trim().parse()).collect()
 }
@@ -47,7 +62,7 @@ fn sign_in_of(url: &str) -> Option<&str> {
 }
 
 /// What the environment says about who we are; a name in the URL outranks it.
-async fn sign_in(options: ConnectOptions) -> std::io::Result<ConnectOptions> {
+async fn sign_in(options: ConnectOptions) -> io::Result<ConnectOptions> {
     #[cfg(feature = "credentials")]
     if let Ok(path) = env::var("NATS_CREDS") {
         return options.credentials_file(path).await;
@@ -62,20 +77,25 @@ async fn sign_in(options: ConnectOptions) -> std::io::Result<ConnectOptions> {
 
 /// A server that cannot be reached.
 #[derive(Debug)]
-pub(crate) struct ConnectError(String);
+pub(crate) struct ConnectError {
+    message: String,
+    /// Whether it will be the same in the next attempt.
+    pub(crate) is_lasting: bool,
+}
 
 impl ConnectError {
-    fn new(url: &str, error: &dyn fmt::Display) -> Self {
-        Self(format!(
+    fn new(url: &str, is_lasting: bool, error: &dyn fmt::Display) -> Self {
+        let message = format!(
             "the NATS server {} cannot be reached; is it running, and is `connect` or NATS_URL right? {error}",
             without_secrets(url)
-        ))
+        );
+        Self { message, is_lasting }
     }
 }
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.message)
     }
 }
 
@@ -121,6 +141,8 @@ mod tests {
     fn names_and_passwords_are_never_shown() {
         assert_eq!(without_secrets("nats://me:p@ss@one:4222, tls://token@two"), "nats://one:4222,tls://two");
         assert_eq!(without_secrets("me:secret@one"), "one");
-        assert_eq!(format!("{:?}", Server(Some("nats://me:secret@one".to_owned()))), "nats://one");
+        let server = Server(Some("nats://me:secret@one".to_owned()));
+        assert_eq!(format!("{server:?}"), "nats://one");
+        assert_eq!(serde_json::to_string(&server).unwrap(), "\"nats://one\"");
     }
 }

@@ -1,12 +1,12 @@
 //! A subject of a stream as a sink.
 
-use std::{collections::VecDeque, fmt, marker::PhantomData, sync::Arc};
+use std::{collections::VecDeque, fmt, marker::PhantomData, path::PathBuf, sync::Arc};
 
 use actix_batch::Batch;
 use actix_batch_pipeline::{
     Origin, Position, Record,
     checkpoint::{RunId, Settled},
-    sink::{IntoSink, Promises, Sink, SinkError, Written},
+    sink::{IntoSink, Promises, Sink, SinkError, SinkErrorKind, Written},
 };
 use async_nats::jetstream::{
     self, Context,
@@ -15,7 +15,7 @@ use async_nats::jetstream::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::server::Server;
+use crate::{server::Server, tls::Tls};
 
 /// Messages in flight at once. The client has a limit of its own, and waits for acknowledgements that somebody else has to read.
 const IN_FLIGHT: usize = 1_000;
@@ -38,18 +38,34 @@ pub struct NatsSubject {
     subject: String,
     #[serde(default)]
     server: Server,
+    #[serde(default, skip_serializing_if = "Tls::is_empty")]
+    tls: Tls,
 }
 
 impl NatsSubject {
     /// Publishes to this subject.
     pub fn publish(subject: impl Into<String>) -> Self {
-        Self { subject: subject.into(), server: Server::default() }
+        Self { subject: subject.into(), server: Server::default(), tls: Tls::default() }
     }
 
     /// The server, or several of one cluster, separated by commas. Default: `NATS_URL`, and without it `nats://127.0.0.1:4222`. Names
     /// and passwords are read from a configuration, and never written to one.
     pub fn connect(mut self, url: impl Into<String>) -> Self {
         self.server = Server(Some(url.into()));
+        self
+    }
+
+    /// The certificate authorities that the server's certificate is checked against: a file in PEM. Connections are then always encrypted.
+    /// Default: `NATS_CA`, and without it those of the system, for URLs that begin with `tls://` and servers that ask for TLS.
+    pub fn root_certificates(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls.ca_file = Some(file.into());
+        self
+    }
+
+    /// The certificate that is shown to the server, and its private key: files in PEM. Default: `NATS_CERT` and `NATS_KEY`, and without them
+    /// none.
+    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls.set_client(certificate.into(), key.into());
         self
     }
 }
@@ -86,8 +102,11 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for SubjectSink<T> {
                 "{subject:?} is no subject to publish to: it must be one without wildcards"
             )));
         }
-        let connected = self.subject.server.connect(&self.pipeline).await;
-        let client = connected.map_err(|error| SinkError::temporary(error.to_string()))?;
+        let connected = self.subject.server.connect(&self.subject.tls, &self.pipeline).await;
+        let client = connected.map_err(|error| {
+            let kind = if error.is_lasting { SinkErrorKind::Fatal } else { SinkErrorKind::Temporary };
+            SinkError::new(kind, error.to_string())
+        })?;
         let context = jetstream::new(client);
         context.stream_by_subject(subject.clone()).await.map_err(|error| no_stream(subject, error))?;
         self.context = Some(context);
@@ -151,7 +170,7 @@ impl<T> SubjectSink<T> {
 
 /// A record's own error is noted; any other is that of the batch, whose records keep their ids in the next attempt.
 fn note(written: &mut Written, place: usize, error: SinkError) -> Result<(), SinkError> {
-    if error.kind() != actix_batch_pipeline::sink::SinkErrorKind::Record {
+    if error.kind() != SinkErrorKind::Record {
         return Err(error);
     }
     written.refuse(place, error);
@@ -185,7 +204,11 @@ fn escaped(piece: &str) -> String {
 
 impl fmt::Debug for NatsSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsSubject").field("subject", &self.subject).field("server", &self.server).finish()
+        f.debug_struct("NatsSubject")
+            .field("subject", &self.subject)
+            .field("server", &self.server)
+            .field("tls", &self.tls)
+            .finish()
     }
 }
 

@@ -1,99 +1,17 @@
-//! A real S3 server, by its own protocol: `moto_server` of moto (`pip install 'moto[server]'`), started on a free loopback port.
+//! A real S3 server, by its own protocol.
 #![cfg(feature = "s3")]
 
-use std::{
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use actix_batch_object_store::{ObjectParts, Objects};
 use actix_batch_pipeline::{
     prelude::*,
     source::{Source, SourceErrorKind},
     test_util::check_source,
 };
 
-use support::{Row, csv, ids};
+use support::{Row, csv, ids, moto::Server};
 
 mod support;
-
-/// A server that ends with the test.
-struct Server {
-    process: Child,
-    port: u16,
-}
-
-impl Server {
-    /// A server with the bucket `bucket`; `None`, with a line that says so, where there is no `moto_server`.
-    fn start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = Command::new("moto_server");
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
-        let Ok(process) = command.spawn() else {
-            println!("skipped: `moto_server` is not installed");
-            return None;
-        };
-        let mut server = Self { process, port };
-        let end = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if server.process.try_wait().unwrap().is_some() {
-                println!("skipped: `moto_server` does not start");
-                return None;
-            }
-            assert!(Instant::now() < end, "the server is not ready after 60 s");
-            sleep(Duration::from_millis(20));
-        }
-        server.put("bucket", "");
-        Some(server)
-    }
-
-    /// Puts an object, or makes a bucket. The server looks at no signature, but there has to be one.
-    fn put(&self, path: &str, body: &str) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "PUT /{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {length}\r\n\
-             Authorization: AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request\r\n\r\n{body}"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    }
-
-    fn options(&self) -> [(&'static str, String); 4] {
-        [
-            ("aws_endpoint", format!("http://127.0.0.1:{}", self.port)),
-            ("aws_access_key_id", "an-access-key".to_owned()),
-            ("aws_secret_access_key", "a-very-secret-key".to_owned()),
-            ("aws_region", "us-east-1".to_owned()),
-        ]
-    }
-
-    fn objects(&self, url: &str) -> Objects {
-        self.options().into_iter().fold(Objects::at(url), |objects, (name, value)| objects.option(name, value))
-    }
-
-    fn published(&self, url: &str) -> Objects {
-        self.options().into_iter().fold(Objects::published(url), |objects, (name, value)| objects.option(name, value))
-    }
-
-    fn parts(&self, url: &str) -> ObjectParts {
-        let parts = ObjectParts::json_lines(url).part_bytes(2_000);
-        self.options().into_iter().fold(parts, |parts, (name, value)| parts.option(name, value))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 #[actix_rt::test]
 async fn objects_of_s3_are_listed_read_by_ranges_and_refused_when_they_change() {

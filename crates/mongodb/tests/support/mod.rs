@@ -26,6 +26,7 @@ use tempfile::TempDir;
 
 pub(crate) mod proxy;
 pub(crate) mod replica_set;
+pub(crate) mod victim;
 
 /// A server that ends with the test.
 pub(crate) struct Server {
@@ -114,14 +115,6 @@ fn build() -> Option<PathBuf> {
     assert!(built.status.success(), "the test server cannot be built: {}", String::from_utf8_lossy(&built.stderr));
     fs::rename(unfinished, &program).unwrap();
     Some(program)
-}
-
-/// Whether a run came to its end before it was killed. One that fails by itself fails the test.
-pub(crate) fn has_finished(run: Child) -> bool {
-    let ended = run.wait_with_output().unwrap();
-    let was_killed = ended.status.signal().is_some();
-    assert!(ended.status.success() || was_killed, "the run itself fails: {}", String::from_utf8_lossy(&ended.stderr));
-    !was_killed
 }
 
 pub(crate) async fn connect(uri: &str) -> Database {

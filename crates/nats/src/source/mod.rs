@@ -1,6 +1,6 @@
 //! A durable JetStream consumer as a source.
 
-use std::{fmt, marker::PhantomData, time::Duration};
+use std::{fmt, marker::PhantomData, path::PathBuf, time::Duration};
 
 use actix_batch_pipeline::{
     Cursor, Range,
@@ -17,7 +17,7 @@ use async_nats::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use crate::server::Server;
+use crate::{server::Server, tls::Tls};
 
 mod consumer;
 mod open;
@@ -46,6 +46,8 @@ pub struct JetStream<T> {
     durable: String,
     #[serde(default)]
     server: Server,
+    #[serde(default, skip_serializing_if = "Tls::is_empty")]
+    tls: Tls,
     #[serde(default)]
     filter_subject: Option<String>,
     #[serde(default = "default_max_ack_pending")]
@@ -75,6 +77,7 @@ impl<T> JetStream<T> {
             stream: stream.into(),
             durable: durable.into(),
             server: Server::default(),
+            tls: Tls::default(),
             filter_subject: None,
             max_ack_pending: default_max_ack_pending(),
             ack_wait: default_ack_wait(),
@@ -89,6 +92,20 @@ impl<T> JetStream<T> {
     /// one.
     pub fn connect(mut self, url: impl Into<String>) -> Self {
         self.server = Server(Some(url.into()));
+        self
+    }
+
+    /// The certificate authorities that the server's certificate is checked against: a file in PEM. Connections are then always encrypted.
+    /// Default: `NATS_CA`, and without it those of the system, for URLs that begin with `tls://` and servers that ask for TLS.
+    pub fn root_certificates(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls.ca_file = Some(file.into());
+        self
+    }
+
+    /// The certificate that is shown to the server, and its private key: files in PEM. Default: `NATS_CERT` and `NATS_KEY`, and without them
+    /// none.
+    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls.set_client(certificate.into(), key.into());
         self
     }
 
@@ -135,8 +152,11 @@ impl<T> JetStream<T> {
     }
 
     async fn client(&self) -> Result<Client, SourceError> {
-        let connected = self.server.connect(&self.durable).await;
-        connected.map_err(|error| SourceError::io(format!("stream {}: {error}", self.stream)))
+        let connected = self.server.connect(&self.tls, &self.durable).await;
+        connected.map_err(|error| {
+            let message = format!("stream {}: {error}", self.stream);
+            if error.is_lasting { SourceError::config(message) } else { SourceError::io(message) }
+        })
     }
 
     fn validate(&self) -> Result<(), SourceError> {
@@ -227,6 +247,7 @@ impl<T> Clone for JetStream<T> {
             stream: self.stream.clone(),
             durable: self.durable.clone(),
             server: self.server.clone(),
+            tls: self.tls.clone(),
             filter_subject: self.filter_subject.clone(),
             records: PhantomData,
             ..*self

@@ -23,24 +23,35 @@ pub(crate) struct NatsServer {
     process: Child,
     port: u16,
     store: TempDir,
+    arguments: Vec<String>,
 }
 
 impl NatsServer {
     /// `None`, with a line that says so, where there is no `nats-server`.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same, with further arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Option<Self> {
+        let arguments: Vec<_> = arguments.iter().map(|one| (*one).to_owned()).collect();
         let store = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let Some(process) = spawn(port, &store) else {
+        let Some(process) = spawn(port, &store, &arguments) else {
             println!("skipped: `nats-server` is not installed");
             return None;
         };
-        let server = Self { process, port, store };
+        let server = Self { process, port, store, arguments };
         server.wait_until_ready();
         Some(server)
     }
 
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn tls_url(&self) -> String {
+        format!("tls://127.0.0.1:{}", self.port)
     }
 
     /// Ends it as a crash would.
@@ -51,7 +62,7 @@ impl NatsServer {
 
     /// Starts it again, on the same port and with the same store.
     pub(crate) fn restart(&mut self) {
-        self.process = spawn(self.port, &self.store).unwrap();
+        self.process = spawn(self.port, &self.store, &self.arguments).unwrap();
         self.wait_until_ready();
     }
 
@@ -75,10 +86,10 @@ impl Drop for NatsServer {
     }
 }
 
-fn spawn(port: u16, store: &TempDir) -> Option<Child> {
+fn spawn(port: u16, store: &TempDir, arguments: &[String]) -> Option<Child> {
     ["nats-server", "/usr/sbin/nats-server"].into_iter().find_map(|program| {
         let mut command = Command::new(program);
-        command.args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"]).arg(store.path());
+        command.args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"]).arg(store.path()).args(arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
     })
 }

@@ -37,6 +37,16 @@ impl From<ObjectMeta> for Seen {
     }
 }
 
+impl Mark {
+    /// Some servers have the quotes of an `ETag` in their answers, and not in their listings.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Etag(one), Self::Etag(other)) => one.trim_matches('"') == other.trim_matches('"'),
+            (one, other) => one == other,
+        }
+    }
+}
+
 impl Seen {
     pub(super) fn key(&self) -> Path {
         // It came from a `Path`, so it is one.
@@ -46,7 +56,7 @@ impl Seen {
     /// Says what differs if the object is another one now.
     pub(super) fn compare(&self, store: &Store, now: &Self) -> Result<(), SourceError> {
         let differs = match (&self.mark, &now.mark) {
-            (before, now) if before != now => format!("it had {before} and has {now}"),
+            (before, now) if !before.is(now) => format!("it had {before} and has {now}"),
             _ if self.bytes != now.bytes => format!("it had {} bytes and has {}", self.bytes, now.bytes),
             _ => return Ok(()),
         };

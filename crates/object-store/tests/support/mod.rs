@@ -22,6 +22,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 pub(crate) mod http;
+#[cfg(feature = "s3")]
+pub(crate) mod moto;
+pub(crate) mod process;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
