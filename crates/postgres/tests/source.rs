@@ -103,7 +103,7 @@ async fn read_while_rows_come(server: &Server, snapshot: bool) -> u64 {
         INSERT INTO rows SELECT n * 2 + 1, 'old' FROM generate_series(0, 1999) AS n";
     let url = server.database(sql).await;
     let table = PostgresTable::<Row>::named("rows").key(["id"]).connect(&url).snapshot(snapshot);
-    let pipeline = Pipeline::named("rows").read(table).throttle(4_000.0).write(for_each(|_: &Row| {}));
+    let pipeline = Pipeline::named("rows").read(table.clone()).throttle(4_000.0).write(for_each(|_: &Row| {}));
     let pipeline = pipeline.accept_duplicates(true).chunk(20).look_ahead(20).readers(2);
     let run = pipeline.start().unwrap();
     while run.progress().written == 0 {
@@ -114,9 +114,11 @@ async fn read_while_rows_come(server: &Server, snapshot: bool) -> u64 {
     client(&url).await.batch_execute(change).await.unwrap();
     assert!(run.progress().read < 2_000, "the change came too late to be seen");
     let report = run.report().await.unwrap();
-    // The transactions end with the run.
+    // The transactions end with the run, and not with the source.
     let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start < now()";
+    let ended = std::time::Instant::now();
     while numbers(&url, open).await != [0] {
+        assert!(ended.elapsed() < std::time::Duration::from_secs(20), "a transaction of {table:?} is still open");
         actix_rt::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     report.read
