@@ -91,6 +91,7 @@ impl From<Fault> for SourceError {
 
 impl From<Fault> for CheckpointError {
     fn from(fault: Fault) -> Self {
-        Self::new(CheckpointErrorKind::Io, fault.message)
+        let is_fatal = fault.kind == SinkErrorKind::Fatal;
+        Self::new(if is_fatal { CheckpointErrorKind::Config } else { CheckpointErrorKind::Io }, fault.message)
     }
 }

@@ -22,6 +22,8 @@ pub enum CheckpointErrorKind {
     Future,
     /// It belongs to another plan.
     OtherPlan,
+    /// The place cannot be used as it is configured: a wrong password, a missing right.
+    Config,
     /// Storing or loading failed.
     Io,
 }
