@@ -4,13 +4,15 @@
 #     TEMPORAL_CLI=/path/to/temporal crates/temporal/cluster.sh flights.csv
 #
 # `ROWS` is the size of a range: small ones make a run long enough to be troubled. For each of SQLite and PostgreSQL (if `DATABASE_URL` names an empty database), by key and append-only: three worker processes, one of which
-# is killed every 4 s (`EVERY`) and started again, and a server that is killed once. Each prints the rows and a checksum; a difference is an error.
+# is killed every 4 s (`EVERY`) and started again, and a server that is killed once. With `OUTAGE=60` all workers are killed once and stay away for so
+# many seconds. Each prints the rows and a checksum; a difference is an error.
 set -euo pipefail
 
 data=$(realpath "${1:?the CSV file}")
 temporal=${TEMPORAL_CLI:?the path of the Temporal CLI}
 rows=${ROWS:-1000}
 every=${EVERY:-4}
+outage=${OUTAGE:-0}
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mktemp -d)
 port=${PORT:-17233}
@@ -47,6 +49,14 @@ trouble() {
         disown "${workers[number % 3]}" 2>/dev/null || true
         kill -KILL "${workers[number % 3]}" 2>/dev/null || true
         start_worker $((number % 3))
+        if [ "$number" = 2 ] && [ "$outage" != 0 ]; then
+            disown "${workers[@]}" 2>/dev/null || true
+            kill -KILL "${workers[@]}" 2>/dev/null || true
+            kill -0 "$run" 2>/dev/null || { echo '   the run was over before the outage: take smaller ranges (ROWS)'; exit 1; }
+            sleep "$outage"
+            for worker in 0 1 2; do start_worker "$worker"; done
+            echo "   no worker for $outage s"
+        fi
         if [ "$number" = 1 ]; then
             disown "$server"
             kill -KILL "$server"

@@ -108,9 +108,9 @@ enum What {
         /// The run's name.
         #[arg(long, default_value = "departures")]
         name: String,
-        /// Rows in a range.
-        #[arg(long, default_value_t = 20_000)]
-        rows: u64,
+        /// Rows in a range. Without it they are measured.
+        #[arg(long)]
+        rows: Option<u64>,
         /// Ranges at once, over all workers.
         #[arg(long, default_value_t = 8)]
         in_flight: usize,
@@ -155,11 +155,15 @@ async fn run(
     server: &str,
     departures: &Departures,
     name: &str,
-    rows: u64,
+    rows: Option<u64>,
     in_flight: usize,
 ) -> Result<ClusterReport, ClusterError> {
     let runner = TemporalRunner::connect(server).await?;
-    let run = runner.start(departures).rows_per_range(rows).in_flight(in_flight).run_as(name).await?;
+    let mut start = runner.start(departures).in_flight(in_flight);
+    if let Some(rows) = rows {
+        start = start.rows_per_range(rows);
+    }
+    let run = start.run_as(name).await?;
     let mut report = std::pin::pin!(run.report());
     loop {
         tokio::select! {

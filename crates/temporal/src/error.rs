@@ -2,7 +2,10 @@
 
 use std::error::Error;
 
-use temporalio_client::errors::{ClientConnectError, WorkflowGetResultError, WorkflowInteractionError};
+use temporalio_client::{
+    errors::{ClientConnectError, WorkflowGetResultError, WorkflowInteractionError},
+    tonic::Code,
+};
 use thiserror::Error;
 
 /// What goes wrong between this process and the cluster, or with a run on it.
@@ -25,6 +28,14 @@ pub enum ClusterError {
         /// Where it should be.
         url: String,
         /// Why, with all causes.
+        error: String,
+    },
+    /// The server does not let this client in.
+    #[error("the Temporal server at {url} refuses this client, so check its API key and its certificate: {error}")]
+    NotAllowed {
+        /// Where it is.
+        url: String,
+        /// What it said, with all causes.
         error: String,
     },
     /// A run of this name goes on, or is known already.
@@ -79,8 +90,16 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 impl ClusterError {
-    pub(crate) fn unreachable(url: &str, error: &ClientConnectError) -> Self {
-        Self::Unreachable { url: url.to_owned(), error: chain(error) }
+    pub(crate) fn not_connected(url: &str, error: &ClientConnectError) -> Self {
+        let (url, cause) = (url.to_owned(), chain(error));
+        match error {
+            ClientConnectError::SystemInfoCallError(status)
+                if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) =>
+            {
+                Self::NotAllowed { url, error: cause }
+            }
+            _ => Self::Unreachable { url, error: cause },
+        }
     }
 
     pub(crate) fn refused(run: &str, error: &(dyn Error + 'static)) -> Self {
@@ -99,7 +118,6 @@ impl ClusterError {
 
 /// Whether the server was away, so that the same question may be asked again.
 pub(crate) fn is_away(error: &WorkflowGetResultError) -> bool {
-    use temporalio_client::tonic::Code;
     let is_away = |status: &temporalio_client::tonic::Status| {
         matches!(
             status.code(),

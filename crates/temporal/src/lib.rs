@@ -5,6 +5,9 @@
 
 mod activities;
 mod error;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod run;
 mod runner;
 mod server;
 mod state;
@@ -12,7 +15,9 @@ mod worker;
 mod workflow;
 
 pub use error::ClusterError;
-pub use runner::{Report, RunHandle, Start, TemporalRunner};
+pub use run::{Report, RunHandle};
+pub use runner::{Start, TemporalRunner};
+pub use server::TemporalServer;
 pub use state::{FailedRange, Progress, Settings, Totals};
 pub use worker::TemporalWorker;
 pub use workflow::PipelineWorkflow;

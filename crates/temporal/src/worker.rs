@@ -3,14 +3,26 @@
 use std::{fmt, time::Duration};
 
 use actix_batch_pipeline::{Definition, Definitions};
+use temporalio_client::Client;
+use temporalio_common::telemetry::TelemetryOptions;
 use temporalio_sdk::{
     Runtime, Worker, WorkerOptions,
-    runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
+    runtime::{
+        RuntimeOptions,
+        worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
+    },
 };
 use tokio::{signal, time::sleep};
 use tracing::{info, warn};
 
-use crate::{activities::Activities, error::ClusterError, server::Server, workflow::PipelineWorkflow};
+#[cfg(feature = "metrics")]
+use crate::metrics::Metrics;
+use crate::{
+    activities::Activities,
+    error::ClusterError,
+    server::{Server, TemporalServer},
+    workflow::PipelineWorkflow,
+};
 
 /// How long ranges may go on once the worker is told to end; then they are stopped, and another worker goes on with them.
 const GRACE: Duration = Duration::from_secs(10);
@@ -22,16 +34,31 @@ pub struct TemporalWorker {
     definitions: Definitions,
     slots: usize,
     task_queue: String,
+    telemetry: TelemetryOptions,
+    #[cfg(feature = "metrics")]
+    metrics: bool,
 }
 
 impl TemporalWorker {
-    /// A worker of the server at this URL: `http://127.0.0.1:7233`.
-    pub fn new(url: &str) -> Self {
+    /// A worker of a server: its URL, such as `http://127.0.0.1:7233`, or a [`TemporalServer`] with a namespace, TLS, an API key.
+    pub fn new(server: impl Into<TemporalServer>) -> Self {
+        Self::of(Server::Known(server.into()))
+    }
+
+    /// With a client of the SDK, which says the namespace, too.
+    pub fn with_client(client: &Client) -> Self {
+        Self::of(Server::Connected(client.clone()))
+    }
+
+    fn of(server: Server) -> Self {
         Self {
-            server: Server::new(url),
+            server,
             definitions: Definitions::new(),
             slots: 4,
             task_queue: crate::runner::QUEUE.to_owned(),
+            telemetry: TelemetryOptions::builder().build(),
+            #[cfg(feature = "metrics")]
+            metrics: false,
         }
     }
 
@@ -47,15 +74,24 @@ impl TemporalWorker {
         self
     }
 
-    /// The namespace on the server. Default: `default`.
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.server.namespace = namespace.into();
-        self
-    }
-
     /// The task queue: runners and workers with the same one find each other. Default: `actix-batch`.
     pub fn task_queue(mut self, queue: impl Into<String>) -> Self {
         self.task_queue = queue.into();
+        self
+    }
+
+    /// Counts and measures what the worker does through the `metrics` facade: `actix_batch_temporal_ranges_started_total`, `_retried_total`,
+    /// `_completed_total`, `_failed_total`, `_stopped_total`, `actix_batch_temporal_records_total` and `actix_batch_temporal_range_seconds` with
+    /// the label `definition`; `actix_batch_temporal_slots_in_use` and `_slots_free` with the label `task_queue`. Default: `false`.
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, metrics: bool) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Where the SDK's own metrics and log lines go: how long tasks wait at the server, what requests cost. Default: the metrics nowhere.
+    pub fn telemetry(mut self, telemetry: TelemetryOptions) -> Self {
+        self.telemetry = telemetry;
         self
     }
 
@@ -64,15 +100,19 @@ impl TemporalWorker {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::Config`], or if the worker cannot be made.
+    /// [`ClusterError::Config`], [`ClusterError::NotAllowed`], or if the worker cannot be made.
     pub async fn run(self) -> Result<(), ClusterError> {
         if !(1..=1_000).contains(&self.slots) {
             let (key, value, allowed) = ("slots", self.slots.to_string(), "from 1 to 1,000".to_owned());
             return Err(ClusterError::Config { key, value, allowed });
         }
-        let runtime = Runtime::from_current_tokio(temporalio_sdk::runtime::RuntimeOptions::default())
-            .map_err(|error| ClusterError::Worker(error.to_string()))?;
+        let made = |error: &dyn fmt::Display| ClusterError::Worker(error.to_string());
+        let telemetry = RuntimeOptions::builder().telemetry_options(self.telemetry).build();
+        let runtime = Runtime::from_current_tokio(telemetry.map_err(|error| made(&error))?);
+        let runtime = runtime.map_err(|error| made(&error))?;
         let activities = Activities::new(self.definitions, 2 * self.slots);
+        #[cfg(feature = "metrics")]
+        let activities = activities.metrics(self.metrics.then(|| Metrics::new(&self.task_queue, self.slots)));
         let mut ending = std::pin::pin!(ending());
         loop {
             let client = tokio::select! {

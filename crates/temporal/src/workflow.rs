@@ -6,7 +6,7 @@ use std::{future::poll_fn, task::Poll, time::Duration};
 use actix_batch_pipeline::SourceRange;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use serde::{Deserialize, Serialize};
-use temporalio_common::RetryPolicy;
+use temporalio_common::{MemoValue, MemoValues, RetryPolicy};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
     ActivityOptions, ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
@@ -14,9 +14,9 @@ use temporalio_sdk::{
 };
 
 use crate::{
-    activities::{Activities, CopyInput, PlanInput, Planned},
+    activities::{Activities, Copied, CopyInput, PlanInput, Planned},
     error::chain,
-    state::{Next, Outcome, PLANNED_AT_ONCE, Progress, State, Totals, check_in_flight},
+    state::{Next, Outcome, Plan, Progress, State, check_in_flight},
 };
 
 /// A range that was given to a worker is given to another one when it has not been heard of for so long.
@@ -25,6 +25,9 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const ONE_RANGE: Duration = Duration::from_hours(1);
 /// How often a range is tried.
 const ATTEMPTS: u32 = 20;
+
+/// Under this name the server keeps with each run how its source was cut.
+pub(crate) const CUTS: &str = "actix-batch.cuts";
 
 /// What a workflow begins with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,7 +48,7 @@ pub struct PipelineWorkflow {
 /// What has ended.
 enum Ended {
     Planned(Result<Planned, String>),
-    Copied(u64, Result<Totals, String>),
+    Copied(u64, Result<Copied, String>),
 }
 
 type Task<'a> = LocalBoxFuture<'a, Ended>;
@@ -71,12 +74,24 @@ impl PipelineWorkflow {
                 ctx.state_mut(|workflow| workflow.state.end_this_run());
             }
             match ctx.state_mut(|workflow| workflow.state.next()) {
-                Next::Plan(after) => tasks.push(plan(ctx, after).boxed_local()),
+                Next::Plan(next) => {
+                    if let Some(memo) = Self::memo(ctx) {
+                        ctx.upsert_memo([(CUTS, Some(memo))])?;
+                    }
+                    tasks.push(plan(ctx, next).boxed_local());
+                }
                 Next::Copy(range) => tasks.push(copy(ctx, range).boxed_local()),
                 Next::Continue => {
                     ctx.wait_condition(|_| ctx.all_handlers_finished()).await?;
                     let state = ctx.state(|workflow| workflow.state.carried_over());
-                    ctx.continue_as_new(Input(state), ContinueAsNewOptions::default())?;
+                    // What was added to the memo is not in that of the next run by itself.
+                    let memo = Self::memo(ctx).map(|cuts| {
+                        let mut memo = MemoValues::new();
+                        memo.insert(CUTS, cuts);
+                        memo
+                    });
+                    let options = ContinueAsNewOptions::builder().maybe_memo(memo).build();
+                    ctx.continue_as_new(Input(state), options)?;
                 }
                 Next::End(outcome) => return Ok(outcome),
                 Next::Wait => Self::wait(ctx, &mut tasks).await?,
@@ -132,6 +147,11 @@ impl PipelineWorkflow {
 }
 
 impl PipelineWorkflow {
+    /// How the source was cut, for another run of this name.
+    fn memo(ctx: &WorkflowContext<Self>) -> Option<MemoValue> {
+        ctx.state(|workflow| workflow.state.cuts().cloned()).map(MemoValue::new)
+    }
+
     /// Waits until a task has ended or a signal has come.
     async fn wait(ctx: &WorkflowContext<Self>, tasks: &mut Vec<Task<'_>>) -> WorkflowResult<()> {
         let told = ctx.state(|workflow| workflow.told);
@@ -149,7 +169,7 @@ impl State {
         match ended {
             Ended::Planned(Ok(Planned { identity, ranges })) => self.planned(identity, ranges),
             Ended::Planned(Err(error)) => self.planning_failed(&error),
-            Ended::Copied(number, Ok(totals)) => self.copied(number, totals),
+            Ended::Copied(number, Ok(copied)) => self.copied(number, copied.totals(), copied.milliseconds),
             Ended::Copied(number, Err(error)) => self.copying_failed(number, &error),
         }
     }
@@ -169,14 +189,14 @@ async fn first(tasks: &mut Vec<Task<'_>>) -> Ended {
     .await
 }
 
-async fn plan(ctx: &WorkflowContext<PipelineWorkflow>, after: Option<SourceRange>) -> Ended {
+async fn plan(ctx: &WorkflowContext<PipelineWorkflow>, plan: Plan) -> Ended {
     let settings = ctx.state(|workflow| workflow.state.settings().clone());
     let input = PlanInput {
         definition: settings.definition,
         configuration: settings.configuration,
-        after,
-        rows_per_range: settings.rows_per_range,
-        at_most: PLANNED_AT_ONCE,
+        after: plan.after,
+        rows_per_range: plan.rows_per_range,
+        at_most: plan.at_most,
     };
     let planned = ctx.execute_activity(Activities::plan, input, options("plan".to_owned())).await;
     Ended::Planned(planned.map_err(|error| chain(&error)))

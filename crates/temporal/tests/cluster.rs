@@ -3,27 +3,12 @@
 use std::time::Duration;
 
 use actix_batch_pipeline::{Pipeline, RunError, prelude::Definition};
-use actix_batch_temporal::{ClusterError, Progress, RunHandle};
+use actix_batch_temporal::{ClusterError, TemporalRunner, TemporalWorker};
 use serde::{Deserialize, Serialize};
-use support::{Place, Server};
+use support::{Place, Server, Worker, until};
 use tokio::time::{sleep, timeout};
 
 mod support;
-
-/// Waits until a run is so far.
-async fn until(run: &RunHandle, is_so: impl Fn(&Progress) -> bool) -> Progress {
-    let reached = async {
-        loop {
-            if let Ok(progress) = run.progress().await
-                && is_so(&progress)
-            {
-                return progress;
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(Duration::from_mins(1), reached).await.expect("the run gets so far within a minute")
-}
 
 #[actix_rt::test]
 async fn a_run_copies_every_record_once_over_several_runs_of_the_workflow() {
@@ -150,4 +135,51 @@ async fn a_run_and_its_report_survive_a_server_that_crashes_and_comes_back() {
     let report = timeout(Duration::from_secs(90), waiting).await.expect("the run ends").unwrap().unwrap();
     assert_eq!(report.totals.records, 6_000);
     assert_eq!(place.counts(), (5_940, 5_940, 60));
+}
+
+#[actix_rt::test]
+async fn a_run_finds_the_size_of_its_ranges_and_another_one_of_its_name_cuts_the_same() {
+    let Some(server) = Server::start().await else { return };
+    let (place, _worker) = (Place::new(40_000), server.worker(2));
+    let runner = server.runner().await;
+    let mut ranges = Vec::new();
+    // It continues as new meanwhile; and the second time nothing is left to measure.
+    for _ in 0..2 {
+        let run = runner.start(&place.copy(0)).in_flight(2).ranges_per_run(3).run_as("measured").await.unwrap();
+        let totals = run.report().await.unwrap().totals;
+        assert_eq!(totals.records, 40_000);
+        ranges.push(totals.ranges);
+    }
+    assert!(ranges[0] < 30 && ranges[0] == ranges[1], "they stayed as small as the first ones: {ranges:?}");
+    assert_eq!(place.counts(), (39_600, 39_600, 400));
+}
+
+#[actix_rt::test]
+async fn a_run_that_measured_and_was_cancelled_is_finished_by_another_one_of_its_name() {
+    let Some(server) = Server::start().await else { return };
+    let (place, _worker) = (Place::new(20_000), server.worker(4));
+    let runner = server.runner().await;
+    let run = runner.start(&place.copy(300)).in_flight(4).run_as("cancelled").await.unwrap();
+    until(&run, |progress| progress.totals.ranges >= 6).await;
+    run.cancel().await.unwrap();
+    run.report().await.unwrap_err();
+    // Its rows take no time, so that it would measure other sizes.
+    let again = runner.start(&place.copy(0)).in_flight(2).run_as("cancelled").await.unwrap();
+    assert_eq!(again.report().await.unwrap().totals.records, 20_000);
+    assert_eq!(place.counts(), (19_800, 19_800, 200));
+}
+
+#[actix_rt::test]
+async fn a_runner_and_a_worker_can_share_a_client_and_it_outlives_a_crash_of_the_server() {
+    let Some(mut server) = Server::start().await else { return };
+    let (place, client) = (Place::new(4_000), server.client().await);
+    let _worker = Worker::run(TemporalWorker::with_client(&client).slots(2));
+    let start = TemporalRunner::with_client(&client).start(&place.copy(500)).rows_per_range(500).in_flight(2);
+    let run = start.run_as("shared").await.unwrap();
+    until(&run, |progress| progress.totals.ranges >= 1).await;
+    server.crash();
+    server.restart();
+    let report = timeout(Duration::from_secs(90), run.report()).await.expect("the run ends").unwrap();
+    assert_eq!(report.totals.records, 4_000);
+    assert_eq!(place.counts(), (3_960, 3_960, 40));
 }

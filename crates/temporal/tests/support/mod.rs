@@ -12,12 +12,16 @@ use std::{
 };
 
 use actix_batch_pipeline::prelude::*;
-use actix_batch_temporal::{TemporalRunner, TemporalWorker};
+use actix_batch_temporal::{Progress, RunHandle, TemporalRunner, TemporalWorker};
 use actix_rt::task::JoinHandle;
-use rusqlite::Connection;
+use rusqlite::Connection as Database;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
-use tokio::time::sleep;
+use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions};
+use tokio::time::{sleep, timeout};
+
+/// A namespace that the server has besides `default`.
+pub(crate) const NAMESPACE: &str = "flights";
 
 /// A server that ends with the test.
 pub(crate) struct Server {
@@ -53,13 +57,16 @@ impl Server {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address())
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// How many bytes of history the server counts for a run.
     pub(crate) fn history_bytes(&self, run: &str) -> u64 {
-        let address = format!("127.0.0.1:{}", self.port);
-        let arguments = ["workflow", "describe", "--address", &address, "-w", run, "-o", "json"];
+        let arguments = ["workflow", "describe", "--address", &self.address(), "-w", run, "-o", "json"];
         let output = Command::new(&self.program).args(arguments).output().unwrap();
         let described: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         described["workflowExecutionInfo"]["historySizeBytes"].as_str().unwrap().parse().unwrap()
@@ -76,10 +83,23 @@ impl Server {
         panic!("the server does not answer within 20 s")
     }
 
+    /// A client of the SDK.
+    pub(crate) async fn client(&self) -> Client {
+        let options = ConnectionOptions::new(self.url().parse::<url::Url>().unwrap()).build();
+        let connection = Connection::connect(options).await.unwrap();
+        Client::new(connection, ClientOptions::new("default").build()).unwrap()
+    }
+
     /// A worker in this process.
     pub(crate) fn worker(&self, slots: usize) -> Worker {
-        let worker = TemporalWorker::new(&self.url()).register::<Copy>().slots(slots);
-        Worker(actix_rt::spawn(async move { worker.run().await.unwrap() }))
+        Worker::run(TemporalWorker::new(&self.url()).slots(slots))
+    }
+}
+
+impl Worker {
+    pub(crate) fn run(worker: TemporalWorker) -> Self {
+        let worker = worker.register::<Copy>();
+        Self(actix_rt::spawn(async move { worker.run().await.unwrap() }))
     }
 }
 
@@ -87,6 +107,21 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.crash();
     }
+}
+
+/// Waits until a run is so far.
+pub(crate) async fn until(run: &RunHandle, is_so: impl Fn(&Progress) -> bool) -> Progress {
+    let reached = async {
+        loop {
+            if let Ok(progress) = run.progress().await
+                && is_so(&progress)
+            {
+                return progress;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_mins(1), reached).await.expect("the run gets so far within a minute")
 }
 
 /// A worker that ends with the test.
@@ -100,7 +135,8 @@ impl Drop for Worker {
 
 fn process(program: &Path, port: u16, folder: &Path) -> Child {
     Command::new(program)
-        .args(["server", "start-dev", "--headless", "--ip", "127.0.0.1", "--log-level", "never", "--port"])
+        .args(["server", "start-dev", "--headless", "--ip", "127.0.0.1", "--log-level", "never"])
+        .args(["--namespace", NAMESPACE, "--port"])
         .arg(port.to_string())
         .arg("--db-filename")
         .arg(folder.join("temporal.sqlite"))
@@ -166,8 +202,16 @@ impl Place {
     }
 
     fn one(&self, sql: &str) -> i64 {
-        let database = Connection::open(self.folder.path().join("rows.sqlite")).unwrap();
+        let database = Database::open(self.folder.path().join("rows.sqlite")).unwrap();
         database.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// What was written, in the order of the rows.
+    pub(crate) fn rows(&self) -> Vec<(i64, String)> {
+        let database = Database::open(self.folder.path().join("rows.sqlite")).unwrap();
+        let mut select = database.prepare("SELECT id, text FROM rows ORDER BY id").unwrap();
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.map(Result::unwrap).collect()
     }
 
     /// Rows, different rows, and rejected records.
