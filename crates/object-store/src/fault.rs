@@ -74,8 +74,7 @@ impl From<Fault> for SinkError {
 
 impl From<Fault> for CheckpointError {
     fn from(fault: Fault) -> Self {
-        let is_fatal = fault.kind == SinkErrorKind::Fatal;
-        let kind = if is_fatal { CheckpointErrorKind::Config } else { CheckpointErrorKind::Io };
+        let kind = if fault.is_fatal { CheckpointErrorKind::Config } else { CheckpointErrorKind::Io };
         let error = Self::new(kind, fault.message);
         match fault.cause {
             Some(cause) => error.caused_by(cause),

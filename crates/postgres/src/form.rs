@@ -92,9 +92,8 @@ impl Form {
 
     pub(crate) fn text(self, text: String) -> Result<Cell, &'static str> {
         match self {
-            Self::Bytes => Ok(Cell::Text(text)),
             Self::Text if text.contains('\0') => Err("has a NUL, which PostgreSQL does not store in a text"),
-            Self::Text => Ok(Cell::Text(text)),
+            Self::Bytes | Self::Text => Ok(Cell::Text(text)),
             Self::Float8 => text.parse().map(Cell::Float8).map_err(|_| self.misfit()),
             _ => text.parse().map_err(|_| self.misfit()).and_then(|value| self.integer(value)),
         }

@@ -6,7 +6,6 @@ use std::{
     env, fs,
     hash::{Hash, Hasher},
     net::{TcpListener, TcpStream},
-    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
