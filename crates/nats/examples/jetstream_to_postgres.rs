@@ -2,6 +2,7 @@
 //!
 //! ```sh
 //! nats-server -js -sd /tmp/flights &
+//! createdb -h 127.0.0.1 -U postgres flights
 //! DATABASE_URL=postgres://postgres@127.0.0.1/flights cargo run --release -p actix-batch-nats --example jetstream_to_postgres
 //! ```
 //!

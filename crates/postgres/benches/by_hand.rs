@@ -1,7 +1,7 @@
 //! Flights from CSV into PostgreSQL: this sink beside loops that are written by hand. All of them upsert the same rows by the same key.
 //!
 //! ```sh
-//! DATABASE_URL=postgres://… cargo bench -p actix-batch-postgres -- flights.csv
+//! DATABASE_URL=postgres://… cargo bench -p actix-batch-postgres -- "$PWD/flights.csv"
 //! ```
 //!
 //! It makes and drops a table `flights_bench`. The contenders take turns; the figures are the medians of the ratios within a round.

@@ -3,6 +3,7 @@
 //! Start a server (`temporal server start-dev`), some workers, and a run:
 //!
 //! ```sh
+//! cd crates/temporal
 //! cargo run --release --example departures -- worker &
 //! cargo run --release --example departures -- worker &
 //! cargo run --release --example departures -- run --file flights.csv --database flights.sqlite
