@@ -78,7 +78,7 @@ async fn a_password_is_never_shown_and_never_stored() {
     ] {
         let (source, sink) =
             (JetStream::<u64>::consumer("S", "d").connect(url), NatsSubject::publish("out").connect(url));
-        let run = RunId { pipeline: "rows".to_owned() };
+        let run = RunId::new("rows".to_owned());
         let settled = Arc::new(Settled::new(serde_json::from_value(checkpoint()).unwrap()));
         let refused = IntoSink::<u64>::sink(&sink, 0, &run, &settled).prepare().await.unwrap_err();
         let unread = source.identity().await.unwrap_err();
