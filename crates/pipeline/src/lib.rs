@@ -40,7 +40,7 @@ mod progress;
 mod record;
 mod rejection;
 mod run;
-mod schedule;
+pub mod schedule;
 pub mod sink;
 pub mod source;
 #[cfg(feature = "sqlite")]
@@ -62,7 +62,7 @@ pub use progress::{Ended, Progress, Report};
 pub use record::{Origin, Position, Record};
 pub use rejection::Rejection;
 pub use run::SourceRange;
-pub use schedule::{Schedule, Scheduled};
+pub use schedule::Schedule;
 pub use source::{Cursor, Range};
 pub use stage::{Lookup, Output, Stage};
 

@@ -3,7 +3,6 @@
 use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use actix_rt::task::JoinHandle;
-use serde::Serialize;
 use tokio::{
     sync::Notify,
     time::{Instant, MissedTickBehavior, interval},
@@ -12,15 +11,21 @@ use tokio::{
 use crate::{
     error::RunError,
     pipeline::{Pipeline, run},
-    progress::{Counters, Report},
+    progress::Counters,
     run::Control,
 };
+
+mod actor;
+mod report;
+
+pub use actor::{AddPipeline, GetReport, RemovePipeline, ScheduleActor, StopAll};
+pub use report::{ScheduleReport, Scheduled};
 
 /// Runs pipelines on a schedule: incremental runs, each of which goes on where the one before has ended. Pipelines are added and removed while
 /// others run. One that fails stops no other one, and is tried again at its next time; [`stop_all_on_failure`](Schedule::stop_all_on_failure)
 /// changes that.
 ///
-/// It belongs to the thread that it was made on, and goes on without this handle for as long as that thread's `System` does;
+/// [`start`](Schedule::start) makes an actor of it, which is told by messages. It belongs to the thread that it was made on, and goes on without this handle for as long as that thread's `System` does;
 /// [`stop`](Schedule::stop) ends it cleanly.
 ///
 /// ```
@@ -40,7 +45,8 @@ use crate::{
 /// schedule.add(squares, Duration::from_secs(60))?;
 /// # tokio::time::sleep(Duration::from_millis(50)).await;
 /// let all = schedule.stop().await;
-/// assert_eq!((all[0].runs, all[0].failures), (1, 0));
+/// println!("{all}");
+/// assert_eq!((all.pipelines[0].runs, all.pipelines[0].written), (1, 10));
 /// # Ok::<(), RunError>(())
 /// # }).unwrap();
 /// ```
@@ -48,24 +54,6 @@ use crate::{
 pub struct Schedule {
     entries: Rc<RefCell<BTreeMap<String, Entry>>>,
     stop_all_on_failure: bool,
-}
-
-/// What a pipeline of a schedule has done so far.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Scheduled {
-    /// The pipeline's name.
-    pub pipeline: String,
-    /// How often it has run, in vain or not.
-    pub runs: u64,
-    /// How many of the runs have failed.
-    pub failures: u64,
-    /// Whether it runs now.
-    pub is_running: bool,
-    /// What the last successful run did.
-    pub report: Option<Report>,
-    /// Why the last run failed; `None` if it did not.
-    pub error: Option<String>,
 }
 
 struct Entry {
@@ -109,8 +97,7 @@ impl Schedule {
         if self.entries.borrow().contains_key(&name) {
             return refuse("name", name, "a name that no other pipeline of the schedule has");
         }
-        let status =
-            Scheduled { pipeline: name.clone(), runs: 0, failures: 0, is_running: false, report: None, error: None };
+        let status = Scheduled::new(name.clone());
         let stop = Rc::<Stop>::default();
         let entry = Entry { status, control: Control::default(), stop: Rc::clone(&stop), task: None };
         self.entries.borrow_mut().insert(name.clone(), entry);
@@ -119,9 +106,9 @@ impl Schedule {
         Ok(())
     }
 
-    /// What the pipelines have done so far, by name.
-    pub fn status(&self) -> Vec<Scheduled> {
-        self.entries.borrow().values().map(|entry| entry.status.clone()).collect()
+    /// What the pipelines have done so far.
+    pub fn report(&self) -> ScheduleReport {
+        ScheduleReport { pipelines: self.entries.borrow().values().map(|entry| entry.status.clone()).collect() }
     }
 
     /// Stops a pipeline cleanly, waits for the end of its run, and takes it off the schedule. `None` if there is none of this name.
@@ -140,14 +127,19 @@ impl Schedule {
     }
 
     /// Stops all pipelines cleanly, and waits for the ends of their runs.
-    pub async fn stop(&self) -> Vec<Scheduled> {
-        self.entries.borrow_mut().values_mut().for_each(Entry::stop);
+    pub async fn stop(&self) -> ScheduleReport {
+        self.stop_soon();
         let names: Vec<_> = self.entries.borrow().keys().cloned().collect();
-        let mut all = Vec::new();
+        let mut pipelines = Vec::new();
         for name in names {
-            all.extend(self.remove(&name).await);
+            pipelines.extend(self.remove(&name).await);
         }
-        all
+        ScheduleReport { pipelines }
+    }
+
+    /// Stops all pipelines cleanly.
+    fn stop_soon(&self) {
+        self.entries.borrow_mut().values_mut().for_each(Entry::stop);
     }
 
     async fn repeat(self, pipeline: Pipeline, every: Duration, stop: Rc<Stop>) {
@@ -163,7 +155,7 @@ impl Schedule {
             }
             let failed = self.run_once(&pipeline).await.is_err();
             if failed && self.stop_all_on_failure {
-                self.entries.borrow_mut().values_mut().for_each(Entry::stop);
+                self.stop_soon();
             }
         }
     }
@@ -172,23 +164,17 @@ impl Schedule {
         let (name, control) = (pipeline.name(), Control::default());
         self.change(name, |entry| {
             entry.control = control.clone();
-            entry.status.is_running = true;
+            entry.status.begins();
         });
         let began = Instant::now();
         let result = run(pipeline.plan(), control, Arc::new(Counters::new(name))).await;
         let failed = result.is_err();
-        self.change(name, |entry| {
-            entry.status.is_running = false;
-            entry.status.runs += 1;
-            entry.status.error = None;
-            match result {
-                Ok(report) => entry.status.report = Some(report),
-                Err(error) => {
-                    let error = error.to_string();
-                    tracing::error!(pipeline = name, error, after = ?began.elapsed(), "the run failed: it is tried again at its next time");
-                    entry.status.failures += 1;
-                    entry.status.error = Some(error);
-                }
+        self.change(name, |entry| match result {
+            Ok(report) => entry.status.ended(report),
+            Err(error) => {
+                let error = error.to_string();
+                tracing::error!(pipeline = name, error, after = ?began.elapsed(), "the run failed: it is tried again at its next time");
+                entry.status.failed(error);
             }
         });
         if failed { Err(()) } else { Ok(()) }
@@ -211,6 +197,6 @@ impl Entry {
 
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Schedule").field("pipelines", &self.status()).finish_non_exhaustive()
+        f.debug_struct("Schedule").field("pipelines", &self.report().pipelines).finish_non_exhaustive()
     }
 }
