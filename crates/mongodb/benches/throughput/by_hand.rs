@@ -2,7 +2,7 @@
 
 use mongodb::{
     Collection, Database, IndexModel,
-    bson::{Document, doc},
+    bson::{Document, doc, serialize_to_document},
     options::IndexOptions,
 };
 
@@ -37,11 +37,11 @@ async fn make_index(collection: &Collection<Order>) {
 async fn upsert(database: &Database, mode: Mode, batch: &[Order]) {
     let update = |order: &Order| {
         let by = if let Mode::UpsertById = mode {
-            doc! { "_id": &order._id }
+            doc! { "_id": &order.id }
         } else {
             doc! { "number": order.number }
         };
-        let document: Document = mongodb::bson::serialize_to_document(order).unwrap();
+        let document: Document = serialize_to_document(order).unwrap();
         doc! { "q": by, "u": document, "upsert": true }
     };
     let updates: Vec<_> = batch.iter().map(update).collect();

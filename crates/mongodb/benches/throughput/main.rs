@@ -39,7 +39,8 @@ const CASES: [Case; 3] = [
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Order {
-    _id: String,
+    #[serde(rename = "_id")]
+    id: String,
     number: i64,
     item: String,
     cents: i64,
@@ -47,7 +48,7 @@ struct Order {
 
 fn orders(documents: u64) -> impl Iterator<Item = Order> {
     (0..documents.cast_signed()).map(|number| Order {
-        _id: format!("order {number}"),
+        id: format!("order {number}"),
         number,
         item: format!("item number {}", number % 1_000),
         cents: number % 10_000,

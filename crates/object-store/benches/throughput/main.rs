@@ -33,6 +33,7 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS flights (
 const KEY: [&str; 7] = ["year", "month", "day", "carrier", "flight", "origin", "sched_dep_time"];
 
 /// A row as both contenders read and write it: `NA` is no number.
+#[expect(clippy::struct_field_names, reason = "they are the columns")]
 #[derive(Debug, Serialize, Deserialize)]
 struct Flight {
     year: i32,
