@@ -23,15 +23,26 @@ pub enum Guarantee {
     BestEffort,
 }
 
+/// What a source gives to the next run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// What the checkpoint has not settled.
+    Unsettled,
+    /// What was not acknowledged: it may have been stored.
+    Unacknowledged,
+    /// Nothing of what it gave before.
+    Nothing,
+}
+
 impl Guarantee {
     /// What a source and its sinks promise together: as much as the weakest sink.
-    pub(crate) fn of(is_resumable: bool, sinks: &[Promises]) -> Self {
-        let weakest = sinks.iter().map(|promises| match (promises, is_resumable) {
-            (Promises::Transactional, true) => Self::Once,
-            (Promises::Keyed, true) => Self::OnceByKey,
-            (Promises::Transactional | Promises::Keyed, false) => Self::AtMostOnce,
-            (Promises::Append, true) => Self::AtLeastOnce,
-            (Promises::Append, false) => Self::BestEffort,
+    pub(crate) fn of(rest: Rest, sinks: &[Promises]) -> Self {
+        let weakest = sinks.iter().map(|promises| match (promises, rest) {
+            (Promises::Transactional, Rest::Unsettled) => Self::Once,
+            (Promises::Keyed, Rest::Unsettled | Rest::Unacknowledged) => Self::OnceByKey,
+            (Promises::Transactional | Promises::Keyed, Rest::Nothing) => Self::AtMostOnce,
+            (Promises::Append, Rest::Nothing) => Self::BestEffort,
+            (Promises::Transactional | Promises::Append, _) => Self::AtLeastOnce,
         });
         weakest.max_by_key(|guarantee| *guarantee as u8).unwrap_or(Self::AtLeastOnce)
     }
@@ -60,5 +71,25 @@ impl fmt::Display for Guarantee {
             Self::AtLeastOnce => "a record that is written again is stored twice",
             Self::BestEffort => "the source cannot be read again, and a record that is written again is stored twice",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Guarantee, Promises, Rest};
+
+    #[test]
+    fn the_weakest_sink_and_what_the_source_gives_again_decide_how_often_a_record_takes_effect() {
+        let all = [Promises::Transactional, Promises::Keyed, Promises::Append];
+        let of = |rest| all.map(|promises| Guarantee::of(rest, &[promises]));
+        assert_eq!(of(Rest::Unsettled), [Guarantee::Once, Guarantee::OnceByKey, Guarantee::AtLeastOnce]);
+        let again = [Guarantee::AtLeastOnce, Guarantee::OnceByKey, Guarantee::AtLeastOnce];
+        assert_eq!(
+            of(Rest::Unacknowledged),
+            again,
+            "a message may have been stored before its acknowledgement was lost"
+        );
+        assert_eq!(of(Rest::Nothing), [Guarantee::AtMostOnce, Guarantee::AtMostOnce, Guarantee::BestEffort]);
+        assert_eq!(Guarantee::of(Rest::Unsettled, &all), Guarantee::AtLeastOnce);
     }
 }

@@ -11,10 +11,13 @@ use actix_batch_pipeline::{
     Range,
     checkpoint::MemoryStore,
     prelude::*,
-    source::{Blocks, Csv, Identity, JsonLines, Size, Source, SourceError, SourceErrorKind, TextFiles, concat},
+    source::{
+        Blocks, Csv, Identity, JsonLines, Size, Source, SourceError, SourceErrorKind, TextFiles, concat, from_stream,
+    },
     test_util::{check_source, read_range},
 };
 use flate2::{Compression, write::GzEncoder};
+use futures_util::stream;
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -328,6 +331,21 @@ fn sources_one_after_the_other_are_read_and_resumed_and_cut_as_one() {
     assert_eq!(rows.into_iter().map(|row| row.unwrap().id).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
     let none = run(async { concat::<JsonLines<Row>>([]).identity().await.unwrap_err() });
     assert!(none.to_string().contains("no source"));
+}
+
+#[test]
+fn streams_that_are_read_once_are_read_one_after_the_other_in_each_run() {
+    run(async {
+        let stored = Shelf::new();
+        let store = MemoryStore::default();
+        for _ in 0..2 {
+            let streams =
+                [1, 2].map(|first| from_stream("numbers", move || stream::iter([first, first * 10])).once(true));
+            let (store, flow) = (store.clone(), Pipeline::named("streams").read(concat(streams)));
+            flow.write(stored.clone()).checkpoint_store(move || Box::new(store.clone())).run().await.unwrap();
+        }
+        assert_eq!(stored.stored(), [1, 10, 2, 20, 1, 10, 2, 20]);
+    });
 }
 
 async fn copy<S: Source<Record = Row>>(source: S, store: &MemoryStore, shelf: &Shelf<Row>) -> Result<Report, RunError> {

@@ -13,12 +13,12 @@ use crate::{
     checkpoint::{RunId, Settled},
     dead_letters::{DeadLetterQueue, Letters, PendingLetters},
     error::RunError,
-    guarantee::Guarantee,
+    guarantee::{Guarantee, Rest},
     outlet::{Outlet, OutletContext},
     progress::{Counters, Display, Ended, Report},
     record::Record,
     sink::SinkMonitor,
-    source::Source,
+    source::{Reader, Source},
     stage::Chain,
 };
 
@@ -118,7 +118,12 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
 
     /// How often a record takes effect.
     pub(crate) fn guarantee(&self) -> Guarantee {
-        Guarantee::of(self.source.is_resumable(), &self.outlet.promises())
+        let rest = match (self.source.is_resumable(), S::Reader::ACKNOWLEDGES) {
+            (true, _) => Rest::Unsettled,
+            (false, true) => Rest::Unacknowledged,
+            (false, false) => Rest::Nothing,
+        };
+        Guarantee::of(rest, &self.outlet.promises())
     }
 
     /// The plan in words: its checkpoints belong to it.

@@ -127,6 +127,7 @@ impl Resume {
             range.done &= range.to.is_some();
             if !source.is_resumable() {
                 range.record = first_free(range.range, &written);
+                range.cursor.clone_from(&range.from);
             }
         }
         migrate::<S::Cursor>(&mut checkpoint)?;
