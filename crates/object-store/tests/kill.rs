@@ -148,7 +148,7 @@ fn published(kind: &str, folder: &Path) -> Vec<(u64, u64, usize)> {
 }
 
 fn finish(kind: &str, folder: &Path) {
-    assert!(has_finished(start(kind, folder)), "nobody kills this run");
+    assert!(has_finished(start(kind, folder)), "a run that was left alone was killed");
 }
 
 /// Kills a pipeline until it was killed so often, running it again each time, and calls `check` with what each finished folder holds.

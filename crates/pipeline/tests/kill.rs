@@ -229,7 +229,7 @@ fn outcome(folder: &Path) -> Outcome {
 }
 
 fn finish(kind: &str, folder: &Path) {
-    assert!(has_finished(start(kind, folder)), "nobody kills this run");
+    assert!(has_finished(start(kind, folder)), "a run that was left alone was killed");
 }
 
 /// Whether a run came to its end before it was killed. One that fails by itself fails the test.

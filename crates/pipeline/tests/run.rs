@@ -20,7 +20,7 @@ use actix_batch_pipeline::{
 };
 
 use futures_util::{StreamExt, stream};
-use support::{Shelf, paused};
+use support::{Panicking, Shelf, paused};
 
 mod support;
 
@@ -137,27 +137,12 @@ fn a_stage_that_loses_records_fails_the_run_by_its_name() {
     });
 }
 
-/// Panics, and not for a record.
-struct Rash;
-
-impl Stage<u64> for Rash {
-    type Out = u64;
-
-    fn name(&self) -> String {
-        "rash".to_owned()
-    }
-
-    async fn process(&self, _: Vec<Record<u64>>, _: &mut Output<u64>) {
-        panic!("without a thought");
-    }
-}
-
 #[test]
 fn a_stage_that_panics_on_a_whole_chunk_fails_the_run_by_its_name() {
     paused(async || {
-        let flow = Pipeline::named("rash").read(numbers(100)).stage(Rash);
+        let flow = Pipeline::named("panics").read(numbers(100)).stage(Panicking);
         let error = flow.write(Shelf::new()).run().await.unwrap_err();
-        assert_eq!(error.to_string(), "the stage `rash` panicked: without a thought");
+        assert_eq!(error.to_string(), "the stage `panicking` panicked: on a whole chunk");
         assert!(!error.is_retryable());
     });
 }

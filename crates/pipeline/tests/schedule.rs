@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix_batch_pipeline::{
-    Output, Schedule, Stage,
+    Schedule,
     checkpoint::MemoryStore,
     prelude::*,
     schedule::{AddPipeline, GetReport, RemovePipeline, StopAll},
@@ -17,7 +17,7 @@ use actix_batch_pipeline::{
 };
 use tokio::time::sleep;
 
-use support::{Shelf, paused};
+use support::{Panicking, Shelf, paused};
 
 mod support;
 
@@ -89,28 +89,14 @@ fn a_schedule_is_told_by_messages_and_gives_one_report_for_all() {
 
 #[test]
 fn a_run_that_panics_has_failed_and_is_tried_again_at_its_next_time() {
-    struct Rash;
-
-    impl Stage<u64> for Rash {
-        type Out = u64;
-
-        fn name(&self) -> String {
-            "rash".to_owned()
-        }
-
-        async fn process(&self, _: Vec<Record<u64>>, _: &mut Output<u64>) {
-            panic!("without a thought");
-        }
-    }
-
     paused(async || {
-        let flow = Pipeline::named("rash").read(from_iter("numbers", || 0..10_u64)).stage(Rash);
+        let flow = Pipeline::named("panics").read(from_iter("numbers", || 0..10_u64)).stage(Panicking);
         let schedule = Schedule::new();
         schedule.add(flow.write(Shelf::new()).build(), MINUTE).unwrap();
         sleep(MINUTE * 5 / 2).await;
         let status = schedule.report().pipelines[0].clone();
         assert_eq!((status.runs, status.failures, status.is_running), (3, 3, false));
-        assert!(status.error.as_ref().unwrap().contains("rash"), "{status:?}");
+        assert!(status.error.as_ref().unwrap().contains("`panicking`"), "{status:?}");
         schedule.stop().await;
     });
 }

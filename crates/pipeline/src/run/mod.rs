@@ -1,9 +1,6 @@
 //! One run of a pipeline: finds out where to go on, copies the ranges, saves checkpoints, and ends in order.
 
-use std::{
-    io,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use actix_batch::{Collector, Shutdown, StartError};
 use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
@@ -17,7 +14,6 @@ use crate::{
     outlet::{Outlet, OutletContext},
     progress::{Counters, Display, Ended, Report},
     record::Record,
-    sink::SinkMonitor,
     source::{Reader, Source},
     stage::Chain,
 };
@@ -36,6 +32,7 @@ mod replies;
 mod resume;
 mod saves;
 mod settings;
+mod shared;
 mod source_range;
 
 use budget::Budget;
@@ -47,6 +44,7 @@ use range::RangeCopy;
 use resume::{Resume, Stores};
 use saves::Saves;
 pub(crate) use settings::Settings;
+use shared::Shared;
 pub use source_range::SourceRange;
 
 /// What is to be run.
@@ -55,24 +53,6 @@ pub(crate) struct Plan<S: Source, T: Send + Sync + 'static> {
     pub(crate) stages: Arc<dyn Chain<S::Record, T>>,
     pub(crate) outlet: Arc<dyn Outlet<T>>,
     pub(crate) settings: Settings,
-}
-
-/// What the readers of a run share.
-#[derive(Debug)]
-struct Shared {
-    source: String,
-    chunk: usize,
-    look_ahead: usize,
-    cursor_version: u32,
-    max_rejected: Option<u64>,
-    max_batches: Option<u64>,
-    counters: Arc<Counters>,
-    settled: Arc<Settled>,
-    letters: Arc<Letters>,
-    monitor: Arc<SinkMonitor>,
-    budget: Budget,
-    control: Control,
-    saves: Saves,
 }
 
 impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
@@ -354,57 +334,6 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
             guarantee: self.guarantee(),
             elapsed: progress.elapsed,
         }
-    }
-}
-
-impl Shared {
-    /// How many records a reader may have on their way. Close to `max_batches` there is no point in more than a chunk.
-    fn look_ahead(&self) -> usize {
-        if self.max_batches.is_some() { self.chunk.min(self.look_ahead) } else { self.look_ahead }
-    }
-
-    fn has_room_for_letters(&self) -> bool {
-        self.settled.dead_letters().len() < range::LETTERS_AT_ONCE
-    }
-
-    fn count_rejected(&self, records: u64) -> Result<(), RunError> {
-        if records == 0 {
-            return Ok(());
-        }
-        let rejected = self.counters.rejected.fetch_add(records, Ordering::Relaxed) + records;
-        match self.max_rejected {
-            Some(limit) if rejected > limit => {
-                Err(RunError::TooManyRejected { rejected, limit, path: self.letters.path() })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn stop_after_max_batches(&self) {
-        let written = self.monitor.batches.load(Ordering::Relaxed);
-        if self.max_batches.is_some_and(|most| written >= most) {
-            self.control.update(|command| command.stopping = true);
-        }
-    }
-
-    fn sync_letters(&self) -> Result<(), RunError> {
-        let path = || self.letters.path().unwrap_or_default();
-        self.letters.sync().map_err(|error: io::Error| RunError::DeadLetters { path: path(), error })
-    }
-
-    /// Saves what has settled, once the dead letters of it are durable.
-    async fn save(&self, stores: &mut Stores) -> Result<(), RunError> {
-        self.sync_letters()?;
-        let checkpoint = self.settled.checkpoint();
-        // Asked for after the checkpoint, so that no letter of a record that it passes is missing.
-        let letters = self.settled.dead_letters().pending();
-        if !stores.is_empty() {
-            stores.save(&checkpoint, &letters).await?;
-        }
-        self.settled.dead_letters().acknowledge(&letters);
-        self.saves.done(&checkpoint);
-        *self.counters.saved.lock() = Some(std::time::Instant::now());
-        Ok(())
     }
 }
 

@@ -121,15 +121,7 @@ impl Resume {
         for other in &written {
             keep_behind(&mut checkpoint, other.as_ref());
         }
-        for range in &mut checkpoint.ranges {
-            // What lies beyond belongs to the sink that has written it, and each sink knows its own.
-            range.beyond = Intervals::default();
-            range.done &= range.to.is_some();
-            if !source.is_resumable() {
-                range.record = first_free(range.range, &written);
-                range.cursor.clone_from(&range.from);
-            }
-        }
+        begin_again(&mut checkpoint, source.is_resumable(), &written);
         migrate::<S::Cursor>(&mut checkpoint)?;
         checkpoint.plan = plan.to_owned();
         checkpoint.identity = identity;
@@ -195,6 +187,20 @@ async fn check<S: Source>(source: &S, plan: &str, checkpoint: &Checkpoint) -> Re
     }
     source.verify(&checkpoint.identity).await?;
     Ok(())
+}
+
+/// Turns what has settled into what a run begins with.
+fn begin_again(checkpoint: &mut Checkpoint, is_resumable: bool, written: &[Option<Checkpoint>]) {
+    for range in &mut checkpoint.ranges {
+        // What lies beyond belongs to the sink that has written it, and each sink knows its own.
+        range.beyond = Intervals::default();
+        // A range without an end may have grown.
+        range.done &= range.to.is_some();
+        if !is_resumable {
+            range.record = first_free(range.range, written);
+            range.cursor.clone_from(&range.from);
+        }
+    }
 }
 
 /// Brings the cursors of an older program to their present form.

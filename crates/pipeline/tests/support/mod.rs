@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use actix_batch::Batch;
 use actix_batch_pipeline::{
-    Record,
+    Output, Record, Stage,
     checkpoint::{RunId, Settled},
     sink::{IntoSink, Promises, Sink, SinkError, Written},
 };
@@ -76,5 +76,20 @@ impl<T: Clone + Send + Sync + 'static> Sink<T> for Shelf<T> {
         }
         self.stored.lock().unwrap().extend(good);
         Ok(written)
+    }
+}
+
+/// A stage that panics on a chunk as a whole.
+pub(crate) struct Panicking;
+
+impl Stage<u64> for Panicking {
+    type Out = u64;
+
+    fn name(&self) -> String {
+        "panicking".to_owned()
+    }
+
+    async fn process(&self, _: Vec<Record<u64>>, _: &mut Output<u64>) {
+        panic!("on a whole chunk");
     }
 }
