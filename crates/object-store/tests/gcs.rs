@@ -5,6 +5,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
 };
 
 use actix_batch_object_store::Objects;
@@ -70,7 +71,14 @@ impl Drop for Server {
 }
 
 /// The server's program, which is built on first use: below the folder that `ACTIX_BATCH_CACHE` names, or else cargo's own. `None` without Go.
-fn program() -> Option<PathBuf> {
+///
+/// The tests of this file run at once: the first one builds, the others wait for it.
+fn program() -> Option<&'static Path> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PROGRAM.get_or_init(build).as_deref()
+}
+
+fn build() -> Option<PathBuf> {
     let cache = env::var_os("ACTIX_BATCH_CACHE").map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from);
     let folder = cache.join(format!("fake-gcs-server-{VERSION}"));
     let program = folder.join("fake-gcs-server");
