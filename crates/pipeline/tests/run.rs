@@ -722,6 +722,78 @@ fn no_interval_of_written_records_holds_one_that_was_rejected_whoever_rejected_i
     });
 }
 
+/// A broker that gives no more than 100 numbers before it has been answered.
+struct Answered {
+    handed_over: u64,
+    acknowledged: u64,
+    reads: Arc<AtomicU64>,
+}
+
+/// Reads [`Answered`].
+struct AnsweredSource(Arc<AtomicU64>);
+
+impl Source for AnsweredSource {
+    type Record = u64;
+    type Cursor = u64;
+    type Reader = Answered;
+
+    fn describe(&self) -> String {
+        "answered".to_owned()
+    }
+
+    async fn identity(&self) -> Result<Identity, SourceError> {
+        Ok(Identity::Null)
+    }
+
+    async fn open(&self, range: &Range<u64>) -> Result<Answered, SourceError> {
+        let from = range.from.unwrap_or(0);
+        Ok(Answered { handed_over: from, acknowledged: from, reads: Arc::clone(&self.0) })
+    }
+}
+
+impl Reader for Answered {
+    type Record = u64;
+    type Cursor = u64;
+    const ACKNOWLEDGES: bool = true;
+
+    async fn read(&mut self, chunk: &mut Chunk<u64, u64>, limit: usize) -> Result<More, SourceError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let end = (self.handed_over + limit as u64).min(self.acknowledged + 100);
+        (self.handed_over..end).for_each(|number| chunk.push(number, Origin::Unknown));
+        self.handed_over = end;
+        chunk.set_after(end);
+        Ok(match (end, self.acknowledged) {
+            (1_000, _) => More::No,
+            (end, acknowledged) if end == acknowledged + 100 => More::OnceSettled,
+            _ => More::Yes,
+        })
+    }
+
+    async fn settled(&mut self, up_to: &u64) -> Result<(), SourceError> {
+        self.acknowledged = *up_to;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reader_that_waits_for_answers_is_asked_again_when_there_are_some_and_no_batch_waits_for_more_records() {
+    paused(async || {
+        let (reads, began) = (Arc::new(AtomicU64::new(0)), tokio::time::Instant::now());
+        let shelf = Shelf::new();
+        // Every third number is rejected: letters hold the checkpoint back until they are durable.
+        let folder = tempfile::TempDir::new().unwrap();
+        let flow = Pipeline::named("answered").read(AnsweredSource(Arc::clone(&reads)));
+        let flow = flow.try_map(|number| if number % 3 == 0 { Err("a third") } else { Ok(number) });
+        let pipeline = flow.write(shelf.clone()).collector(|sink| sink.interval(Duration::from_secs(60))).chunk(30);
+        let report = pipeline.dead_letters(folder.path().join("letters")).run().await.unwrap();
+        assert_eq!((report.read, report.rejected), (1_000, 334));
+        assert_eq!(shelf.stored(), (0..1_000).filter(|number| number % 3 > 0).collect::<Vec<_>>());
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        let reads = reads.load(Ordering::Relaxed);
+        assert!(reads <= 60, "read {reads} times: it was asked although it had nothing");
+    });
+}
+
 #[test]
 fn a_broker_is_told_of_the_last_batch_of_a_run_that_stops_after_some() {
     paused(async || {

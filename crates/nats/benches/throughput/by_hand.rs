@@ -39,7 +39,7 @@ async fn consumer(context: &Context, name: &str) -> PullConsumer {
     let config = pull::Config {
         durable_name: Some(name.to_owned()),
         ack_policy: AckPolicy::Explicit,
-        max_ack_pending: i64::try_from(BATCH).unwrap(),
+        max_ack_pending: 10_000,
         ..Default::default()
     };
     context.get_stream("OUT").await.unwrap().create_consumer(config).await.unwrap()

@@ -15,7 +15,7 @@ mod support;
 
 const MESSAGES: i64 = 200_000;
 const ROUNDS: usize = 5;
-/// For all contenders: messages in flight without an acknowledgement, and rows in a transaction.
+/// Rows in a transaction, for all contenders.
 const BATCH: usize = 2_000;
 const TABLE: &str =
     "CREATE TABLE IF NOT EXISTS orders (id INTEGER NOT NULL, item TEXT NOT NULL, cents INTEGER NOT NULL)";

@@ -8,7 +8,7 @@ use std::sync::{
 use actix_batch_nats::{JetStream, NatsSubject};
 use actix_batch_pipeline::prelude::*;
 
-use crate::{BATCH, MESSAGES, Order, TABLE, order};
+use crate::{MESSAGES, Order, TABLE, order};
 
 pub(crate) async fn publish(url: &str) -> u64 {
     let orders = Pipeline::named("out").read(from_iter("orders", || (0..MESSAGES).map(order)));
@@ -16,7 +16,7 @@ pub(crate) async fn publish(url: &str) -> u64 {
 }
 
 fn orders(url: &str, name: &str) -> JetStream<Order> {
-    JetStream::consumer("OUT", name).connect(url).max_ack_pending(BATCH).stop_at_end(true)
+    JetStream::consumer("OUT", name).connect(url).stop_at_end(true)
 }
 
 pub(crate) async fn read(url: &str, name: &str) -> u64 {

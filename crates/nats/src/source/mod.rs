@@ -63,7 +63,7 @@ pub struct JetStream<T> {
 }
 
 fn default_max_ack_pending() -> usize {
-    2_000
+    10_000
 }
 
 fn default_ack_wait() -> Duration {
@@ -121,8 +121,8 @@ impl<T> JetStream<T> {
         self
     }
 
-    /// How many messages may be on their way without an acknowledgement, at least 1: the server sends no more until some have settled.
-    /// Default: 2,000.
+    /// How many messages may be on their way without an acknowledgement, at least 1: the server sends no more until some have settled. Several
+    /// batches of the sink, so that messages arrive while it writes. Default: 10,000.
     pub fn max_ack_pending(mut self, messages: usize) -> Self {
         self.max_ack_pending = messages;
         self

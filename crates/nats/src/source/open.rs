@@ -41,6 +41,11 @@ impl Open {
         self.waiting.lock().len()
     }
 
+    /// Whether a message after this sequence waits.
+    pub(super) fn has_after(&self, sequence: u64) -> bool {
+        self.waiting.lock().last_key_value().is_some_and(|(last, _)| *last > sequence)
+    }
+
     /// A message has come. The place to answer to replaces that of an earlier delivery.
     pub(super) fn insert(&self, sequence: u64, message: &Message) {
         if let Some(reply) = message.reply.clone() {

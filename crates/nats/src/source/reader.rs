@@ -31,12 +31,12 @@ use async_nats::{
     Client,
     jetstream::{
         AckKind, Message,
-        consumer::PullConsumer,
+        consumer::{PullConsumer, pull::Batch},
         context::ConsumerInfoErrorKind,
         stream::{RawMessageErrorKind, Stream},
     },
 };
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
@@ -65,6 +65,8 @@ pub struct JetStreamReader<T> {
     stream: Stream,
     consumer: PullConsumer,
     open: Open,
+    /// Messages that the server was asked for and that may still arrive.
+    asked: Option<Batch>,
     /// Deliveries that have not been looked at.
     arrived: VecDeque<Message>,
     order: Order,
@@ -109,6 +111,7 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
             client,
             stream,
             consumer,
+            asked: None,
             arrived: VecDeque::new(),
             order,
             to: range.to.map(|to| to.0),
@@ -181,14 +184,23 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
         Ok(true)
     }
 
-    /// Asks for messages: those that are there, or else the next one that comes within a while.
-    async fn fetch(&mut self, limit: usize) -> Result<(), SourceError> {
-        let room = self.max_ack_pending.saturating_sub(self.open.len()).min(limit);
-        if room == 0 {
+    /// Whether the server gives no more messages before some of those that were handed over are acknowledged.
+    fn is_full(&self) -> bool {
+        self.asked.is_none() && self.open.len() >= self.max_ack_pending
+    }
+
+    /// Waits for messages: those that are there, or else the next one that comes within a while.
+    async fn fetch(&mut self) -> Result<(), SourceError> {
+        if self.is_full() {
+            // They have settled, and there was no connection to say so.
             sleep(BUSY).await;
+            self.open.acknowledge(self.order.settled).await;
             return Ok(());
         }
-        self.request(room, false).await?;
+        if self.asked.is_none() {
+            self.request(self.max_ack_pending - self.open.len(), None).await?;
+        }
+        self.receive().await?;
         if !self.arrived.is_empty() {
             return Ok(());
         }
@@ -196,26 +208,43 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
             sleep(BUSY).await;
             return Ok(());
         }
-        self.request(1, true).await
+        self.request(1, Some(IDLE)).await?;
+        self.receive().await
     }
 
-    async fn request(&mut self, messages: usize, waits: bool) -> Result<(), SourceError> {
+    /// Asks for what is there, or waits so long for it.
+    async fn request(&mut self, messages: usize, wait: Option<Duration>) -> Result<(), SourceError> {
         let asked = async {
-            let mut batch = if waits {
-                self.consumer.batch().max_messages(messages).expires(IDLE).messages().await?
-            } else {
-                self.consumer.fetch().max_messages(messages).messages().await?
-            };
-            while let Some(message) = batch.next().await {
-                self.arrived.push_back(message?);
+            match wait {
+                Some(wait) => self.consumer.batch().max_messages(messages).expires(wait).messages().await,
+                None => self.consumer.fetch().max_messages(messages).messages().await,
             }
-            Ok::<_, async_nats::Error>(())
         };
         match timeout(PATIENCE, asked).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => self.was_refused(error).await,
-            Err(late) => self.was_refused(Box::new(late)).await,
+            Ok(Ok(batch)) => self.asked = Some(batch),
+            Ok(Err(error)) => self.was_refused(error.into()).await?,
+            Err(late) => self.was_refused(late.into()).await?,
         }
+        Ok(())
+    }
+
+    /// Waits for one of the messages that were asked for, and takes all that have come.
+    async fn receive(&mut self) -> Result<(), SourceError> {
+        let Some(mut asked) = self.asked.take() else { return Ok(()) };
+        let mut next = timeout(PATIENCE, asked.next()).await;
+        loop {
+            match next {
+                Ok(Some(Ok(message))) => self.arrived.push_back(message),
+                // That was all.
+                Ok(None) => return Ok(()),
+                Ok(Some(Err(error))) => return self.was_refused(error).await,
+                Err(late) => return self.was_refused(late.into()).await,
+            }
+            let Some(soon) = asked.next().now_or_never() else { break };
+            next = Ok(soon);
+        }
+        self.asked = Some(asked);
+        Ok(())
     }
 
     /// A request failed: the consumer is gone, or the server has a problem that may pass.
@@ -301,7 +330,11 @@ impl<T: DeserializeOwned + 'static> Reader for JetStreamReader<T> {
     async fn read(&mut self, chunk: &mut Chunk<T, StreamSequence>, limit: usize) -> Result<More, SourceError> {
         self.take(chunk, limit).await?;
         if chunk.is_empty() && !self.is_at_to() {
-            self.fetch(limit).await?;
+            if self.is_full() && self.open.has_after(self.order.settled) {
+                chunk.set_after(StreamSequence(self.order.passed));
+                return Ok(More::OnceSettled);
+            }
+            self.fetch().await?;
             self.take(chunk, limit).await?;
         }
         // Also of an empty chunk: it may settle together with the one before, and then says how far the two go.
@@ -309,7 +342,8 @@ impl<T: DeserializeOwned + 'static> Reader for JetStreamReader<T> {
         if !chunk.is_empty() {
             return Ok(More::Yes);
         }
-        let has_ended = self.is_at_to() || (self.stop_at_end && self.arrived.is_empty() && self.is_at_end().await);
+        let has_ended = self.is_at_to()
+            || (self.stop_at_end && self.asked.is_none() && self.arrived.is_empty() && self.is_at_end().await);
         Ok(if has_ended { More::No } else { More::Yes })
     }
 
@@ -320,6 +354,9 @@ impl<T: DeserializeOwned + 'static> Reader for JetStreamReader<T> {
     }
 
     async fn close(mut self) -> Result<(), SourceError> {
+        while let Some(Some(Some(Ok(message)))) = self.asked.as_mut().map(|asked| asked.next().now_or_never()) {
+            self.arrived.push_back(message);
+        }
         for message in std::mem::take(&mut self.arrived) {
             if let Some(reply) = message.reply.clone() {
                 answer(&self.client, reply, AckKind::Nak(None)).await;

@@ -81,6 +81,8 @@ struct Flight<'a, S: Source, T: Send + Sync + 'static> {
     at_end: bool,
     /// The end is that of `max_records`, not that of the range.
     is_cut: bool,
+    /// The reader has nothing until it is told that more has settled.
+    waits_for_settling: bool,
 }
 
 impl<S: Source, T: Send + Sync + 'static> RangeCopy<S, T> {
@@ -108,6 +110,7 @@ impl<S: Source, T: Send + Sync + 'static> RangeCopy<S, T> {
             tokio::select! {
                 biased;
                 _ = commands.changed() => {}
+                () = shared.saves.next(), if flight.waits_for_checkpoint() => flight.publish()?,
                 () = shared.saves.wait_until(|| shared.has_room_for_letters()), if !shared.has_room_for_letters() => {}
                 Some(staged) = flight.staging.next(), if !flight.staging.is_empty() && !command.holds_stages() => {
                     flight.send(staged)?;
@@ -141,6 +144,7 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
             last_read: 0,
             at_end: start.done,
             is_cut: false,
+            waits_for_settling: false,
         }
     }
 
@@ -152,6 +156,12 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
             && self.shared.has_room_for_letters()
             && self.staging.len() < at_once
             && self.replies.len() + self.in_stages < self.shared.look_ahead()
+            && (!self.waits_for_settling || self.publisher.has_news(self.shared))
+    }
+
+    /// The reader waits to be told of records that have settled, and no checkpoint holds them yet.
+    fn waits_for_checkpoint(&self) -> bool {
+        self.waits_for_settling && self.publisher.waits() && !self.publisher.has_news(self.shared)
     }
 
     fn is_finished(&self, command: Command) -> bool {
@@ -182,6 +192,7 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
         let read = chunk.len();
         self.last_read = read;
         self.at_end = more == More::No;
+        self.waits_for_settling = more == More::OnceSettled && S::Reader::ACKNOWLEDGES;
         self.next_record = chunk.next_record();
         self.in_stages += read;
         counters.read.fetch_add(read as u64, Ordering::Relaxed);
@@ -225,7 +236,7 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
         rejected.for_each(|_| self.lanes.mark_gap());
         counters.filtered.fetch_add(ledger.filtered + unwanted, Ordering::Relaxed);
         self.prefix.sent(end, self.replies.len() - before);
-        if self.at_end && self.staging.is_empty() {
+        if (self.at_end || self.waits_for_settling) && self.staging.is_empty() {
             self.lanes.flush();
         }
         self.publish()
@@ -326,6 +337,16 @@ impl<C: Cursor> Publisher<C> {
             });
         }
         Ok(())
+    }
+
+    /// Whether there is something to tell the source that the checkpoint holds.
+    fn has_news(&self, shared: &Shared) -> bool {
+        self.unacknowledged.front().is_some_and(|(record, _)| *record <= shared.saves.saved(self.range))
+    }
+
+    /// Whether there will be, once a checkpoint is stored.
+    fn waits(&self) -> bool {
+        self.next.is_some() || !self.unacknowledged.is_empty()
     }
 
     fn last_unacknowledged(&self) -> Option<u64> {

@@ -43,6 +43,13 @@ impl Saves {
         self.wait_until(|| self.saved(range) >= record).await;
     }
 
+    /// Asks for a checkpoint, and waits until one is stored.
+    pub(super) async fn next(&self) {
+        let saved = self.saved.notified();
+        self.ask();
+        saved.await;
+    }
+
     /// Asks for checkpoints until this is so.
     pub(super) async fn wait_until(&self, is_so: impl Fn() -> bool) {
         loop {

@@ -7,6 +7,9 @@ use crate::record::{Origin, Position, Record};
 pub enum More {
     /// Ask again.
     Yes,
+    /// Ask again once more of what was handed over has been acknowledged by [`settled`](super::Reader::settled): until then there is
+    /// nothing. What the sinks hold is written at once. Only for readers that [acknowledge](super::Reader::ACKNOWLEDGES).
+    OnceSettled,
     /// This was the end of the range.
     No,
 }

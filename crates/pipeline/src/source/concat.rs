@@ -201,7 +201,7 @@ impl<S: Source> Reader for ConcatReader<S> {
             let more = self.current.read(&mut part, limit).await?;
             let source = self.number;
             chunk.fill_from(part, |cursor| ConcatCursor { source, cursor: Some(cursor) });
-            if more == More::Yes || !self.open_next().await? {
+            if more != More::No || !self.open_next().await? {
                 return Ok(more);
             }
             // An empty chunk would say that there is nothing for now.

@@ -137,7 +137,8 @@ pub trait Reader: 'static {
     /// Fills an empty chunk with up to `limit` records, and sets its cursor to where reading goes on after them.
     ///
     /// A record that cannot be read is [`refused`](Chunk::refuse) and does not stop the others. A reader that waits for new data
-    /// returns what it has, also nothing, after a while: an empty chunk and [`More::Yes`] say that there is nothing for now.
+    /// returns what it has, also nothing, after a while: an empty chunk and [`More::Yes`] say that there is nothing for now. A broker
+    /// that gives no more before it has been answered says [`More::OnceSettled`].
     ///
     /// # Errors
     ///
