@@ -1,6 +1,6 @@
 //! A subject of a stream as a sink.
 
-use std::{collections::VecDeque, fmt, marker::PhantomData, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, collections::VecDeque, fmt, marker::PhantomData, path::PathBuf, sync::Arc};
 
 use actix_batch::Batch;
 use actix_batch_pipeline::{
@@ -74,6 +74,7 @@ impl NatsSubject {
 pub struct SubjectSink<T> {
     subject: NatsSubject,
     pipeline: String,
+    id_prefix: String,
     context: Option<Context>,
     records: PhantomData<fn(T)>,
 }
@@ -90,7 +91,13 @@ impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for NatsSubject {
     }
 
     fn sink(&self, _worker: usize, run: &RunId, _settled: &Arc<Settled>) -> SubjectSink<T> {
-        SubjectSink { subject: self.clone(), pipeline: run.pipeline.clone(), context: None, records: PhantomData }
+        SubjectSink {
+            id_prefix: id_prefix(&self.subject, &run.pipeline),
+            subject: self.clone(),
+            pipeline: run.pipeline.clone(),
+            context: None,
+            records: PhantomData,
+        }
     }
 }
 
@@ -126,7 +133,7 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for SubjectSink<T> {
                     continue;
                 }
             };
-            let id = message_id(&self.subject.subject, &self.pipeline, record.position(), record.origin());
+            let id = message_id(&self.id_prefix, record.position(), record.origin());
             let message = PublishMessage::build().payload(payload.into()).message_id(id);
             if acks.len() == IN_FLIGHT {
                 self.await_first(&mut acks, &mut written).await?;
@@ -187,19 +194,27 @@ fn no_stream(subject: &str, error: jetstream::context::GetStreamByNameError) -> 
     }
 }
 
-/// The same in each attempt and each run. A key names a record better than its number: a consumer numbers what it has not acknowledged. The
-/// subject is a part of it, because a stream knows ids for all its subjects together.
-fn message_id(subject: &str, pipeline: &str, position: Position, origin: &Origin) -> String {
-    let record = match origin {
-        Origin::Key(key) => format!("={}", escaped(key)),
-        _ => position.record.to_string(),
-    };
-    format!("{}/{}/{}/{record}/{}", escaped(subject), escaped(pipeline), position.range, position.part)
+/// What all ids of a sink begin with. The subject is a part of it, because a stream knows ids for all its subjects together.
+fn id_prefix(subject: &str, pipeline: &str) -> String {
+    format!("{}/{}/", escaped(subject), escaped(pipeline))
+}
+
+/// The same in each attempt and each run. A key names a record better than its number: a consumer numbers what it has not acknowledged.
+fn message_id(prefix: &str, position: Position, origin: &Origin) -> String {
+    let Position { record, part, range } = position;
+    match origin {
+        Origin::Key(key) => format!("{prefix}{range}/={}/{part}", escaped(key)),
+        _ => format!("{prefix}{range}/{record}/{part}"),
+    }
 }
 
 /// A piece of an id, in which no other begins. A header holds no line breaks.
-fn escaped(piece: &str) -> String {
-    piece.replace('%', "%25").replace('/', "%2F").escape_default().to_string()
+fn escaped(piece: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.=: ".contains(&byte);
+    if piece.bytes().all(is_plain) {
+        return piece.into();
+    }
+    piece.replace('%', "%25").replace('/', "%2F").escape_default().to_string().into()
 }
 
 impl fmt::Debug for NatsSubject {
@@ -226,7 +241,7 @@ mod tests {
     fn the_ids_of_different_messages_are_different_whatever_their_pieces_hold() {
         let id = |subject: &str, pipeline: &str, range, record, key: Option<&str>, part| {
             let origin = key.map_or(Origin::Unknown, |key| Origin::Key(key.into()));
-            message_id(subject, pipeline, Position { record, part, range }, &origin)
+            message_id(&id_prefix(subject, pipeline), Position { record, part, range }, &origin)
         };
         assert_eq!(id("out", "orders", 0, 17, None, 0), "out/orders/0/17/0");
         let all = [

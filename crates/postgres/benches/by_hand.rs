@@ -67,10 +67,13 @@ enum By {
     SinkUnnest,
     /// This crate, always by `COPY`.
     SinkCopy,
+    /// This crate as it is: an upsert writes one batch after the other.
+    SinkDefaults,
 }
 
 impl By {
-    const ALL: [Self; 5] = [Self::Unnest, Self::Values, Self::Copy, Self::SinkUnnest, Self::SinkCopy];
+    const ALL: [Self; 6] =
+        [Self::Unnest, Self::Values, Self::Copy, Self::SinkUnnest, Self::SinkCopy, Self::SinkDefaults];
 
     fn name(self) -> &'static str {
         match self {
@@ -79,6 +82,7 @@ impl By {
             Self::Copy => "COPY by hand",
             Self::SinkUnnest => "this sink by unnest",
             Self::SinkCopy => "this sink by COPY",
+            Self::SinkDefaults => "one after the other",
         }
     }
 }
@@ -184,8 +188,9 @@ async fn run(by: By, url: &str, data: &Path, batch: usize) -> f64 {
     let begin = Instant::now();
     let sink = Postgres::upsert("flights_bench").key(KEY).connect(url);
     let read = match by {
-        By::SinkUnnest => pipeline(sink.min_copy_rows(usize::MAX), data, batch).await,
-        By::SinkCopy => pipeline(sink.min_copy_rows(1), data, batch).await,
+        By::SinkUnnest => pipeline(sink.min_copy_rows(usize::MAX), data, batch, 2).await,
+        By::SinkCopy => pipeline(sink.min_copy_rows(1), data, batch, 2).await,
+        By::SinkDefaults => pipeline(sink, data, batch, 1).await,
         By::Unnest | By::Values | By::Copy => by_hand(by, connect(url).await, data, batch).await,
     };
     let rate = read as f64 / begin.elapsed().as_secs_f64();
@@ -193,12 +198,12 @@ async fn run(by: By, url: &str, data: &Path, batch: usize) -> f64 {
     rate
 }
 
-async fn pipeline(sink: Postgres, data: &Path, batch: usize) -> u64 {
+async fn pipeline(sink: Postgres, data: &Path, batch: usize, at_once: usize) -> u64 {
     let flow = Pipeline::named("flights-bench").read(Csv::<Flight>::file(data).null_words(["NA", ""])).write(sink);
     // Two batches on their way, and a third that is filled.
     let pipeline = flow
         .look_ahead(LOOK_AHEAD.max(3 * batch))
-        .collector(move |sink| sink.max_size(batch).workers(Workers::local(2)))
+        .collector(move |sink| sink.max_size(batch).workers(Workers::local(at_once)))
         .fresh(true);
     pipeline.run().await.expect("the pipeline runs").read
 }

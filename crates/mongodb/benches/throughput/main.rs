@@ -33,7 +33,7 @@ enum Mode {
 
 const CASES: [Case; 3] = [
     Case { name: "insert", documents: 100_000, batch: 1_000, mode: Mode::Insert },
-    Case { name: "upsert by _id", documents: 10_000, batch: 50, mode: Mode::UpsertById },
+    Case { name: "upsert by _id", documents: 2_000, batch: 50, mode: Mode::UpsertById },
     Case { name: "upsert by another field", documents: 1_000, batch: 50, mode: Mode::UpsertByKey },
 ];
 
