@@ -30,7 +30,7 @@ pub(super) async fn create(client: &Client, table: &Table) -> Result<(), Error> 
 }
 
 /// Sends the rows to the temporary table.
-pub(super) async fn send(session: &mut Session<'_>, table: &Table, rows: &Rows) -> Result<(), Error> {
+pub(super) async fn send(session: &Session<'_>, table: &Table, rows: &Rows) -> Result<(), Error> {
     let columns = || rows.columns.iter().map(|at| &table.columns[*at]);
     let names: Vec<_> = columns().map(|column| &column.name).collect();
     let types: Vec<_> = columns().map(|column| column.form.wire_type()).collect();

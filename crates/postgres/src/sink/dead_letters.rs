@@ -38,7 +38,7 @@ impl DeadLetters {
     /// Adds letters; those that are there already stay as they are.
     pub(super) async fn add<'l>(
         &self,
-        session: &mut Session<'_>,
+        session: &Session<'_>,
         letters: impl Iterator<Item = &'l DeadRecord>,
     ) -> Result<(), Error> {
         let sql = format!(
@@ -61,7 +61,7 @@ impl DeadLetters {
     }
 
     /// Removes the letters of a pipeline.
-    pub(super) async fn clear(&self, session: &mut Session<'_>, pipeline: &str) -> Result<(), Error> {
+    pub(super) async fn clear(&self, session: &Session<'_>, pipeline: &str) -> Result<(), Error> {
         session.execute(&format!("DELETE FROM {} WHERE pipeline = $1", self.table), &[&pipeline]).await.map(drop)
     }
 }

@@ -4,8 +4,9 @@ use actix_batch_pipeline::{
     Position,
     checkpoint::{Checkpoint, Interval, Intervals, RangeCheckpoint, RunId},
 };
+use futures_util::future::{try_join, try_join3};
 use serde_json::Value;
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Client, Error, Row, types::ToSql};
 
 use super::session::Session;
 use crate::fault::Fault;
@@ -75,28 +76,38 @@ pub(super) async fn one_by_one(client: &mut Client, sql: &str) -> Result<(), Err
 }
 
 /// Makes this the run that may write.
-pub(super) async fn take_over(session: &mut Session<'_>, run: &RunId) -> Result<(), Error> {
-    lock(session, &run.pipeline, true).await?;
+pub(super) async fn take_over(session: &Session<'_>, run: &RunId) -> Result<(), Error> {
+    session.query(lock(true), &[&run.pipeline]).await?;
     session.execute(TAKE_OVER, &[&run.pipeline, &run.token().cast_signed()]).await.map(drop)
 }
 
-/// Begins to write: waits for writers that must not be missed, and makes sure that no other run has taken over meanwhile. The lease alone
-/// cannot say that: it ends with its connection, and the writers have connections of their own.
-pub(super) async fn enter(session: &mut Session<'_>, run: &RunId, alone: bool) -> Result<(), Fault> {
+/// Begins to write: waits for writers that must not be missed, makes sure that no other run has taken over meanwhile, and says what is held of
+/// the ranges of a batch. The lease alone cannot say who may write: it ends with its connection, and the writers have connections of their own.
+pub(super) async fn enter(
+    session: &Session<'_>,
+    run: &RunId,
+    alone: bool,
+    batch: &[(u32, Interval)],
+) -> Result<Vec<Held>, Fault> {
     let failed = |error| Fault::of(&error, "storing the progress failed");
-    lock(session, &run.pipeline, alone).await.map_err(failed)?;
-    let known = session.query_opt(LOAD_RUN, &[&run.pipeline]).await.map_err(failed)?;
+    // They travel together. Once all are prepared, they are sent in this order, and so nothing is read before the lock is held.
+    for sql in [lock(alone), LOAD_RUN, LOAD_PREFIX, LOAD_NEAR] {
+        session.prepared(sql).await.map_err(failed)?;
+    }
+    let pipeline: [&(dyn ToSql + Sync); 1] = [&run.pipeline];
+    let (locked, known) = (session.query(lock(alone), &pipeline), session.query_opt(LOAD_RUN, &pipeline));
+    let (_, known, held) = try_join3(locked, known, held(session, &run.pipeline, batch)).await.map_err(failed)?;
     match known.map(|row| row.get::<_, i64>(0)) {
         Some(known) if known != run.token().cast_signed() => {
             Err(Fault::fatal(format!("another run of pipeline `{}` has taken over", run.pipeline)))
         }
-        _ => Ok(()),
+        _ => Ok(held),
     }
 }
 
 /// Waits until no writer of this pipeline has a transaction open, if `alone`; otherwise until nobody asks for that.
-async fn lock(session: &mut Session<'_>, pipeline: &str, alone: bool) -> Result<(), Error> {
-    session.query(if alone { ALONE } else { SHARED }, &[&pipeline]).await.map(drop)
+fn lock(alone: bool) -> &'static str {
+    if alone { ALONE } else { SHARED }
 }
 
 /// The records of one range that are stored already, near a batch.
@@ -113,11 +124,7 @@ impl Held {
 }
 
 /// What is held of the ranges of a batch.
-pub(super) async fn held(
-    session: &mut Session<'_>,
-    pipeline: &str,
-    batch: &[(u32, Interval)],
-) -> Result<Vec<Held>, Error> {
+async fn held(session: &Session<'_>, pipeline: &str, batch: &[(u32, Interval)]) -> Result<Vec<Held>, Error> {
     let mut all: Vec<Held> = Vec::new();
     for (range, _) in batch {
         if all.iter().any(|held| held.range == *range) {
@@ -127,8 +134,10 @@ pub(super) async fn held(
         let first = own().map(|interval| interval.first.0).min().unwrap_or(0);
         let last = own().map(|interval| interval.last.0).max().unwrap_or(u64::MAX);
         let number = i64::from(*range);
-        let prefix = session.query_opt(LOAD_PREFIX, &[&pipeline, &number]).await?;
-        let near = session.query(LOAD_NEAR, &[&pipeline, &number, &signed(last), &signed(first)]).await?;
+        let (first, last) = (signed(first), signed(last));
+        let near: [&(dyn ToSql + Sync); 4] = [&pipeline, &number, &last, &first];
+        let (prefix, near) =
+            try_join(session.query_opt(LOAD_PREFIX, &near[..2]), session.query(LOAD_NEAR, &near)).await?;
         let prefix = prefix.map_or(0, |row| unsigned(&row, 0));
         all.push(Held { range: *range, prefix, beyond: near.iter().map(interval).collect() });
     }
@@ -136,7 +145,7 @@ pub(super) async fn held(
 }
 
 /// Adds the intervals of a batch.
-pub(super) async fn add(session: &mut Session<'_>, pipeline: &str, written: &[(u32, Interval)]) -> Result<(), Error> {
+pub(super) async fn add(session: &Session<'_>, pipeline: &str, written: &[(u32, Interval)]) -> Result<(), Error> {
     if written.is_empty() {
         return Ok(());
     }
@@ -149,7 +158,7 @@ pub(super) async fn add(session: &mut Session<'_>, pipeline: &str, written: &[(u
 
 /// Stores the ranges that have moved since a checkpoint that is stored already.
 pub(super) async fn save_moved(
-    session: &mut Session<'_>,
+    session: &Session<'_>,
     pipeline: &str,
     moved: &Checkpoint,
     stored: Option<&Checkpoint>,
@@ -166,7 +175,7 @@ pub(super) async fn save_moved(
 
 /// Stores everything that a checkpoint holds. What the tables hold beyond a prefix stays: the sink may have written more than the checkpoint
 /// knows.
-pub(super) async fn save(session: &mut Session<'_>, pipeline: &str, checkpoint: &Checkpoint) -> Result<(), Error> {
+pub(super) async fn save(session: &Session<'_>, pipeline: &str, checkpoint: &Checkpoint) -> Result<(), Error> {
     let identity = checkpoint.identity.to_string();
     let cursor_version = i64::from(checkpoint.cursor_version);
     let known = session.query_opt(LOAD_CURSOR_VERSION, &[&pipeline]).await?;
@@ -188,17 +197,18 @@ pub(super) async fn save(session: &mut Session<'_>, pipeline: &str, checkpoint: 
     Ok(())
 }
 
-async fn save_range(session: &mut Session<'_>, pipeline: &str, range: &RangeCheckpoint) -> Result<(), Error> {
+async fn save_range(session: &Session<'_>, pipeline: &str, range: &RangeCheckpoint) -> Result<(), Error> {
     let text = |json: &Option<Value>| json.as_ref().map(Value::to_string);
     let (from, to, cursor) = (text(&range.from), text(&range.to), text(&range.cursor));
     let (number, record) = (i64::from(range.range), signed(range.record));
-    session.execute(SAVE_RANGE, &[&pipeline, &number, &from, &to, &record, &cursor, &range.done]).await?;
-    session.execute(FORGET_BEFORE, &[&pipeline, &number, &record]).await.map(drop)
+    let (save, forget): ([&(dyn ToSql + Sync); 7], [&(dyn ToSql + Sync); 3]) =
+        ([&pipeline, &number, &from, &to, &record, &cursor, &range.done], [&pipeline, &number, &record]);
+    try_join(session.execute(SAVE_RANGE, &save), session.execute(FORGET_BEFORE, &forget)).await.map(drop)
 }
 
 /// The ranges, each with what lies beyond its prefix; or the text of one that is no JSON.
 pub(super) async fn load_ranges(
-    session: &mut Session<'_>,
+    session: &Session<'_>,
     pipeline: &str,
 ) -> Result<Result<Vec<RangeCheckpoint>, String>, Error> {
     let mut ranges = Vec::new();

@@ -32,7 +32,7 @@ const LOAD_PLAN: &str = "SELECT version, plan, identity, cursor_version FROM _pi
 
 impl PostgresStore {
     pub(super) fn new(sink: Postgres, run: &RunId) -> Self {
-        Self { sink, run: run.clone(), client: None, statements: Statements::new() }
+        Self { sink, run: run.clone(), client: None, statements: Statements::default() }
     }
 
     /// The connection, with its statements.
@@ -59,8 +59,8 @@ impl PostgresStore {
         }
         progress::create(client).await.map_err(failed)?;
         // Another run that was killed or has lost its lease may have transactions open that the server is about to commit.
-        let mut session = Session::begin(client, statements).await.map_err(failed)?;
-        progress::take_over(&mut session, &run).await.map_err(failed)?;
+        let session = Session::begin(client, statements).await.map_err(failed)?;
+        progress::take_over(&session, &run).await.map_err(failed)?;
         Ok(session.commit().await.map_err(failed)?)
     }
 
@@ -71,7 +71,7 @@ impl PostgresStore {
         if !client.query_one(HAS_TABLES, &[]).await.map_err(failed)?.get::<_, bool>(0) {
             return Ok(None);
         }
-        let mut session = Session::begin(client, statements).await.map_err(failed)?;
+        let session = Session::begin(client, statements).await.map_err(failed)?;
         let Some(row) = session.query_opt(LOAD_PLAN, &[&pipeline]).await.map_err(failed)? else { return Ok(None) };
         let version: i32 = row.get(0);
         if version > VERSION {
@@ -84,7 +84,7 @@ impl PostgresStore {
             let message = format!("the identity in table _pipelines for `{pipeline}` is no JSON");
             CheckpointError::new(CheckpointErrorKind::Corrupt, message).caused_by(error)
         })?;
-        let ranges = progress::load_ranges(&mut session, &pipeline).await.map_err(failed)?.map_err(|text| {
+        let ranges = progress::load_ranges(&session, &pipeline).await.map_err(failed)?.map_err(|text| {
             let message = format!("a cursor in table _pipeline_settled for `{pipeline}` is no JSON: {text}");
             CheckpointError::new(CheckpointErrorKind::Corrupt, message)
         })?;
@@ -99,8 +99,8 @@ impl PostgresStore {
         if !client.query_one(HAS_TABLES, &[]).await.map_err(failed)?.get::<_, bool>(0) {
             progress::create(client).await.map_err(failed)?;
         }
-        let mut session = Session::begin(client, statements).await.map_err(failed)?;
-        progress::save(&mut session, &pipeline, checkpoint).await.map_err(failed)?;
+        let session = Session::begin(client, statements).await.map_err(failed)?;
+        progress::save(&session, &pipeline, checkpoint).await.map_err(failed)?;
         Ok(session.commit().await.map_err(failed)?)
     }
 
@@ -115,12 +115,12 @@ impl PostgresStore {
         if let Some(letters) = &letters {
             letters.create(client).await.map_err(failed)?;
         }
-        let mut session = Session::begin(client, statements).await.map_err(failed)?;
+        let session = Session::begin(client, statements).await.map_err(failed)?;
         for clear in CLEAR {
             session.execute(clear, &[&pipeline]).await.map_err(failed)?;
         }
         if let Some(letters) = letters {
-            letters.clear(&mut session, &name).await.map_err(failed)?;
+            letters.clear(&session, &name).await.map_err(failed)?;
         }
         Ok(session.commit().await.map_err(failed)?)
     }
@@ -130,8 +130,8 @@ impl PostgresStore {
         let (client, statements) = self.client().await?;
         let failed = |error| Fault::of(&error, "the dead letters cannot be stored");
         table.create(client).await.map_err(failed)?;
-        let mut session = Session::begin(client, statements).await.map_err(failed)?;
-        table.add(&mut session, letters.iter().copied()).await.map_err(failed)?;
+        let session = Session::begin(client, statements).await.map_err(failed)?;
+        table.add(&session, letters.iter().copied()).await.map_err(failed)?;
         Ok(session.commit().await.map_err(failed)?)
     }
 }

@@ -8,8 +8,9 @@ use actix_batch_pipeline::{
     checkpoint::{Checkpoint, Interval, RunId, Settled},
     sink::{Sink, SinkError, SinkErrorKind, Written},
 };
+use futures_util::future::{join, try_join};
 use serde::Serialize;
-use tokio_postgres::{Client, Error, types::ToSql};
+use tokio_postgres::{Client, Error, error::SqlState, types::ToSql};
 
 use super::{
     Mode, Postgres, copy,
@@ -82,7 +83,7 @@ impl<T> PostgresSink<T> {
         let allowed = copy::is_allowed(&client).await;
         let allowed = allowed.map_err(|error| Fault::of(&error, "the privileges of the user cannot be read"))?;
         let stage = if allowed { Stage::Missing } else { Stage::Forbidden };
-        self.link = Some(Link { client, table, statements: Statements::new(), stage, stored: None, seen: u64::MAX });
+        self.link = Some(Link { client, table, statements: Statements::default(), stage, stored: None, seen: u64::MAX });
         Ok(())
     }
 }
@@ -118,11 +119,11 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for PostgresSink<T> {
         let Some(mut link) = self.link.take() else { return Ok(()) };
         let Some(moved) = self.settled.moved_since(&mut link.seen) else { return Ok(()) };
         let failed = |error| Fault::of(&error, "storing the last progress failed");
-        let mut session = Session::begin(&mut link.client, &mut link.statements).await.map_err(failed)?;
-        progress::enter(&mut session, &self.run, false).await?;
+        let session = Session::begin(&mut link.client, &link.statements).await.map_err(failed)?;
+        progress::enter(&session, &self.run, false, &[]).await?;
         let (sink, pipeline, stored) = (&self.sink, &self.run.pipeline, link.stored.as_ref());
         let letters =
-            save_settled(&mut session, sink, pipeline, &self.settled, Some(&moved), stored).await.map_err(failed)?;
+            save_settled(&session, sink, pipeline, &self.settled, Some(&moved), stored).await.map_err(failed)?;
         session.commit().await.map_err(failed)?;
         self.settled.dead_letters().acknowledge(&letters);
         Ok(())
@@ -149,23 +150,36 @@ impl Link {
     ) -> Result<Written, Fault> {
         self.make_stage(batch.len(), sink).await?;
         let Self { client, table, statements, stage, stored, seen } = self;
-        let (pipeline, doing) = (&*run.pipeline, format!("table {}: storing the progress failed", table.name));
-        let failed = |error| Fault::of(&error, &*doing);
-        let mut session = Session::begin(client, statements).await.map_err(failed)?;
+        let failed = |error| Fault::of(&error, format!("table {}: storing the progress failed", table.name));
+        let session = Session::begin(client, statements).await.map_err(failed)?;
         // The answer of an earlier attempt may have been lost while the server goes on with it: a repeated batch waits for all other writers.
         let is_repeated = batch.attempt() > 1 || matches!(batch.trigger(), Trigger::Retry | Trigger::Split);
-        progress::enter(&mut session, run, is_repeated).await?;
-        let held = progress::held(&mut session, pipeline, &Interval::of_batch(batch)).await.map_err(failed)?;
+        let held = progress::enter(&session, run, is_repeated, &Interval::of_batch(batch)).await?;
         let is_held = |record: &Record<T>| held.iter().any(|held| held.contains(record.position()));
         let rows = Rows::of(batch, is_held, table, sink)?;
         let is_large = rows.cells.len() >= sink.min_copy_rows && *stage == Stage::Made;
-        insert(&mut session, batch, table, sink, &rows, if is_large { Way::Copy } else { Way::Unnest }).await?;
+        let way = if is_large { Way::Copy } else { Way::Unnest };
         let written = rows.written.iter().map(|at| (batch[*at].position(), batch[*at].sequence()));
-        progress::add(&mut session, pipeline, &Interval::of(written)).await.map_err(failed)?;
+        let written = Interval::of(written);
         let mut now = *seen;
         let moved = settled.moved_since(&mut now);
-        let saved = save_settled(&mut session, sink, pipeline, settled, moved.as_ref(), stored.as_ref()).await;
-        let letters = saved.map_err(failed)?;
+        let (inserted, saved) = join(
+            execute(&session, table, &rows, &rows.sql(way, table, sink), way),
+            try_join(
+                progress::add(&session, &run.pipeline, &written),
+                save_settled(&session, sink, &run.pipeline, settled, moved.as_ref(), stored.as_ref()),
+            ),
+        )
+        .await;
+        let letters = match (inserted, saved) {
+            (Ok(changed), Ok(((), letters))) => {
+                check_changed(changed, batch, table, sink, &rows)?;
+                letters
+            }
+            (Err(error), Err(other)) if is_consequence(&error) => return Err(failed(other)),
+            (Err(error), _) => return Err(Fault::of(&error, described(batch, table, sink))),
+            (Ok(_), Err(error)) => return Err(failed(error)),
+        };
         session.commit().await.map_err(failed)?;
         settled.dead_letters().acknowledge(&letters);
         *seen = now;
@@ -174,30 +188,32 @@ impl Link {
     }
 }
 
-/// Writes the rows, all of them or none.
-async fn insert<T: Serialize>(
-    session: &mut Session<'_>,
+/// Whether a statement failed only because another one of its transaction had failed before it.
+fn is_consequence(error: &Error) -> bool {
+    error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION)
+}
+
+/// A row that was not changed was dropped silently.
+fn check_changed<T: Serialize>(
+    changed: u64,
     batch: &Batch<Record<T>>,
     table: &Table,
     sink: &Postgres,
     rows: &Rows,
-    way: Way,
 ) -> Result<(), Fault> {
-    if rows.cells.is_empty() {
-        return Ok(());
-    }
-    let refused = || described(batch, table, sink);
-    let changed = execute(session, table, rows, &rows.sql(way, table, sink), way).await;
-    let changed = changed.map_err(|error| Fault::of(&error, refused()))?;
     if changed < rows.cells.len() as u64 && rows.must_all_change(table, sink) {
-        let message = format!("{}: a trigger or a rule of the table drops it silently", refused());
+        let refused = described(batch, table, sink);
+        let message = format!("{refused}: a trigger or a rule of the table drops it silently");
         return Err(Fault { kind: SinkErrorKind::Batch, message });
     }
     Ok(())
 }
 
-/// Runs the statement, and returns how many rows the server has changed.
-async fn execute(session: &mut Session<'_>, table: &Table, rows: &Rows, sql: &str, way: Way) -> Result<u64, Error> {
+/// Writes the rows, all of them or none, and returns how many of them the server has changed.
+async fn execute(session: &Session<'_>, table: &Table, rows: &Rows, sql: &str, way: Way) -> Result<u64, Error> {
+    if rows.cells.is_empty() {
+        return Ok(0);
+    }
     if way == Way::Copy {
         copy::send(session, table, rows).await?;
         return session.execute(sql, &[]).await;
@@ -210,7 +226,7 @@ async fn execute(session: &mut Session<'_>, table: &Table, rows: &Rows, sql: &st
 /// Stores the ranges that have moved, and the dead letters that wait. Those are asked for after the prefix, so that none is missing that it
 /// passes.
 async fn save_settled(
-    session: &mut Session<'_>,
+    session: &Session<'_>,
     sink: &Postgres,
     pipeline: &str,
     settled: &Settled,
