@@ -22,7 +22,7 @@ where
     }
 
     async fn process(&self, records: Vec<Record<I>>, out: &mut Output<T>) {
-        out.each(records, |value| Ok((self.0)(value)), |out, place, value| out.emit(place.map(|()| value)));
+        out.map(records, |value| Ok((self.0)(value)));
     }
 }
 
@@ -39,7 +39,6 @@ where
     }
 
     async fn process(&self, records: Vec<Record<I>>, out: &mut Output<T>) {
-        let f = |value| (self.0)(value).map_err(|error| error.to_string());
-        out.each(records, f, |out, place, value| out.emit(place.map(|()| value)));
+        out.map(records, |value| (self.0)(value).map_err(|error| error.to_string()));
     }
 }

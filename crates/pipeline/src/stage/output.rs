@@ -73,6 +73,27 @@ impl<T> Output<T> {
         });
     }
 
+    /// Makes another value of each record, in the same memory where that is possible. An error, or a panic of `f`, rejects that record.
+    #[inline]
+    pub(super) fn map<I>(&mut self, records: Vec<Record<I>>, f: impl Fn(I) -> Result<T, String>) {
+        if size_of::<I>() > SMALL || size_of::<T>() > size_of::<I>() {
+            self.each(records, f, |out, place, value| out.emit(place.map(|()| value)));
+            return;
+        }
+        let made = records.into_iter().filter_map(|record| {
+            let (value, place) = record.take();
+            match catch(|| f(value)).and_then(|made| made) {
+                Ok(made) => Some(place.map(|()| made)),
+                Err(error) => {
+                    self.reject(&place, error);
+                    None
+                }
+            }
+        });
+        let made = made.collect();
+        self.records = made;
+    }
+
     /// Calls `f` for each record's value, and `put` for what it returns. An error, or a panic of `f`, rejects that record.
     #[inline]
     pub(super) fn each<I, R>(

@@ -83,7 +83,8 @@ impl<T> PostgresSink<T> {
         let allowed = copy::is_allowed(&client).await;
         let allowed = allowed.map_err(|error| Fault::of(&error, "the privileges of the user cannot be read"))?;
         let stage = if allowed { Stage::Missing } else { Stage::Forbidden };
-        self.link = Some(Link { client, table, statements: Statements::default(), stage, stored: None, seen: u64::MAX });
+        self.link =
+            Some(Link { client, table, statements: Statements::default(), stage, stored: None, seen: u64::MAX });
         Ok(())
     }
 }
