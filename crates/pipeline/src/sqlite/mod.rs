@@ -10,6 +10,8 @@ pub(crate) use schema::{Column, Table, UniqueIndex, list, listed, quoted};
 
 /// How long a connection waits for another one's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it looks meanwhile.
+const BUSY_STEP: Duration = Duration::from_millis(1);
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +31,8 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
     // that may not be written is opened for reading.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | create;
     // Without URI names, so a path is always a file.
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mut connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_handler(Some(wait))?;
     if access == Access::Read {
         connection.pragma_update(None, "query_only", true)?;
     } else {
@@ -39,6 +41,14 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
         connection.pragma_update(None, "synchronous", "full")?;
     }
     Ok(connection)
+}
+
+/// Waits a little for another connection's transaction; `false` gives up. SQLite's own waits become longer and longer, and would let a
+/// database idle that several ranges write to.
+fn wait(waits: i32) -> bool {
+    let waits = u32::try_from(waits).unwrap_or(u32::MAX);
+    std::thread::sleep(BUSY_STEP);
+    BUSY_STEP.saturating_mul(waits) < BUSY_TIMEOUT
 }
 
 /// Whether the path names no file: the data would end with the connection.
