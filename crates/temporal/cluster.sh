@@ -10,7 +10,7 @@ set -euo pipefail
 
 data=$(realpath "${1:?the CSV file}")
 temporal=${TEMPORAL_CLI:?the path of the Temporal CLI}
-rows=${ROWS:-1000}
+rows=${ROWS:-250}
 every=${EVERY:-4}
 outage=${OUTAGE:-0}
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,13 +1,12 @@
 //! Runs that are killed: the test starts itself as another process and ends it without warning.
 
-use std::{
-    env,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{env, time::Duration};
 
 use actix_batch_nats::{JetStream, NatsSubject};
-use actix_batch_pipeline::prelude::*;
+use actix_batch_pipeline::{
+    prelude::*,
+    test_util::{Kills, Victim},
+};
 use async_nats::jetstream::stream;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,6 @@ use support::{NatsServer, numbers, until};
 mod support;
 
 const MESSAGES: u64 = 20_000;
-const KILLS: u64 = 10;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
@@ -34,22 +32,24 @@ fn source() -> JetStream<Row> {
 async fn victim() {
     let Ok(target) = env::var("TARGET") else { return };
     if target == "nats" {
-        Pipeline::named("copy").read(source()).write(NatsSubject::publish("out")).chunk(50).run().await.unwrap();
+        Pipeline::named("copy")
+            .read(source())
+            .throttle(10_000.0)
+            .write(NatsSubject::publish("out"))
+            .chunk(50)
+            .run()
+            .await
+            .unwrap();
         return;
     }
     let table =
         Sqlite::append(target, "numbers").create_table("CREATE TABLE IF NOT EXISTS numbers (number INTEGER NOT NULL)");
-    let pipeline = Pipeline::named("copy").read(source()).write(table).chunk(50);
+    let pipeline = Pipeline::named("copy").read(source()).throttle(10_000.0).write(table).chunk(50);
     pipeline.collector(|sink| sink.max_size(100)).run().await.unwrap();
 }
 
-fn start(server: &NatsServer, target: &str) -> Child {
-    Command::new(env::current_exe().unwrap())
-        .args(["--exact", "victim", "--ignored"])
-        .envs([("NATS_URL", server.url().as_str()), ("TARGET", target)])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+fn start(server: &NatsServer, target: &str) -> Victim {
+    Victim::start("victim", [("NATS_URL", server.url().as_str()), ("TARGET", target)])
 }
 
 async fn fill(server: &NatsServer) -> stream::Stream {
@@ -65,21 +65,19 @@ async fn fill(server: &NatsServer) -> stream::Stream {
 
 /// Kills a run once it has written some more, and lets the last one come to its end.
 async fn kill_again_and_again(server: &NatsServer, target: &str, mut written: impl AsyncFnMut() -> u64) {
-    let mut interrupted = 0;
-    for kill in 0..KILLS {
+    let mut kills = Kills::from_env(target);
+    while kills.are_left() {
         let before = written().await;
         let mut run = start(server, target);
         // The server counts the messages of a dead run as pending for `ack_wait`, so a run may have to wait.
-        until("the run has written", async || written().await > before || run.try_wait().unwrap().is_some()).await;
-        actix_rt::time::sleep(Duration::from_millis(kill * 7)).await;
-        interrupted += u64::from(run.try_wait().unwrap().is_none());
-        run.kill().unwrap();
-        run.wait().unwrap();
+        until("the run has written", async || written().await > before || !run.is_running()).await;
+        actix_rt::time::sleep(kills.moment(Duration::from_millis(70))).await;
+        kills.kill(run);
     }
-    assert!(interrupted > KILLS / 2, "only {interrupted} runs were killed before their end");
+    kills.assert_before_their_end(50);
     let mut run = start(server, target);
-    until("the last run has ended", async || run.try_wait().unwrap().is_some()).await;
-    assert!(run.wait().unwrap().success());
+    until("the last run has ended", async || !run.is_running()).await;
+    run.finish();
 }
 
 #[actix_rt::test]

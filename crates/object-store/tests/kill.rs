@@ -4,17 +4,21 @@
 //! The seed is printed, and `KILL_SEED` sets it.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::Write,
-    os::unix::process::ExitStatusExt,
     path::Path,
-    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use actix_batch_object_store::{ObjectParts, Objects};
-use actix_batch_pipeline::{prelude::*, read_dead_records};
+use actix_batch_pipeline::{
+    prelude::*,
+    read_dead_records,
+    test_util::{Kills, Victim},
+};
 use flate2::{Compression, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -67,23 +71,8 @@ fn child() {
     assert!(report.adds_up());
 }
 
-fn start(kind: &str, folder: &Path) -> Child {
-    Command::new(env::current_exe().unwrap())
-        .args(["--exact", "child"])
-        .env("KILL_KIND", kind)
-        .env("KILL_FOLDER", folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-/// Whether a run came to its end before it was killed. One that fails by itself fails the test.
-fn has_finished(run: Child) -> bool {
-    let ended = run.wait_with_output().unwrap();
-    let was_killed = ended.status.signal().is_some();
-    assert!(ended.status.success() || was_killed, "the run itself fails: {}", String::from_utf8_lossy(&ended.stderr));
-    !was_killed
+fn start(kind: &str, folder: &Path) -> Victim {
+    Victim::start("child", [("KILL_KIND", OsStr::new(kind)), ("KILL_FOLDER", folder.as_os_str())])
 }
 
 /// Three objects, one of them compressed. Every 500th record is broken, and the texts hold line ends.
@@ -147,56 +136,44 @@ fn published(kind: &str, folder: &Path) -> Vec<(u64, u64, usize)> {
     parts
 }
 
-fn finish(kind: &str, folder: &Path) {
-    assert!(has_finished(start(kind, folder)), "a run that was left alone was killed");
-}
-
-/// Kills a pipeline until it was killed so often, running it again each time, and calls `check` with what each finished folder holds.
-/// `between` happens after each kill.
-fn kill(kind: &str, between: impl Fn(&Path), usual: u32, mut check: impl FnMut(Outcome)) {
-    let seed = env::var("KILL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
-    println!("KILL_SEED={seed} ({kind})");
-    let kills: u32 = env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(usual);
-    let mut random = fastrand::Rng::with_seed(seed);
+/// Kills a pipeline, running it again each time, and calls `check` with what each finished folder holds. `between` happens after each kill.
+fn kill(kind: &str, between: impl Fn(&Path), mut check: impl FnMut(Outcome)) {
+    let mut kills = Kills::from_env(kind);
     let mut folder = folder();
     let began = Instant::now();
     drop(uninterrupted(kind));
     let longest = began.elapsed();
-    let mut interrupted = 0;
-    for _ in 0..kills {
-        let mut child = start(kind, folder.path());
-        thread::sleep(longest.mul_f64(random.f64()));
-        child.kill().unwrap();
-        if has_finished(child) {
+    while kills.are_left() {
+        let run = start(kind, folder.path());
+        thread::sleep(kills.moment(longest));
+        if kills.kill(run) {
+            between(folder.path());
+        } else {
             check(outcome(kind, folder.path()));
             folder = self::folder();
-        } else {
-            interrupted += 1;
-            between(folder.path());
         }
     }
-    println!("{interrupted} of {kills} runs were killed before their end");
-    assert!(interrupted > kills / 10, "only {interrupted} of {kills} runs were killed before their end");
-    finish(kind, folder.path());
+    kills.assert_before_their_end(10);
+    start(kind, folder.path()).finish();
     check(outcome(kind, folder.path()));
 }
 
 fn uninterrupted(kind: &str) -> Outcome {
     let folder = folder();
-    finish(kind, folder.path());
+    start(kind, folder.path()).finish();
     outcome(kind, folder.path())
 }
 
 #[test]
 fn after_kills_json_lines_are_those_of_an_uninterrupted_run_in_its_order() {
     let expected = uninterrupted("json");
-    kill("json", |_| (), 20, |outcome| assert!(outcome == expected, "{} parts", outcome.parts.len()));
+    kill("json", |_| (), |outcome| assert!(outcome == expected, "{} parts", outcome.parts.len()));
 }
 
 #[test]
 fn after_kills_csv_is_that_of_an_uninterrupted_run_in_its_order() {
     let expected = uninterrupted("csv");
-    kill("csv", |_| (), 20, |outcome| assert!(outcome == expected, "{} parts", outcome.parts.len()));
+    kill("csv", |_| (), |outcome| assert!(outcome == expected, "{} parts", outcome.parts.len()));
 }
 
 /// The control: a checkpoint that is behind the parts it lists.
@@ -212,6 +189,6 @@ fn after_kills_progress_behind_the_parts_would_write_records_twice() {
             fs::write(path, stored.to_string()).unwrap();
         }
     };
-    kill("json", forget, 5, |outcome| most = most.max(outcome.parts.len()));
+    kill("json", forget, |outcome| most = most.max(outcome.parts.len()));
     assert!(most > expected.parts.len(), "the control must fail: {most} parts");
 }

@@ -5,9 +5,10 @@
 #![cfg(all(feature = "csv", feature = "sqlite"))]
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::Path,
-    process::{Child, Command, Stdio},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -21,6 +22,7 @@ use actix_batch_pipeline::{
     read_dead_records,
     sink::{Defaults, IntoSink, JsonLinesFile, Promises, SqliteSink},
     source::Csv,
+    test_util::{Kills, Victim},
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -167,15 +169,8 @@ fn child() {
     assert!(report.adds_up());
 }
 
-fn start(kind: &str, folder: &Path) -> Child {
-    Command::new(env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture"])
-        .env("KILL_KIND", kind)
-        .env("KILL_FOLDER", folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+fn start(kind: &str, folder: &Path) -> Victim {
+    Victim::start("child", [("KILL_KIND", OsStr::new(kind)), ("KILL_FOLDER", folder.as_os_str())])
 }
 
 fn folder() -> TempDir {
@@ -228,44 +223,28 @@ fn outcome(folder: &Path) -> Outcome {
     Outcome { rows, checksum, letters }
 }
 
-fn finish(kind: &str, folder: &Path) {
-    assert!(has_finished(start(kind, folder)), "a run that was left alone was killed");
-}
-
-/// Whether a run came to its end before it was killed. One that fails by itself fails the test.
-fn has_finished(run: Child) -> bool {
-    let ended = run.wait_with_output().unwrap();
-    let was_killed = ended.status.code().is_none();
-    assert!(ended.status.success() || was_killed, "the run itself fails: {}", String::from_utf8_lossy(&ended.stderr));
-    !was_killed
-}
-
 /// Kills a pipeline until it was killed so often, running it again each time, and calls `check` with what each finished folder holds.
 fn kill(kind: &str, mut check: impl FnMut(Outcome)) {
-    let seed = env::var("KILL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
-    println!("KILL_SEED={seed} ({kind})");
-    let kills: u32 = env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(20);
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut kills = Kills::from_env(kind);
     let mut folder = folder();
     let began = Instant::now();
     drop(uninterrupted(kind));
     let longest = began.elapsed();
-    for _ in 0..kills {
-        let mut child = start(kind, folder.path());
-        thread::sleep(longest.mul_f64(random.f64()));
-        child.kill().unwrap();
-        if has_finished(child) {
+    while kills.are_left() {
+        let run = start(kind, folder.path());
+        thread::sleep(kills.moment(longest));
+        if !kills.kill(run) {
             check(outcome(folder.path()));
             folder = self::folder();
         }
     }
-    finish(kind, folder.path());
+    start(kind, folder.path()).finish();
     check(outcome(folder.path()));
 }
 
 fn uninterrupted(kind: &str) -> Outcome {
     let folder = folder();
-    finish(kind, folder.path());
+    start(kind, folder.path()).finish();
     outcome(folder.path())
 }
 
@@ -312,10 +291,9 @@ fn kill_midway(kind: &str, check: impl Fn(&dyn Fn(&str) -> u64, u64)) {
     let (longest, mut random, mut midway) = (began.elapsed(), fastrand::Rng::new(), 0);
     for _ in 0..300 {
         let folder = folder();
-        let mut child = start(kind, folder.path());
+        let run = start(kind, folder.path());
         thread::sleep(longest.mul_f64(random.f64()));
-        child.kill().unwrap();
-        has_finished(child);
+        run.kill();
         let database = rusqlite::Connection::open(folder.path().join("parts.sqlite")).unwrap();
         let one = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs();
         if one("SELECT count(*) FROM sqlite_schema WHERE name = '_pipeline_settled'") == 0 {

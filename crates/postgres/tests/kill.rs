@@ -3,7 +3,6 @@
 
 use std::{
     env,
-    process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,6 +12,7 @@ use actix_batch_pipeline::{
     checkpoint::{RunId, Settled},
     prelude::*,
     sink::{IntoSink, Promises},
+    test_util::{Kills, Victim},
 };
 use actix_batch_postgres::{Postgres, PostgresSink};
 use serde::Serialize;
@@ -74,14 +74,8 @@ async fn victim() {
     }
 }
 
-fn start(url: &str, mode: &str, way: &str, checkpoint: &str) -> Child {
-    Command::new(env::current_exe().unwrap())
-        .args(["--exact", "victim", "--ignored"])
-        .envs([("URL", url), ("MODE", mode), ("WAY", way), ("CHECKPOINT", checkpoint)])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+fn start(url: &str, mode: &str, way: &str, checkpoint: &str) -> Victim {
+    Victim::start("victim", [("URL", url), ("MODE", mode), ("WAY", way), ("CHECKPOINT", checkpoint)])
 }
 
 /// Kills runs once they have written some more, and lets the last one come to its end. Returns the rows, and how many of them differ.
@@ -92,22 +86,19 @@ async fn killed_again_and_again(server: &Server, mode: &str, way: &str) -> [i64;
     let checkpoint = folder.path().join("checkpoint");
     let checkpoint = checkpoint.to_str().unwrap();
     let written = async || numbers(&url, "SELECT count(*) FROM rows").await[0];
-    let kills = env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(20);
-    let mut interrupted = 0;
-    for kill in 0..kills {
+    let mut kills = Kills::from_env(&format!("{mode} by {way}"));
+    while kills.are_left() {
         let (before, begin) = (written().await, Instant::now());
         let mut run = start(&url, mode, way, checkpoint);
-        while written().await == before && run.try_wait().unwrap().is_none() {
+        while written().await == before && run.is_running() {
             assert!(begin.elapsed() < Duration::from_secs(60), "the run writes nothing");
             actix_rt::time::sleep(Duration::from_millis(2)).await;
         }
-        actix_rt::time::sleep(Duration::from_millis(kill % 10 * 3)).await;
-        interrupted += u64::from(run.try_wait().unwrap().is_none());
-        run.kill().unwrap();
-        run.wait().unwrap();
+        actix_rt::time::sleep(kills.moment(Duration::from_millis(30))).await;
+        kills.kill(run);
     }
-    assert!(interrupted > kills.min(20) / 2, "only {interrupted} runs were killed before their end");
-    assert!(start(&url, mode, way, checkpoint).wait().unwrap().success());
+    kills.assert_before_their_end(50);
+    start(&url, mode, way, checkpoint).finish();
     let counts =
         "SELECT count(*) FROM rows UNION ALL SELECT count(*) FROM (SELECT DISTINCT id, part FROM rows) AS each";
     let counts = numbers(&url, counts).await;
