@@ -182,26 +182,37 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Source for MongoDbCollection<T
     }
 
     async fn split(&self, from: Option<DocumentId>, at_most: usize) -> Result<Vec<Range<DocumentId>>, SourceError> {
+        self.split_first(from, at_most, at_most).await
+    }
+
+    /// Each end is looked up from the one before it, so that the server passes each document once.
+    async fn split_first(
+        &self,
+        from: Option<DocumentId>,
+        ranges: usize,
+        at_most: usize,
+    ) -> Result<Vec<Range<DocumentId>>, SourceError> {
         let all = self.of(&self.connected().await?);
-        let mut ranges = Vec::new();
+        let mut first = Vec::new();
         let mut rest = Range { from, to: None };
-        if let Some(ends) = self.ends(&all).await?.filter(|_| at_most > 1) {
-            let filter = self.filter(&rest, &ends);
-            let documents = all.count_documents(filter.clone()).await.map_err(|error| self.failed(&error))?;
-            let pieces = (at_most as u64).min(documents);
-            for piece in 1..pieces {
-                let before = documents / pieces * piece;
-                // Documents that were deleted meanwhile make fewer ranges.
-                let Some(end) = self.nth(&all, &filter, before.saturating_sub(1)).await? else { break };
-                let end = DocumentId::new(end);
-                if rest.from.as_ref() != Some(&end) {
-                    ranges.push(Range { from: rest.from.replace(end.clone()), to: Some(end) });
+        if let Some(ends) = self.ends(&all).await?.filter(|_| ranges > 1) {
+            let documents =
+                all.count_documents(self.filter(&rest, &ends)).await.map_err(|error| self.failed(&error))?;
+            let pieces = (ranges as u64).min(documents);
+            for _ in 1..pieces {
+                if first.len() == at_most {
+                    return Ok(first);
                 }
+                // Documents that were deleted meanwhile make fewer ranges.
+                let last = documents / pieces - 1;
+                let Some(end) = self.nth(&all, &self.filter(&rest, &ends), last).await? else { break };
+                let end = DocumentId::new(end);
+                first.push(Range { from: rest.from.replace(end.clone()), to: Some(end) });
             }
         }
         // The last range has no end, so that it takes what is added.
-        ranges.push(rest);
-        Ok(ranges)
+        first.extend((first.len() < at_most).then_some(rest));
+        Ok(first)
     }
 
     async fn open(&self, range: &Range<DocumentId>) -> Result<MongoDbReader<T>, SourceError> {

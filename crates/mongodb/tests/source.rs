@@ -59,6 +59,21 @@ async fn a_collection_is_read_the_same_in_chunks_of_any_size_after_each_stop_and
 }
 
 #[actix_rt::test]
+async fn ranges_that_are_cut_a_few_at_a_time_are_those_that_are_cut_at_once() {
+    let Some(server) = Server::start() else { return };
+    let uri = server.database();
+    insert(&uri, (0..23).map(Bson::Int32)).await;
+    let source = rows(&uri);
+    let all = source.split(None, 7).await.unwrap();
+    assert_eq!(all.len(), 7);
+    let first = source.split_first(None, 7, 3).await.unwrap();
+    assert_eq!(first, all[..3]);
+    let rest = source.split_first(first[2].to.clone(), 4, 10).await.unwrap();
+    assert_eq!((rest.len(), rest.first(), rest.last()), (4, all.get(3), all.last()));
+    assert_eq!(source.split_first(None, 100, 100).await.unwrap().len(), 23, "no range is empty");
+}
+
+#[actix_rt::test]
 async fn a_cursor_of_a_type_that_comes_first_goes_on_with_the_types_after_it() {
     let Some(server) = Server::start() else { return };
     let uri = server.database();
