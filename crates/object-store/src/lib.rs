@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod fault;
-mod place;
+mod location;
 mod sink;
 mod source;
 mod store;

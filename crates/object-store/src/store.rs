@@ -1,4 +1,4 @@
-//! Opens the store of a place. What the environment says goes first, then the settings of the program.
+//! Opens the store of a location. What the environment says goes first, then the settings of the program.
 
 use std::{env, fmt, sync::Arc};
 
@@ -6,7 +6,7 @@ use object_store::{Error, ObjectStore, local::LocalFileSystem, path::Path};
 
 use crate::{
     fault::Fault,
-    place::{Given, Options, Parts, Place},
+    location::{Given, Location, Options, Parts},
 };
 
 /// A store, and what its errors must not show.
@@ -17,14 +17,15 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the store of a place. Nothing is asked of a server yet.
-    pub(crate) fn open(place: &Place, options: &Options, given: &Given) -> Result<Self, Fault> {
-        let parts = place.parts()?;
-        let secrets = secrets(place, options);
+    /// Opens the store of a location. Nothing is asked of a server yet.
+    pub(crate) fn open(location: &Location, options: &Options, given: &Given) -> Result<Self, Fault> {
+        let parts = location.parts()?;
+        let secrets = secrets(location, options);
         let objects = match &given.0 {
             Some(store) => Arc::clone(store),
-            None => by_url(place, &parts, options)
-                .map_err(|error| Fault::fatal(format!("{}: {}", place.shown(), hide(&secrets, &error.to_string()))))?,
+            None => by_url(location, &parts, options).map_err(|error| {
+                Fault::fatal(format!("{}: {}", location.shown(), hide(&secrets, &error.to_string())))
+            })?,
         };
         Ok(Self { objects, parts, secrets })
     }
@@ -45,8 +46,8 @@ impl Store {
     }
 }
 
-fn by_url(place: &Place, parts: &Parts, options: &Options) -> Result<Arc<dyn ObjectStore>, Error> {
-    if place.user().is_some() && !matches!(parts.base.scheme(), "http" | "https") {
+fn by_url(location: &Location, parts: &Parts, options: &Options) -> Result<Arc<dyn ObjectStore>, Error> {
+    if location.user().is_some() && !matches!(parts.base.scheme(), "http" | "https") {
         return Err(refused("a name in the URL is for http and https only"));
     }
     // Without the features there is nothing to set.
@@ -62,7 +63,7 @@ fn by_url(place: &Place, parts: &Parts, options: &Options) -> Result<Arc<dyn Obj
         #[cfg(not(feature = "gcs"))]
         "gs" => Err(refused("enable the feature `gcs`")),
         #[cfg(feature = "http")]
-        "http" | "https" => http(place, parts, options),
+        "http" | "https" => http(location, parts, options),
         #[cfg(not(feature = "http"))]
         "http" | "https" => Err(refused("enable the feature `http`")),
         "memory" => Err(refused("objects in memory are in a store of the program: give it by `.store(…)`")),
@@ -117,7 +118,7 @@ fn gcs(parts: &Parts, options: &Options) -> Result<Arc<dyn ObjectStore>, Error> 
 }
 
 #[cfg(feature = "http")]
-fn http(place: &Place, parts: &Parts, options: &Options) -> Result<Arc<dyn ObjectStore>, Error> {
+fn http(location: &Location, parts: &Parts, options: &Options) -> Result<Arc<dyn ObjectStore>, Error> {
     use std::time::Duration;
 
     use object_store::{ClientOptions, http::HttpBuilder};
@@ -127,7 +128,7 @@ fn http(place: &Place, parts: &Parts, options: &Options) -> Result<Arc<dyn Objec
         .with_allow_http(parts.base.scheme() == "http")
         .with_timeout_disabled()
         .with_read_timeout(Duration::from_secs(30));
-    if let Some(user) = place.user() {
+    if let Some(user) = location.user() {
         client = client.with_default_headers(authorization(user)?);
     }
     for (key, value) in &options.0 {
@@ -158,7 +159,7 @@ fn percent_decoded(text: &str) -> String {
 }
 
 /// Whatever must not be shown: the values of settings whose names say so, and the password of the URL.
-fn secrets(place: &Place, options: &Options) -> Vec<String> {
+fn secrets(location: &Location, options: &Options) -> Vec<String> {
     let is_secret = |name: &str| {
         let name = name.to_ascii_lowercase();
         ["secret", "token", "password", "key", "credential", "authorization"].iter().any(|word| name.contains(word))
@@ -169,7 +170,7 @@ fn secrets(place: &Place, options: &Options) -> Vec<String> {
         Some((name, value.into_string().ok()?))
     });
     let named = of_options.chain(of_environment).filter(|(name, _)| is_secret(name)).map(|(_, value)| value);
-    let of_url = place.user().and_then(|user| user.split_once(':')).map(|(_, password)| password.to_owned());
+    let of_url = location.user().and_then(|user| user.split_once(':')).map(|(_, password)| password.to_owned());
     // Something as short as that would be found in words.
     named.chain(of_url).filter(|secret| secret.len() >= 4).collect()
 }
@@ -186,12 +187,12 @@ impl fmt::Debug for Store {
 
 #[cfg(test)]
 mod tests {
-    use super::{Options, Place, Store};
-    use crate::{fault::Fault, place::Given};
+    use super::{Location, Options, Store};
+    use crate::{fault::Fault, location::Given};
 
     fn open(url: &str, options: &[(&str, &str)]) -> Result<Store, Fault> {
         let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Store::open(&Place::from(url.to_owned()), &Options(options.collect()), &Given::default())
+        Store::open(&Location::from(url.to_owned()), &Options(options.collect()), &Given::default())
     }
 
     #[test]

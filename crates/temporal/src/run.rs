@@ -152,7 +152,7 @@ impl RunHandle {
                 Err(error) if is_away(&error) => {
                     warn!(run = self.run, "asking again: {}", crate::error::chain(&error));
                     sleep(Duration::from_millis(500)).await;
-                    runner.client = runner.server.connect_at_last().await?;
+                    runner.client = runner.server.connect_with_retry().await?;
                 }
                 Err(error) => return Err(ClusterError::of_result(&self.run, &error)),
             }

@@ -169,7 +169,7 @@ impl Server {
     }
 
     /// Connects, however long that takes.
-    pub(crate) async fn connect_at_last(&self) -> Result<Client, ClusterError> {
+    pub(crate) async fn connect_with_retry(&self) -> Result<Client, ClusterError> {
         loop {
             match self.connect().await {
                 Err(ClusterError::Unreachable { url, error }) => {

@@ -116,7 +116,7 @@ impl TemporalWorker {
         let mut ending = std::pin::pin!(ending());
         loop {
             let client = tokio::select! {
-                client = self.server.connect_at_last() => client?,
+                client = self.server.connect_with_retry() => client?,
                 () = &mut ending => return Ok(()),
             };
             let options = options(&self.task_queue, self.slots, &activities)?;

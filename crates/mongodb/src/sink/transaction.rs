@@ -24,7 +24,7 @@ use super::{
     lease::{is_held_by, lost},
     progress,
     store::{checkpoint_of, document_of},
-    writer::Place,
+    writer::Destination,
 };
 use crate::fault::Fault;
 
@@ -35,7 +35,7 @@ const COMMITS: u32 = 3;
 
 /// Where a batch goes, and what has settled.
 pub(super) struct Transactions<'a> {
-    pub(super) to: Place<'a>,
+    pub(super) to: Destination<'a>,
     pub(super) settled: &'a Settled,
     /// The owner of the run's lease.
     pub(super) owner: ObjectId,

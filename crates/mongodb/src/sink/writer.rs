@@ -60,7 +60,7 @@ impl<T: Serialize + Send + Sync + 'static> MongoDbSink<T> {
         self.connect().await?;
         let Self { sink, run, settled, owner, seen, database, .. } = self;
         let Some(database) = database else { return Err(Fault::temporary("there is no connection")) };
-        let to = Place { database, sink, pipeline: &run.pipeline };
+        let to = Destination { database, sink, pipeline: &run.pipeline };
         if sink.transactions {
             let owner = owner.ok_or_else(|| Fault::fatal("a transaction is written without a lease"))?;
             return Transactions { to, settled, owner, seen }.write(batch).await;
@@ -72,13 +72,13 @@ impl<T: Serialize + Send + Sync + 'static> MongoDbSink<T> {
 }
 
 /// Where the records of a pipeline go.
-pub(super) struct Place<'a> {
+pub(super) struct Destination<'a> {
     pub(super) database: &'a Database,
     pub(super) sink: &'a MongoDb,
     pub(super) pipeline: &'a str,
 }
 
-impl Place<'_> {
+impl Destination<'_> {
     /// Writes those records of a batch that are `wanted`. What is refused goes to `written`. Returns whether the server has stored all that it was
     /// sent: if not, it has ended the transaction.
     pub(super) async fn write<T: Serialize>(

@@ -20,9 +20,9 @@ use serde_json::json;
 use crate::{server::Server, tls::Tls};
 
 mod consumer;
-mod open;
 mod order;
 mod reader;
+mod unacknowledged;
 
 pub use reader::JetStreamReader;
 

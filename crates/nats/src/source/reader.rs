@@ -44,8 +44,8 @@ use tracing::warn;
 use super::{
     JetStream, StreamSequence,
     consumer::{Wanted, find_or_create},
-    open::{Open, answer},
     order::{Delivery, Order},
+    unacknowledged::{Unacknowledged, answer},
 };
 
 /// How long the reader waits for a message before it returns an empty chunk.
@@ -64,7 +64,7 @@ pub struct JetStreamReader<T> {
     client: Client,
     stream: Stream,
     consumer: PullConsumer,
-    open: Open,
+    unacknowledged: Unacknowledged,
     /// Messages that the server was asked for and that may still arrive.
     asked: Option<Batch>,
     /// Deliveries that have not been looked at.
@@ -107,7 +107,7 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
         Ok(Self {
             name: format!("stream {}, consumer {}", source.stream, source.durable),
             filter: if filter.is_empty() { ">".to_owned() } else { filter },
-            open: Open::new(client.clone(), source.ack_wait),
+            unacknowledged: Unacknowledged::new(client.clone(), source.ack_wait),
             client,
             stream,
             consumer,
@@ -147,11 +147,11 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
         };
         match self.order.delivered(sequence, delivery, connects(&self.client)) {
             Delivery::Next => {
-                self.open.insert(sequence, &message);
+                self.unacknowledged.insert(sequence, &message);
                 put(chunk, sequence, &message.payload);
             }
             Delivery::AfterGap => self.arrived.push_front(message),
-            Delivery::Copy => self.open.insert(sequence, &message),
+            Delivery::Copy => self.unacknowledged.insert(sequence, &message),
             Delivery::Settled => {
                 if let Some(reply) = message.reply.clone() {
                     answer(&self.client, reply, AckKind::Ack).await;
@@ -186,7 +186,7 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
 
     /// Whether the server gives no more messages before some of those that were handed over are acknowledged.
     fn is_full(&self) -> bool {
-        self.asked.is_none() && self.open.len() >= self.max_ack_pending
+        self.asked.is_none() && self.unacknowledged.len() >= self.max_ack_pending
     }
 
     /// Waits for messages: those that are there, or else the next one that comes within a while.
@@ -194,17 +194,17 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
         if self.is_full() {
             // They have settled, and there was no connection to say so.
             sleep(BUSY).await;
-            self.open.acknowledge(self.order.settled).await;
+            self.unacknowledged.acknowledge(self.order.settled).await;
             return Ok(());
         }
         if self.asked.is_none() {
-            self.request(self.max_ack_pending - self.open.len(), None).await?;
+            self.request(self.max_ack_pending - self.unacknowledged.len(), None).await?;
         }
         self.receive().await?;
         if !self.arrived.is_empty() {
             return Ok(());
         }
-        if self.open.len() > 0 {
+        if self.unacknowledged.len() > 0 {
             sleep(BUSY).await;
             return Ok(());
         }
@@ -278,7 +278,7 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
         let Ok(info) = self.consumer.get_info().await else { return false };
         info.num_pending == 0
             && info.delivered.stream_sequence <= self.order.passed
-            && info.num_ack_pending <= self.open.len()
+            && info.num_ack_pending <= self.unacknowledged.len()
     }
 
     fn failed(&self, what: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SourceError {
@@ -330,7 +330,7 @@ impl<T: DeserializeOwned + 'static> Reader for JetStreamReader<T> {
     async fn read(&mut self, chunk: &mut Chunk<T, StreamSequence>, limit: usize) -> Result<More, SourceError> {
         self.take(chunk, limit).await?;
         if chunk.is_empty() && !self.is_at_to() {
-            if self.is_full() && self.open.has_after(self.order.settled) {
+            if self.is_full() && self.unacknowledged.has_after(self.order.settled) {
                 chunk.set_after(StreamSequence(self.order.passed));
                 return Ok(More::OnceSettled);
             }
@@ -349,7 +349,7 @@ impl<T: DeserializeOwned + 'static> Reader for JetStreamReader<T> {
 
     async fn settled(&mut self, up_to: &StreamSequence) -> Result<(), SourceError> {
         self.order.settled = self.order.settled.max(up_to.0);
-        self.open.acknowledge(self.order.settled).await;
+        self.unacknowledged.acknowledge(self.order.settled).await;
         Ok(())
     }
 
@@ -362,7 +362,7 @@ impl<T: DeserializeOwned + 'static> Reader for JetStreamReader<T> {
                 answer(&self.client, reply, AckKind::Nak(None)).await;
             }
         }
-        self.open.hand_back().await;
+        self.unacknowledged.hand_back().await;
         // What is lost here is delivered again to the next run.
         drop(timeout(PATIENCE, self.client.flush()).await);
         Ok(())

@@ -21,7 +21,7 @@ use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::place::{Given, Options, Place};
+use crate::location::{Given, Location, Options};
 
 mod manifest;
 mod part_store;
@@ -68,7 +68,7 @@ use text::{BatchText, Format};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectParts {
-    url: Place,
+    url: Location,
     format: Format,
     #[serde(default, skip_serializing)]
     options: Options,
@@ -110,7 +110,7 @@ impl ObjectParts {
             prefix.push('/');
         }
         let (options, given, parts) = (Options::default(), Given::default(), Shared::default());
-        Self { url: Place::from(prefix), format, options, part_bytes: sixteen_mebibytes(), given, parts }
+        Self { url: Location::from(prefix), format, options, part_bytes: sixteen_mebibytes(), given, parts }
     }
 
     /// A setting of the store; see [`Objects::option`](crate::Objects::option).

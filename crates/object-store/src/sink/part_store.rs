@@ -13,7 +13,7 @@ use super::{
     replace::{Unreplaced, check, read, replace},
     stage::Stage,
 };
-use crate::{fault::Fault, place::Which, store};
+use crate::{fault::Fault, location::Which, store};
 
 /// The version of the checkpoint's form.
 const FORMAT: u32 = 1;

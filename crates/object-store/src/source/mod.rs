@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fault::Fault,
-    place::{Given, Options, Place, Which},
+    location::{Given, Location, Options, Which},
     sink::Manifest,
     store::Store,
 };
@@ -49,7 +49,7 @@ use seen::Seen;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Objects {
-    url: Place,
+    url: Location,
     #[serde(default, skip_serializing)]
     options: Options,
     #[serde(default = "four_mebibytes")]
@@ -82,7 +82,7 @@ impl Objects {
     /// HTTP servers cannot list, so their URLs name one object.
     pub fn at(url: impl Into<String>) -> Self {
         Self {
-            url: Place::from(url.into()),
+            url: Location::from(url.into()),
             options: Options::default(),
             block_bytes: four_mebibytes(),
             published: false,

@@ -13,12 +13,12 @@ use crate::fault::Fault;
 /// As serde data it is the URL without the name and the password that it may hold.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
-pub(crate) struct Place {
+pub(crate) struct Location {
     /// Without name and password.
     url: String,
     /// `name:password`.
     user: Option<String>,
-    /// Why it is no place. What may be a password is cut off.
+    /// Why it says nowhere. What may be a password is cut off.
     wrong: Option<Wrong>,
 }
 
@@ -60,7 +60,7 @@ pub(crate) enum Which {
     Glob(glob::Pattern),
 }
 
-impl From<String> for Place {
+impl From<String> for Location {
     fn from(url: String) -> Self {
         let is_scheme = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let (scheme, rest) = match url.split_once("://") {
@@ -90,13 +90,13 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-impl From<Place> for String {
-    fn from(place: Place) -> Self {
-        place.shown().to_owned()
+impl From<Location> for String {
+    fn from(location: Location) -> Self {
+        location.shown().to_owned()
     }
 }
 
-impl Place {
+impl Location {
     /// The URL, for people.
     pub(crate) fn shown(&self) -> &str {
         // What comes after a question mark may be a signature. It is refused later, and must not be shown before.
@@ -179,7 +179,7 @@ impl Which {
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.shown())
     }
@@ -201,44 +201,44 @@ impl fmt::Debug for Given {
 mod tests {
     use object_store::path::Path;
 
-    use super::{Place, Which};
+    use super::{Location, Which};
 
-    fn place(url: &str) -> Place {
-        Place::from(url.to_owned())
+    fn location(url: &str) -> Location {
+        Location::from(url.to_owned())
     }
 
     fn matching<'a>(url: &str, keys: &[&'a str]) -> Vec<&'a str> {
-        let parts = place(url).parts().unwrap();
+        let parts = location(url).parts().unwrap();
         keys.iter().filter(|key| parts.which.matches(&parts.path, &Path::from(**key))).copied().collect()
     }
 
     #[test]
     fn names_passwords_and_signatures_are_never_shown() {
         for url in ["https://me:p@ss@host/a.csv", "https://host/a.csv?X-Amz-Signature=p@ss"] {
-            let place = place(url);
-            assert_eq!(format!("{place:?}"), "https://host/a.csv");
+            let location = location(url);
+            assert_eq!(format!("{location:?}"), "https://host/a.csv");
         }
-        let place = place("https://me:p@ss@host/a.csv");
-        assert_eq!(serde_json::to_string(&place).unwrap(), "\"https://host/a.csv\"");
-        assert_eq!(place.user(), Some("me:p@ss"));
+        let location = location("https://me:p@ss@host/a.csv");
+        assert_eq!(serde_json::to_string(&location).unwrap(), "\"https://host/a.csv\"");
+        assert_eq!(location.user(), Some("me:p@ss"));
     }
 
     #[test]
     fn a_signed_url_is_refused_without_showing_its_signature() {
-        let error = format!("{:?}", place("https://host/a.csv?signature=s3cr3t").parts().unwrap_err());
+        let error = format!("{:?}", location("https://host/a.csv?signature=s3cr3t").parts().unwrap_err());
         assert!(error.contains("https://host/a.csv is no place") && !error.contains("s3cr3t"), "{error}");
     }
 
     #[test]
     fn a_url_means_one_object_or_all_under_a_prefix_or_those_that_match() {
         let keys = ["a/1.csv", "a/2.csv", "a/2.txt", "a/b/3.csv", "a/_staging/4.csv", "a/.5.csv", "a/manifest.json"];
-        assert_eq!(place("s3://bucket/a/1.csv").parts().unwrap().which, Which::One);
+        assert_eq!(location("s3://bucket/a/1.csv").parts().unwrap().which, Which::One);
         assert_eq!(matching("s3://bucket/a/", &keys), ["a/1.csv", "a/2.csv", "a/2.txt", "a/b/3.csv"]);
         assert_eq!(matching("s3://bucket/a/*.csv", &keys), ["a/1.csv", "a/2.csv"]);
         assert_eq!(
             matching("gs://bucket/a/**/[0-9].csv", &keys),
             ["a/1.csv", "a/2.csv", "a/b/3.csv", "a/_staging/4.csv"]
         );
-        assert_eq!(place("s3://bucket/a/b*/*.csv").parts().unwrap().path.as_ref(), "a");
+        assert_eq!(location("s3://bucket/a/b*/*.csv").parts().unwrap().path.as_ref(), "a");
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
 
 /// The messages that wait for their acknowledgement, by sequence.
 #[derive(Debug)]
-pub(super) struct Open {
+pub(super) struct Unacknowledged {
     waiting: Arc<Mutex<BTreeMap<u64, Waiting>>>,
     client: Client,
     reporting: JoinHandle<()>,
@@ -28,7 +28,7 @@ struct Waiting {
     since: Instant,
 }
 
-impl Open {
+impl Unacknowledged {
     /// Reports messages that wait for longer than a quarter of `ack_wait`, for as long as this lives: also while nobody reads, because
     /// the pipeline is paused or the sink is slow.
     pub(super) fn new(client: Client, ack_wait: Duration) -> Self {
@@ -79,7 +79,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for Unacknowledged {
     fn drop(&mut self) {
         self.reporting.abort();
     }
