@@ -118,6 +118,38 @@ mod encrypted {
     }
 
     #[actix_rt::test]
+    async fn a_server_that_asks_for_a_certificate_gets_the_one_that_is_given() {
+        let (own, other, folder) = (authority("own"), authority("other"), TempDir::new().unwrap());
+        // The server takes the certificate's name for the user's.
+        let client = |authority: &CertifiedIssuer<'static, KeyPair>| {
+            let (key, mut parameters) = (KeyPair::generate().unwrap(), CertificateParams::new([]).unwrap());
+            parameters.distinguished_name.push(rcgen::DnType::CommonName, "postgres");
+            [parameters.signed_by(&key, authority).unwrap().pem(), key.serialize_pem()]
+        };
+        let files = |name: &str, [certificate, key]: [String; 2]| {
+            let path = |kind: &str| folder.path().join(format!("{name}.{kind}"));
+            std::fs::write(path("crt"), certificate).unwrap();
+            std::fs::write(path("key"), key).unwrap();
+            format!("sslmode=require&sslcert={}&sslkey={}", path("crt").display(), path("key").display())
+        };
+        let (known, stranger) = (files("known", client(&own)), files("stranger", client(&other)));
+        let [certificate, key] = of_host("127.0.0.1", &own);
+        let options = format!("{OPTIONS} -c ssl_ca_file=root.crt");
+        // The tests' own connections are not encrypted.
+        let access = "hostnossl all all 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 cert\n";
+        let root = own.pem();
+        let there = [("server.crt", &*certificate), ("server.key", &key), ("root.crt", &root), ("pg_hba.conf", access)];
+        let Some(server) = Server::start_with(&options, &there) else { return };
+        let url = server.database(TABLE).await;
+        assert_eq!(counted(&url, &known).await, Ok([3, 0]));
+        let without = counted(&url, "sslmode=require").await.unwrap_err();
+        assert!(without.contains("requires a valid client certificate"), "{without}");
+        assert!(counted(&url, &stranger).await.is_err(), "a certificate of another authority");
+        let missing = counted(&url, "sslmode=require&sslcert=/nowhere.crt&sslkey=/nowhere.key").await.unwrap_err();
+        assert!(missing.contains("the key in /nowhere.key cannot be read"), "{missing}");
+    }
+
+    #[actix_rt::test]
     async fn a_server_without_encryption_is_refused_where_it_is_asked_for() {
         let Some(server) = Server::start() else { return };
         let url = server.database(TABLE).await;

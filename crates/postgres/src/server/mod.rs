@@ -21,7 +21,8 @@ const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET Int
     SET extra_float_digits = 3; SET bytea_output = 'hex'";
 
 /// Where the server is. Without a URL of its own, the environment says so, as it does to `psql`: `DATABASE_URL`, or `PGHOST`, `PGPORT`,
-/// `PGUSER`, `PGPASSWORD` and `PGDATABASE`. `PGSSLMODE` and `PGSSLROOTCERT` hold where a URL does not say `sslmode` and `sslrootcert`.
+/// `PGUSER`, `PGPASSWORD` and `PGDATABASE`. `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT` and `PGSSLKEY` hold where a URL does not say `sslmode`,
+/// `sslrootcert`, and `sslcert` with `sslkey`.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Server {

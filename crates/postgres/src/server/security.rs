@@ -1,4 +1,4 @@
-//! How a connection is encrypted, and what is checked: `sslmode` and `sslrootcert`, as `psql` knows them.
+//! How a connection is encrypted, and who shows which certificate: `sslmode`, `sslrootcert`, `sslcert` and `sslkey`, as `psql` knows them.
 
 use std::{borrow::Cow, env, path::PathBuf};
 
@@ -52,6 +52,28 @@ pub(super) struct Security {
     pub(super) mode: Mode,
     /// The certificates that are trusted, in PEM. Without them, those of the system.
     pub(super) roots: Option<PathBuf>,
+    /// What is shown to the server.
+    pub(super) client: Option<ClientCertificate>,
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ClientCertificate {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+impl ClientCertificate {
+    fn of(certificate: Option<String>, key: Option<String>) -> Result<Option<Self>, Fault> {
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Ok(Some(Self { certificate: certificate.into(), key: key.into() })),
+            (None, None) => Ok(None),
+            (Some(certificate), None) => {
+                Err(Fault::fatal(format!("`sslcert` is {certificate}, and `sslkey` is missing")))
+            }
+            (None, Some(key)) => Err(Fault::fatal(format!("`sslkey` is {key}, and `sslcert` is missing"))),
+        }
+    }
 }
 
 /// What a connection string says of it, and the rest of the string: the driver does not know all of it.
@@ -59,6 +81,8 @@ pub(super) struct Security {
 pub(super) struct Given {
     mode: Option<String>,
     roots: Option<String>,
+    certificate: Option<String>,
+    key: Option<String>,
 }
 
 impl Given {
@@ -80,13 +104,15 @@ impl Given {
         let place = match pair.split_once('=') {
             Some(("sslmode", _)) => &mut self.mode,
             Some(("sslrootcert", _)) => &mut self.roots,
+            Some(("sslcert", _)) => &mut self.certificate,
+            Some(("sslkey", _)) => &mut self.key,
             _ => return false,
         };
         *place = pair.split_once('=').map(|(_, value)| read(value).into_owned());
         true
     }
 
-    /// With what the environment says: `PGSSLMODE` and `PGSSLROOTCERT`. Tells the driver.
+    /// With what the environment says: `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT` and `PGSSLKEY`. Tells the driver.
     pub(super) fn apply(self, config: &mut Config) -> Result<Security, Fault> {
         let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
         let mode = match (self.mode, config.get_ssl_mode()) {
@@ -102,7 +128,12 @@ impl Given {
             Mode::Require | Mode::VerifyCa | Mode::VerifyFull => SslMode::Require,
         });
         let roots = self.roots.or_else(|| set("PGSSLROOTCERT")).filter(|roots| roots != "system");
-        Ok(Security { mode, roots: roots.map(PathBuf::from) })
+        // A certificate and its key come from one place.
+        let client = match (self.certificate, self.key) {
+            (None, None) => ClientCertificate::of(set("PGSSLCERT"), set("PGSSLKEY"))?,
+            (certificate, key) => ClientCertificate::of(certificate, key)?,
+        };
+        Ok(Security { mode, roots: roots.map(PathBuf::from), client })
     }
 }
 
@@ -167,6 +198,18 @@ mod tests {
             assert_eq!(given.apply(&mut config).unwrap().mode, Mode::Require, "{text}");
             assert_eq!(config.get_ssl_mode(), SslMode::Require, "{text}");
         }
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_refused_by_name() {
+        let applied = |query: &str| {
+            let (given, rest) = Given::take_from(&format!("postgres://host/db?{query}"));
+            given.apply(&mut rest.parse().unwrap()).map(|security| security.client).map_err(|fault| fault.message)
+        };
+        let both = ClientCertificate { certificate: "/me.crt".into(), key: "/me.key".into() };
+        assert_eq!(applied("sslcert=/me.crt&sslkey=/me.key"), Ok(Some(both)));
+        assert_eq!(applied("sslcert=/me.crt"), Err("`sslcert` is /me.crt, and `sslkey` is missing".to_owned()));
+        assert_eq!(applied("sslkey=/me.key"), Err("`sslkey` is /me.key, and `sslcert` is missing".to_owned()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Encryption by rustls.
 
-use std::{path::Path, sync::Arc};
+use std::{fmt::Display, path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -9,12 +9,12 @@ use rustls::{
         verify_server_cert_signed_by_trust_anchor, verify_server_name,
     },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     server::ParsedCertificate,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::security::{Mode, Security};
+use super::security::{ClientCertificate, Mode, Security};
 use crate::fault::Fault;
 
 pub(super) fn connector(security: &Security) -> Result<MakeRustlsConnect, Fault> {
@@ -23,7 +23,15 @@ pub(super) fn connector(security: &Security) -> Result<MakeRustlsConnect, Fault>
         Check { trusted: trusted(security)?, host: security.mode == Mode::VerifyFull, provider: Arc::clone(&provider) };
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| Fault::fatal(format!("TLS cannot be set up: {error}")))?;
-    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(check)).with_no_client_auth();
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(check));
+    let config = match &security.client {
+        None => config.with_no_client_auth(),
+        Some(ClientCertificate { certificate, key: path }) => {
+            let key = PrivateKeyDer::from_pem_file(path).map_err(|error| unreadable("the key", path, &error))?;
+            let shown = certificates(certificate, "the client's certificate")?;
+            config.with_client_auth_cert(shown, key).map_err(|error| unreadable("the key", path, &error))?
+        }
+    };
     Ok(MakeRustlsConnect::new(config))
 }
 
@@ -31,7 +39,7 @@ pub(super) fn connector(security: &Security) -> Result<MakeRustlsConnect, Fault>
 /// poses as the server.
 fn trusted(security: &Security) -> Result<Option<Trusted>, Fault> {
     let certificates = match &security.roots {
-        Some(path) => from_file(path)?,
+        Some(path) => certificates(path, "the trusted certificates")?,
         None if security.mode >= Mode::VerifyCa => rustls_native_certs::load_native_certs().certs,
         None => return Ok(None),
     };
@@ -46,15 +54,18 @@ fn trusted(security: &Security) -> Result<Option<Trusted>, Fault> {
     Ok(Some(Trusted { roots, certificates }))
 }
 
-fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let wrong =
-        |why: String| Fault::fatal(format!("the trusted certificates in {} cannot be read: {why}", path.display()));
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
-    let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(wrong("it holds none in PEM".to_owned()));
+fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let found = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(what, path, &error))?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|error| unreadable(what, path, &error))?;
+    if found.is_empty() {
+        return Err(unreadable(what, path, &"it holds none in PEM"));
     }
-    Ok(certificates)
+    Ok(found)
+}
+
+/// Of a file it is said where it is, and never what is in it.
+fn unreadable(what: &str, path: &Path, why: &dyn Display) -> Fault {
+    Fault::fatal(format!("{what} in {} cannot be read: {why}", path.display()))
 }
 
 #[derive(Debug)]
