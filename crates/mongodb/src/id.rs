@@ -28,10 +28,10 @@ impl DocumentId {
         &self.0
     }
 
-    /// For people and for comparing: canonical extended JSON, but a text or an object's id is shown without its quotes.
+    /// For people and for comparing: canonical extended JSON, but an object's id is shown as its digits. No other `_id` has the same text.
     pub(crate) fn text(&self) -> String {
         match &self.0 {
-            Bson::String(text) => text.clone(),
+            Bson::String(text) => format!("{text:?}"),
             Bson::ObjectId(id) => id.to_hex(),
             other => to_json(other).to_string(),
         }
@@ -190,6 +190,14 @@ fn is_nan(id: &Bson) -> bool {
 mod tests {
     use super::*;
     use bson::{DateTime, Timestamp, oid::ObjectId, spec::BinarySubtype};
+
+    #[test]
+    fn different_ids_have_different_texts_although_one_looks_like_the_other() {
+        let id = ObjectId::new();
+        let alike = [Bson::ObjectId(id), Bson::String(id.to_hex()), Bson::Int32(1), Bson::String("1".to_owned())];
+        let texts: std::collections::HashSet<_> = alike.into_iter().map(|id| DocumentId::new(id).text()).collect();
+        assert_eq!(texts.len(), 4, "{texts:?}");
+    }
 
     fn ids() -> Vec<Bson> {
         let binary = bson::Binary { subtype: BinarySubtype::Generic, bytes: vec![0, 255] };

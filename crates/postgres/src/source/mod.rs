@@ -76,6 +76,19 @@ pub struct RowKey(Vec<String>);
 
 impl Cursor for RowKey {}
 
+impl RowKey {
+    /// For people, and to tell rows apart: a comma within a part of several has a backslash before it.
+    fn text(&self) -> String {
+        match &*self.0 {
+            [only] => only.clone(),
+            parts => {
+                let parts: Vec<_> = parts.iter().map(|part| part.replace('\\', r"\\").replace(',', r"\,")).collect();
+                parts.join(", ")
+            }
+        }
+    }
+}
+
 impl<T> PostgresTable<T> {
     /// Reads this table; it may be named with its schema.
     pub fn named(table: impl Into<String>) -> Self {
@@ -298,5 +311,19 @@ impl<T> fmt::Debug for PostgresTable<T> {
             .field("table", &self.table)
             .field("key", &self.key)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RowKey;
+
+    #[test]
+    fn different_keys_have_different_texts_whatever_their_parts_hold() {
+        let text = |parts: &[&str]| RowKey(parts.iter().map(|part| (*part).to_owned()).collect()).text();
+        assert_eq!(text(&["a, b"]), "a, b");
+        assert_eq!(text(&["2013", "UA"]), "2013, UA");
+        let alike = [text(&["a, b", "c"]), text(&["a", "b, c"]), text(&["a\\", " b, c"]), text(&["a\\,", "b, c"])];
+        assert_eq!(alike.iter().collect::<std::collections::HashSet<_>>().len(), alike.len(), "{alike:?}");
     }
 }

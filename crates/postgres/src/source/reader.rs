@@ -52,7 +52,7 @@ impl<T: DeserializeOwned + 'static> Reader for PostgresReader<T> {
         let rows = client.query(&*prepared, &parameters).await.map_err(|error| source.failed(&error))?;
         for row in &rows {
             let (text, key): (&str, _) = (row.get(0), source.row_key(row, 1));
-            let origin = Origin::Key(format!("{} {}", table.name, key.0.join(", ")).into());
+            let origin = Origin::Key(format!("{} {}", table.name, key.text()).into());
             match serde_json::from_str(text) {
                 Ok(record) => chunk.push(record, origin),
                 Err(error) => {
