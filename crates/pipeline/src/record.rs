@@ -97,6 +97,10 @@ impl<T> Record<T> {
         self.sequence = sequence;
     }
 
+    pub(crate) fn origin_mut(&mut self) -> &mut Origin {
+        &mut self.origin
+    }
+
     pub(crate) fn set_part(&mut self, part: u32) {
         self.position.part = part;
     }

@@ -5,7 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -18,7 +18,9 @@ use actix_batch_pipeline::{
     prelude::*,
     read_dead_records,
     sink::{IntoSink, Sink, Sqlite},
-    source::{Chunk, Cursor, Identity, More, Reader, Source, SourceError, SourceErrorKind, SqliteTable, from_stream},
+    source::{
+        Chunk, Cursor, Identity, More, Reader, Source, SourceError, SourceErrorKind, SqliteTable, concat, from_stream,
+    },
     test_util::{check_source, read_range},
 };
 use futures_util::{StreamExt, stream};
@@ -445,4 +447,19 @@ fn a_row_that_does_not_fit_its_type_is_refused_and_the_others_are_read() {
     });
     assert_eq!(chunks[0].0.iter().filter(|row| row.is_err()).count(), 1);
     assert_eq!(chunks[0].0.len(), 60);
+}
+
+#[actix_rt::test]
+async fn rows_of_equal_keys_in_two_tables_have_different_origins() {
+    let databases = [(); 2].map(|()| {
+        Database::new("CREATE TABLE rows (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO rows VALUES (1, 'one')")
+    });
+    let tables = databases.each_ref().map(|database| SqliteTable::<Row>::new(&database.path, "rows").key(["id"]));
+    let origins = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&origins);
+    let flow =
+        Pipeline::named("two").read(concat(tables)).inspect(move |row| seen.lock().unwrap().push(row.origin().clone()));
+    flow.write(for_each(|_: &Row| {})).accept_duplicates(true).run().await.unwrap();
+    let texts: Vec<_> = origins.lock().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["key id=1 of source 1", "key id=1 of source 2"]);
 }

@@ -101,6 +101,16 @@ impl<T, C> Chunk<T, C> {
         Chunk::new(self.range, self.next)
     }
 
+    /// Says of keys which of several sources they belong to, from 0: two of them may have a row of the same key.
+    pub(super) fn name_source(&mut self, number: u32) {
+        let records = self.records.iter_mut().map(Record::origin_mut);
+        for origin in records.chain(self.unreadable.iter_mut().map(Record::origin_mut)) {
+            if let Origin::Key(key) = origin {
+                *key = format!("{key} of source {}", number + 1).into();
+            }
+        }
+    }
+
     /// Takes over what another reader has read into a [part](Self::part) of this empty chunk.
     pub(super) fn fill_from<D>(&mut self, part: Chunk<T, D>, cursor: impl FnOnce(D) -> C) {
         (self.records, self.unreadable, self.next) = (part.records, part.unreadable, part.next);

@@ -200,6 +200,7 @@ impl<S: Source> Reader for ConcatReader<S> {
             let mut part = chunk.part();
             let more = self.current.read(&mut part, limit).await?;
             let source = self.number;
+            part.name_source(source);
             chunk.fill_from(part, |cursor| ConcatCursor { source, cursor: Some(cursor) });
             if more != More::No || !self.open_next().await? {
                 return Ok(more);
