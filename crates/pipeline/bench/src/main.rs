@@ -43,6 +43,9 @@ struct Args {
     /// The program of `peers/`, which is built apart: `cargo build --release --manifest-path crates/pipeline/bench/peers/Cargo.toml`.
     #[arg(long)]
     faucet: Option<PathBuf>,
+    /// The program of `peers/spate/`, built in the same way, before Rust 1.96 with `--ignore-rust-version`.
+    #[arg(long)]
+    spate: Option<PathBuf>,
     /// Draws the picture of the guide.
     #[arg(long)]
     plot: bool,
@@ -66,11 +69,7 @@ fn main() -> io::Result<()> {
     };
     let rounds = if args.smoke { 1 } else { args.rounds };
     let mut bars = into_sqlite(&data, rounds, if args.smoke { &[500] } else { &[100, 500, 2_000] });
-    if let Some(program) = &args.faucet {
-        println!("\nbeside faucet-stream, which checks no row and inserts its texts");
-        let trials = [Trial::Pipeline(1_000), Trial::Faucet { program: program.clone(), batch: 1_000 }];
-        group("batch 1000", &["pipeline", "faucet-stream"], &turns(&trials, &data, rounds));
-    }
+    beside_peers(&args, &data, rounds);
     bars.extend(elsewhere(&data, rounds));
     costs(if args.smoke { 100_000 } else { 3_000_000 }, &data, rounds);
     if !args.smoke {
@@ -98,6 +97,27 @@ fn into_sqlite(data: &Path, rounds: usize, batches: &[usize]) -> Vec<Bar> {
     let trials = [Trial::Pipeline(2_000), Trial::Ranges(20_000), Trial::Ranges(5_000)];
     group("batch 2000", &["one range", "ranges of 20,000 rows", "ranges of 5,000 rows"], &turns(&trials, data, rounds));
     bars
+}
+
+/// The main job, beside the programs of `peers/` that are given.
+fn beside_peers(args: &Args, data: &Path, rounds: usize) {
+    let peers = [
+        ("faucet-stream", &args.faucet, "checks no row and inserts its texts"),
+        ("spate", &args.spate, "has the same checks, and a source and a sink that are written for this bench"),
+    ];
+    if args.faucet.is_none() && args.spate.is_none() {
+        return;
+    }
+    println!("\nbeside published pipelines, whose rows are those that they write");
+    let (mut names, mut trials) = (vec!["pipeline"], vec![Trial::Pipeline(1_000)]);
+    for (name, program, note) in peers {
+        if let Some(program) = program {
+            println!("  {name} {note}");
+            names.push(name);
+            trials.push(Trial::Peer { program: program.clone(), batch: 1_000 });
+        }
+    }
+    group("batch 1000", &names, &turns(&trials, data, rounds));
 }
 
 /// Into JSON lines, and into nothing.

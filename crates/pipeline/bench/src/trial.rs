@@ -21,7 +21,7 @@ pub(crate) enum Trial {
     Ranges(u64),
     Python(usize),
     /// By a program of its own: see `peers/`.
-    Faucet {
+    Peer {
         program: PathBuf,
         batch: usize,
     },
@@ -81,7 +81,7 @@ impl Trial {
         let (database, file) = (folder.path().join("flights.sqlite"), folder.path().join("flights.jsonl"));
         let begin = Instant::now();
         let rows = match *self {
-            Self::Faucet { ref program, batch } => return faucet(program, data, &database, batch),
+            Self::Peer { ref program, batch } => return peer(program, data, &database, batch),
             Self::Serial(batch) => by_hand::serial(data, &database, batch),
             Self::Threads(batch) => by_hand::threads(data, &database, batch),
             Self::Pipeline(batch) => piped::sqlite(data, &database, batch),
@@ -107,8 +107,8 @@ fn python(data: &Path, database: &Path, batch: usize) -> Outcome {
     Outcome { rows, seconds: begin.elapsed().as_secs_f64(), peak_kib: 0 }
 }
 
-/// It checks nothing, and inserts the text of each field.
-fn faucet(program: &Path, data: &Path, database: &Path, batch: usize) -> Outcome {
+/// The table is there before the program begins. Its rows are those that it says it has written.
+fn peer(program: &Path, data: &Path, database: &Path, batch: usize) -> Outcome {
     let connection = rusqlite::Connection::open(database).expect("a database");
     connection.execute_batch(rows::SCHEMA).expect("the table");
     drop(connection);
