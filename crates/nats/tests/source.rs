@@ -110,6 +110,25 @@ async fn messages_that_wait_for_longer_than_ack_wait_are_not_delivered_again() {
 }
 
 #[actix_rt::test]
+async fn a_stop_hands_back_what_was_delivered_and_a_preview_takes_little() {
+    let Some(server) = NatsServer::start() else { return };
+    let context = server.context().await;
+    let stream = numbers(&context).await;
+    publish(&context, 0..5_000).await;
+    let shown = Pipeline::named("first").read(source(&server)).write(Shelf::default()).preview(10).await;
+    assert_eq!(shown.unwrap().len(), 10);
+    let delivered = state(&stream).await.delivered.consumer_sequence;
+    assert!(delivered <= 1_000, "{delivered} deliveries for 10 messages");
+    // All of them are there for the next run at once, long before `ack_wait` is over.
+    let began = std::time::Instant::now();
+    let shelf = Shelf::default();
+    let run = Pipeline::named("all").read(source(&server).stop_at_end(true)).write(shelf.clone()).run();
+    assert_eq!(run.await.unwrap().written, 5_000);
+    assert_eq!(shelf.records(), (0..5_000).collect::<Vec<_>>());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[actix_rt::test]
 async fn max_ack_pending_bounds_what_is_read_ahead_and_is_reached() {
     let Some(server) = NatsServer::start() else { return };
     let context = server.context().await;

@@ -86,7 +86,7 @@ impl<S: Source, T: Send + Sync + 'static, O: Outlet<T>> PipelineBuilder<S, T, O>
         self
     }
 
-    /// How many records are read and staged at once, from 1 to 1,000,000. Default: 500.
+    /// How many records are read and staged at once, from 1 to 1,000,000. Default: 250.
     pub fn chunk(mut self, records: usize) -> Self {
         self.settings.chunk = records;
         self

@@ -35,6 +35,7 @@ fn kind(error: &Error) -> SinkErrorKind {
         SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::T_R_DEADLOCK_DETECTED,
         SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::IN_FAILED_SQL_TRANSACTION,
         // The server has become a standby.
         SqlState::READ_ONLY_SQL_TRANSACTION,
     ]

@@ -20,6 +20,7 @@ use std::{
     fmt,
     marker::PhantomData,
     sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::Duration,
 };
 
@@ -30,7 +31,7 @@ use actix_batch_pipeline::{
 use async_nats::{
     Client,
     jetstream::{
-        AckKind, Message,
+        Message,
         consumer::{PullConsumer, pull::Batch},
         context::ConsumerInfoErrorKind,
         stream::{RawMessageErrorKind, Stream},
@@ -38,14 +39,17 @@ use async_nats::{
 };
 use futures_util::{FutureExt, StreamExt};
 use serde::de::DeserializeOwned;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::{unconstrained, yield_now},
+    time::{sleep, timeout},
+};
 use tracing::warn;
 
 use super::{
     JetStream, StreamSequence,
     consumer::{Wanted, find_or_create},
     order::{Delivery, Order},
-    unacknowledged::{Unacknowledged, answer},
+    unacknowledged::Unacknowledged,
 };
 
 /// How long the reader waits for a message before it returns an empty chunk.
@@ -146,17 +150,11 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
             (info.stream_sequence, info.consumer_sequence)
         };
         match self.order.delivered(sequence, delivery, connects(&self.client)) {
-            Delivery::Next => {
-                self.unacknowledged.insert(sequence, &message);
-                put(chunk, sequence, &message.payload);
-            }
+            Delivery::Next => put(chunk, sequence, &message.payload),
             Delivery::AfterGap => self.arrived.push_front(message),
-            Delivery::Copy => self.unacknowledged.insert(sequence, &message),
-            Delivery::Settled => {
-                if let Some(reply) = message.reply.clone() {
-                    answer(&self.client, reply, AckKind::Ack).await;
-                }
-            }
+            // It waits for the acknowledgement of the first one.
+            Delivery::Copy => {}
+            Delivery::Settled => self.unacknowledged.acknowledge_one(sequence).await,
         }
         Ok(())
     }
@@ -190,7 +188,7 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
     }
 
     /// Waits for messages: those that are there, or else the next one that comes within a while.
-    async fn fetch(&mut self) -> Result<(), SourceError> {
+    async fn fetch(&mut self, limit: usize) -> Result<(), SourceError> {
         if self.is_full() {
             // They have settled, and there was no connection to say so.
             sleep(BUSY).await;
@@ -198,10 +196,12 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
             return Ok(());
         }
         if self.asked.is_none() {
-            self.request(self.max_ack_pending - self.unacknowledged.len(), None).await?;
+            // What has arrived and is not read is in memory twice, here and in the stream, so it is little.
+            let room = self.max_ack_pending - self.unacknowledged.len();
+            self.request(room.min(2 * limit), None).await?;
         }
         self.receive().await?;
-        if !self.arrived.is_empty() {
+        if !self.arrived.is_empty() || self.asked.is_some() {
             return Ok(());
         }
         if self.unacknowledged.len() > 0 {
@@ -228,23 +228,34 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
         Ok(())
     }
 
-    /// Waits for one of the messages that were asked for, and takes all that have come.
+    /// Waits for one of the messages that were asked for, and takes all that have come. While others wait for their acknowledgement it waits a
+    /// moment only: the server may give no more before it has them.
     async fn receive(&mut self) -> Result<(), SourceError> {
         let Some(mut asked) = self.asked.take() else { return Ok(()) };
-        let mut next = timeout(PATIENCE, asked.next()).await;
+        let is_busy = self.unacknowledged.len() > 0;
+        let mut next = timeout(if is_busy { BUSY } else { PATIENCE }, asked.next()).await;
         loop {
             match next {
-                Ok(Some(Ok(message))) => self.arrived.push_back(message),
+                Ok(Some(Ok(message))) => self.arrives(message),
                 // That was all.
                 Ok(None) => return Ok(()),
                 Ok(Some(Err(error))) => return self.was_refused(error).await,
+                Err(_) if is_busy => break,
                 Err(late) => return self.was_refused(late.into()).await,
             }
-            let Some(soon) = asked.next().now_or_never() else { break };
+            let Poll::Ready(soon) = at_once(&mut asked) else { break };
             next = Ok(soon);
         }
         self.asked = Some(asked);
         Ok(())
+    }
+
+    /// From here on the server is told that it is in progress, if it takes long.
+    fn arrives(&mut self, message: Message) {
+        if let Ok(info) = message.info() {
+            self.unacknowledged.insert(info.stream_sequence, &message);
+        }
+        self.arrived.push_back(message);
     }
 
     /// A request failed: the consumer is gone, or the server has a problem that may pass.
@@ -284,6 +295,11 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
     fn failed(&self, what: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SourceError {
         SourceError::io(format!("{}: {what}", self.name)).caused_by(error)
     }
+}
+
+/// What has come already, whatever share of the thread's time this task has used up.
+fn at_once(asked: &mut Batch) -> Poll<Option<Result<Message, async_nats::Error>>> {
+    unconstrained(asked.next()).now_or_never().map_or(Poll::Pending, Poll::Ready)
 }
 
 fn connects(client: &Client) -> u64 {
@@ -334,7 +350,7 @@ impl<T: DeserializeOwned + 'static> Reader for JetStreamReader<T> {
                 chunk.set_after(StreamSequence(self.order.passed));
                 return Ok(More::OnceSettled);
             }
-            self.fetch().await?;
+            self.fetch(limit).await?;
             self.take(chunk, limit).await?;
         }
         // Also of an empty chunk: it may settle together with the one before, and then says how far the two go.
@@ -354,14 +370,13 @@ impl<T: DeserializeOwned + 'static> Reader for JetStreamReader<T> {
     }
 
     async fn close(mut self) -> Result<(), SourceError> {
-        while let Some(Some(Some(Ok(message)))) = self.asked.as_mut().map(|asked| asked.next().now_or_never()) {
-            self.arrived.push_back(message);
-        }
-        for message in std::mem::take(&mut self.arrived) {
-            if let Some(reply) = message.reply.clone() {
-                answer(&self.client, reply, AckKind::Nak(None)).await;
+        if let Some(mut asked) = self.asked.take() {
+            while let Poll::Ready(Some(Ok(message))) = at_once(&mut asked) {
+                self.arrives(message);
             }
         }
+        // The request ends first: what is handed back would come to it.
+        yield_now().await;
         self.unacknowledged.hand_back().await;
         // What is lost here is delivered again to the next run.
         drop(timeout(PATIENCE, self.client.flush()).await);

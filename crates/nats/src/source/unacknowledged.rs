@@ -68,6 +68,14 @@ impl Unacknowledged {
         }
     }
 
+    /// Acknowledges another copy of a message that has settled.
+    pub(super) async fn acknowledge_one(&self, sequence: u64) {
+        let waiting = self.waiting.lock().remove(&sequence);
+        if let Some(message) = waiting {
+            answer(&self.client, message.reply, AckKind::Ack).await;
+        }
+    }
+
     /// Hands the messages back: the server delivers them again at once.
     pub(super) async fn hand_back(&self) {
         let rest = std::mem::take(&mut *self.waiting.lock());

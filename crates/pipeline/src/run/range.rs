@@ -258,6 +258,10 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
             return Err(failure);
         }
         self.shared.stop_after_max_batches();
+        // What waited for room in the collector is in an open batch now.
+        if (self.at_end || self.waits_for_settling) && self.staging.is_empty() && !self.replies.is_empty() {
+            self.lanes.flush();
+        }
         self.publish()
     }
 

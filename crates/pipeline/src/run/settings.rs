@@ -37,7 +37,7 @@ impl Settings {
     pub(crate) fn new(name: String) -> Self {
         Self {
             name,
-            chunk: 500,
+            chunk: 250,
             look_ahead: 8_000,
             readers: 1,
             store: None,

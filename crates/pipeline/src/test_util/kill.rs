@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::OsStr,
     fmt::Debug,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     str::FromStr,
     time::Duration,
 };
@@ -91,8 +91,7 @@ impl Victim {
     fn was_killed(&mut self) -> bool {
         let Some(process) = self.process.take() else { return false };
         let ended = process.wait_with_output().expect("the process can be awaited");
-        // Who was killed has no exit code.
-        let was_killed = ended.status.code().is_none();
+        let was_killed = is_killed(ended.status);
         let said = String::from_utf8_lossy(&ended.stderr);
         assert!(was_killed || ended.status.success(), "the run itself fails: {said}");
         was_killed
@@ -106,6 +105,19 @@ impl Drop for Victim {
             let _ = process.wait();
         }
     }
+}
+
+/// A run that aborts ends by a signal, too, but by another one.
+#[cfg(unix)]
+fn is_killed(ended: ExitStatus) -> bool {
+    const SIGKILL: i32 = 9;
+    std::os::unix::process::ExitStatusExt::signal(&ended) == Some(SIGKILL)
+}
+
+/// Who was killed has the exit code 1, and so has a test that fails.
+#[cfg(not(unix))]
+fn is_killed(ended: ExitStatus) -> bool {
+    ended.code() == Some(1)
 }
 
 /// How often runs are killed, and when: `KILLS` of the environment says how often, and `KILL_SEED` repeats the moments of another run of

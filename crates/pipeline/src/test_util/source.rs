@@ -17,7 +17,7 @@ pub type Read<T> = Result<T, String>;
 ///
 /// # Panics
 ///
-/// If a cursor cannot be stored, or a chunk with records has none.
+/// If a cursor cannot be stored, a chunk with records has none, or the source waits for answers.
 pub async fn read_range<S: Source>(
     source: &S,
     range: &Range<S::Cursor>,
@@ -28,6 +28,7 @@ pub async fn read_range<S: Source>(
     while more == More::Yes {
         let mut chunk = Chunk::new(0, next);
         more = reader.read(&mut chunk, chunk_size).await?;
+        assert!(more != More::OnceSettled, "the source gives no more before it is answered: let it give more at once");
         assert!(chunk.len() <= chunk_size, "a chunk of {} records, and {chunk_size} is the limit", chunk.len());
         next = chunk.next_record();
         if chunk.is_empty() {

@@ -8,7 +8,7 @@ use actix_batch_pipeline::{
     checkpoint::{Checkpoint, Interval, RunId, Settled},
     sink::{Sink, SinkError, SinkErrorKind, Written},
 };
-use futures_util::future::{join, try_join};
+use futures_util::future::join3;
 use serde::Serialize;
 use tokio_postgres::{Client, Error, error::SqlState, types::ToSql};
 
@@ -164,23 +164,22 @@ impl Link {
         let written = Interval::of(written);
         let mut now = *seen;
         let moved = settled.moved_since(&mut now);
-        let (inserted, saved) = join(
-            execute(&session, table, &rows, &rows.sql(way, table, sink), way),
-            try_join(
-                progress::add(&session, &run.pipeline, &written),
-                save_settled(&session, sink, &run.pipeline, settled, moved.as_ref(), stored.as_ref()),
-            ),
+        let (sql, refused) = (rows.sql(way, table, sink), |error| Fault::of(&error, described(batch, table, sink)));
+        // First of all the rows: whoever waits for a lock of theirs must not hold one of the progress.
+        prepare_insert(&session, table, &rows, &sql, way).await.map_err(refused)?;
+        let (inserted, added, saved) = join3(
+            insert(&session, &rows, &sql, way),
+            progress::add(&session, &run.pipeline, &written),
+            save_settled(&session, sink, &run.pipeline, settled, moved.as_ref(), stored.as_ref()),
         )
         .await;
-        let letters = match (inserted, saved) {
-            (Ok(changed), Ok(((), letters))) => {
-                check_changed(changed, batch, table, sink, &rows)?;
-                letters
-            }
-            (Err(error), Err(other)) if is_consequence(&error) => return Err(failed(other)),
-            (Err(error), _) => return Err(Fault::of(&error, described(batch, table, sink))),
-            (Ok(_), Err(error)) => return Err(failed(error)),
+        let (changed, letters) = match (inserted, added, saved) {
+            (Ok(changed), Ok(()), Ok(letters)) => (changed, letters),
+            (Err(error), ..) if !is_consequence(&error) => return Err(refused(error)),
+            (_, Err(error), _) | (_, _, Err(error)) if !is_consequence(&error) => return Err(failed(error)),
+            (Err(error), ..) | (_, Err(error), _) | (_, _, Err(error)) => return Err(failed(error)),
         };
+        check_changed(changed, batch, table, sink, &rows)?;
         session.commit().await.map_err(failed)?;
         settled.dead_letters().acknowledge(&letters);
         *seen = now;
@@ -210,13 +209,23 @@ fn check_changed<T: Serialize>(
     Ok(())
 }
 
+/// Makes everything ready for the statement that writes the rows.
+async fn prepare_insert(session: &Session<'_>, table: &Table, rows: &Rows, sql: &str, way: Way) -> Result<(), Error> {
+    if rows.cells.is_empty() {
+        return Ok(());
+    }
+    if way == Way::Copy {
+        copy::send(session, table, rows).await?;
+    }
+    session.prepared(sql).await.map(drop)
+}
+
 /// Writes the rows, all of them or none, and returns how many of them the server has changed.
-async fn execute(session: &Session<'_>, table: &Table, rows: &Rows, sql: &str, way: Way) -> Result<u64, Error> {
+async fn insert(session: &Session<'_>, rows: &Rows, sql: &str, way: Way) -> Result<u64, Error> {
     if rows.cells.is_empty() {
         return Ok(0);
     }
     if way == Way::Copy {
-        copy::send(session, table, rows).await?;
         return session.execute(sql, &[]).await;
     }
     let arrays = rows.arrays();
