@@ -196,9 +196,9 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
             return Ok(());
         }
         if self.asked.is_none() {
-            // What has arrived and is not read is in memory twice, here and in the stream, so it is little.
+            // A few chunks: what has come and is not looked at takes memory, and nobody reports it to be in progress.
             let room = self.max_ack_pending - self.unacknowledged.len();
-            self.request(room.min(2 * limit), None).await?;
+            self.request(room.min(8 * limit), None).await?;
         }
         self.receive().await?;
         if !self.arrived.is_empty() || self.asked.is_some() {
