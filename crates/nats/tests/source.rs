@@ -118,7 +118,8 @@ async fn a_stop_hands_back_what_was_delivered_and_a_preview_takes_little() {
     let shown = Pipeline::named("first").read(source(&server)).write(Shelf::default()).preview(10).await;
     assert_eq!(shown.unwrap().len(), 10);
     let delivered = state(&stream).await.delivered.consumer_sequence;
-    assert!(delivered <= 1_000, "{delivered} deliveries for 10 messages");
+    // Eight chunks.
+    assert!(delivered <= 2_000, "{delivered} deliveries for 10 messages");
     // All of them are there for the next run at once, long before `ack_wait` is over.
     let began = std::time::Instant::now();
     let shelf = Shelf::default();

@@ -41,7 +41,7 @@ use futures_util::{FutureExt, StreamExt};
 use serde::de::DeserializeOwned;
 use tokio::{
     task::{unconstrained, yield_now},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::warn;
 
@@ -71,6 +71,8 @@ pub struct JetStreamReader<T> {
     unacknowledged: Unacknowledged,
     /// Messages that the server was asked for and that may still arrive.
     asked: Option<Batch>,
+    /// When it was asked, or has given the last one.
+    answered: Instant,
     /// Deliveries that have not been looked at.
     arrived: VecDeque<Message>,
     order: Order,
@@ -116,6 +118,7 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
             stream,
             consumer,
             asked: None,
+            answered: Instant::now(),
             arrived: VecDeque::new(),
             order,
             to: range.to.map(|to| to.0),
@@ -189,10 +192,10 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
 
     /// Waits for messages: those that are there, or else the next one that comes within a while.
     async fn fetch(&mut self, limit: usize) -> Result<(), SourceError> {
+        // There may have been no connection to say so when they settled.
+        self.unacknowledged.acknowledge(self.order.settled).await;
         if self.is_full() {
-            // They have settled, and there was no connection to say so.
             sleep(BUSY).await;
-            self.unacknowledged.acknowledge(self.order.settled).await;
             return Ok(());
         }
         if self.asked.is_none() {
@@ -221,7 +224,7 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
             }
         };
         match timeout(PATIENCE, asked).await {
-            Ok(Ok(batch)) => self.asked = Some(batch),
+            Ok(Ok(batch)) => (self.asked, self.answered) = (Some(batch), Instant::now()),
             Ok(Err(error)) => self.was_refused(error.into()).await?,
             Err(late) => self.was_refused(late.into()).await?,
         }
@@ -240,7 +243,8 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
                 // That was all.
                 Ok(None) => return Ok(()),
                 Ok(Some(Err(error))) => return self.was_refused(error).await,
-                Err(_) if is_busy => break,
+                // A server that was restarted knows nothing of it.
+                Err(_) if is_busy && self.answered.elapsed() < PATIENCE => break,
                 Err(late) => return self.was_refused(late.into()).await,
             }
             let Poll::Ready(soon) = at_once(&mut asked) else { break };
@@ -255,6 +259,7 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
         if let Ok(info) = message.info() {
             self.unacknowledged.insert(info.stream_sequence, &message);
         }
+        self.answered = Instant::now();
         self.arrived.push_back(message);
     }
 

@@ -60,6 +60,9 @@ impl Unacknowledged {
         }
         let settled = {
             let mut waiting = self.waiting.lock();
+            if waiting.first_key_value().is_none_or(|(first, _)| *first > up_to) {
+                return;
+            }
             let rest = waiting.split_off(&up_to.saturating_add(1));
             std::mem::replace(&mut *waiting, rest)
         };
