@@ -35,6 +35,15 @@ async fn read<R: Reader<Record = u64, Cursor = StreamSequence>>(reader: &mut R, 
     panic!("no message came");
 }
 
+/// So many records, in as many chunks as they come.
+async fn read_all<R: Reader<Record = u64, Cursor = StreamSequence>>(reader: &mut R, count: usize) -> Vec<u64> {
+    let mut records = Vec::new();
+    while records.len() < count {
+        records.extend(read(reader, count - records.len()).await);
+    }
+    records
+}
+
 /// Each reading has a consumer of its own: one consumer would go on where it was.
 struct Anew(JetStream<u64>, AtomicU32);
 
@@ -171,7 +180,7 @@ async fn what_was_delivered_to_a_dead_reader_comes_first_and_in_order() {
     let stream = numbers(&context).await;
     publish(&context, 0..20).await;
     let mut dead = source(&server).open(&Range::all()).await.unwrap();
-    assert_eq!(read(&mut dead, 10).await, (0..10).collect::<Vec<_>>());
+    assert_eq!(read_all(&mut dead, 10).await, (0..10).collect::<Vec<_>>());
     dead.settled(&StreamSequence(3)).await.unwrap();
     until("three are acknowledged", async || state(&stream).await.ack_floor.stream_sequence == 3).await;
     drop(dead);
@@ -201,18 +210,14 @@ async fn after_a_cursor_the_same_records_come_although_they_were_acknowledged() 
     let stream = numbers(&context).await;
     publish(&context, 0..20).await;
     let mut first = source(&server).open(&Range::all()).await.unwrap();
-    read(&mut first, 20).await;
+    read_all(&mut first, 20).await;
     first.settled(&StreamSequence(15)).await.unwrap();
     first.close().await.unwrap();
     until("15 are acknowledged", async || state(&stream).await.ack_floor.stream_sequence == 15).await;
 
     let range = Range { from: Some(StreamSequence(10)), to: None };
     let mut reader = source(&server).open(&range).await.unwrap();
-    let mut records = Vec::new();
-    while records.len() < 10 {
-        records.extend(read(&mut reader, 100).await);
-    }
-    assert_eq!(records, (10..20).collect::<Vec<_>>());
+    assert_eq!(read_all(&mut reader, 10).await, (10..20).collect::<Vec<_>>());
 }
 
 #[actix_rt::test]
@@ -221,10 +226,10 @@ async fn messages_up_to_the_cursor_are_acknowledged_and_skipped() {
     let context = server.context().await;
     let stream = numbers(&context).await;
     publish(&context, 0..20).await;
-    drop(read(&mut source(&server).open(&Range::all()).await.unwrap(), 20).await);
+    drop(read_all(&mut source(&server).open(&Range::all()).await.unwrap(), 20).await);
     let range = Range { from: Some(StreamSequence(12)), to: None };
     let mut reader = source(&server).open(&range).await.unwrap();
-    assert_eq!(read(&mut reader, 100).await, (12..20).collect::<Vec<_>>());
+    assert_eq!(read_all(&mut reader, 8).await, (12..20).collect::<Vec<_>>());
     until("12 are acknowledged", async || {
         let mut chunk = Chunk::new(0, 0);
         reader.read(&mut chunk, 100).await.unwrap();
@@ -293,7 +298,7 @@ async fn a_stream_that_forgets_its_messages_needs_to_go_on_by_acknowledgements()
     assert!(error.to_string().contains("set `resume_by_acks`"), "{error}");
 
     let by_acks = || source(&server).stop_at_end(true).resume_by_acks(true);
-    drop(read(&mut by_acks().open(&Range::all()).await.unwrap(), 50).await);
+    drop(read_all(&mut by_acks().open(&Range::all()).await.unwrap(), 50).await);
     let shelf = Shelf::default();
     run(by_acks(), &shelf).await.unwrap();
     assert_eq!(shelf.records(), (0..100).collect::<Vec<_>>());
