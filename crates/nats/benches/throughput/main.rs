@@ -66,7 +66,7 @@ async fn main() {
     let (context, folder) = (server.context().await, tempfile::tempdir().unwrap());
     let mut place = Place { url: server.url(), context, folder, trials: 0 };
     let bytes = serde_json::to_vec(&order(MESSAGES - 1)).unwrap().len();
-    println!("{MESSAGES} messages of up to {bytes} bytes, {BATCH} in flight, medians of {ROUNDS} rounds");
+    println!("{MESSAGES} messages of up to {bytes} bytes, {BATCH} rows in a transaction, medians of {ROUNDS} rounds");
     let (mut publish, mut read, mut store) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         place.empty_stream().await;

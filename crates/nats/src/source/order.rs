@@ -31,6 +31,12 @@ pub(super) enum Delivery {
 }
 
 impl Order {
+    /// Goes on after a message. The consumer has made so many deliveries, and messages up to `from_stream` come from the stream.
+    pub(super) fn after(passed: u64, from_stream: u64, deliveries: u64, connects: u64) -> Self {
+        let next_delivery = deliveries + 1;
+        Self { passed, settled: passed, from_stream, next_delivery, connects, is_doubtful: false }
+    }
+
     /// Says what a delivery is, by the sequence of its message and its number. After [`Delivery::AfterGap`] it is asked again.
     pub(super) fn delivered(&mut self, message: u64, delivery: u64, connects: u64) -> Delivery {
         self.is_doubtful |= delivery != self.next_delivery || connects != self.connects;

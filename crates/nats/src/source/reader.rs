@@ -13,7 +13,7 @@
 //! 4. The same happens at the beginning for what the consumer has delivered to an earlier run: up to the last delivery, messages come
 //!    from the stream, and the time until the server delivers them again delays nothing. It covers messages that were acknowledged
 //!    and are not in the checkpoint of a run that was killed, too. So the records after a cursor are always the same ones.
-//! 5. A message is acknowledged in `settled`, or as a copy of one that has settled, and nowhere else.
+//! 5. A message is acknowledged once `settled` has been told that it has settled, never before.
 
 use std::{
     collections::VecDeque,
@@ -102,14 +102,8 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
         };
         let (consumer, info) = find_or_create(&stream, &wanted).await?;
         let passed = range.from.map_or(info.ack_floor.stream_sequence, |cursor| cursor.0);
-        let order = Order {
-            passed,
-            settled: passed,
-            from_stream: info.delivered.stream_sequence.max(info.ack_floor.stream_sequence),
-            next_delivery: info.delivered.consumer_sequence + 1,
-            connects: connects(&client),
-            is_doubtful: false,
-        };
+        let from_stream = info.delivered.stream_sequence.max(info.ack_floor.stream_sequence);
+        let order = Order::after(passed, from_stream, info.delivered.consumer_sequence, connects(&client));
         Ok(Self {
             name: format!("stream {}, consumer {}", source.stream, source.durable),
             filter: if filter.is_empty() { ">".to_owned() } else { filter },
@@ -199,7 +193,7 @@ impl<T: DeserializeOwned> JetStreamReader<T> {
             return Ok(());
         }
         if self.asked.is_none() {
-            // A few chunks: what has come and is not looked at takes memory, and nobody reports it to be in progress.
+            // A few chunks at a time: what waits in the connection takes memory, and nobody reports it to be in progress.
             let room = self.max_ack_pending - self.unacknowledged.len();
             self.request(room.min(8 * limit), None).await?;
         }
