@@ -165,7 +165,12 @@ async fn listed(store: &Store) -> Result<Vec<Seen>, SourceError> {
         .try_collect()
         .await
         .map_err(|error| store.failed("cannot list", prefix, &error))?;
-    let mut seen: Vec<_> = found.into_iter().map(Seen::from).collect();
+    let mut seen = Vec::with_capacity(found.len());
+    for meta in found {
+        // Some servers leave the `ETag` out of their listings, and show it with the object.
+        let meta = if meta.e_tag.is_some() { meta } else { head(store, &meta.location).await? };
+        seen.push(Seen::from(meta));
+    }
     seen.sort_by(|one, other| one.object.cmp(&other.object));
     Ok(seen)
 }
