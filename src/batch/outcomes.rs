@@ -215,6 +215,16 @@ impl<J: Job> JobResults<J> {
             _ => None,
         }
     }
+
+    /// Whether every job has its output.
+    pub(crate) fn all_succeeded(&self) -> bool {
+        match self {
+            Self::Outputs(_) => true,
+            Self::Each(results) => results.as_slice().iter().all(Result::is_ok),
+            Self::Matched(results, _) => results.as_slice().iter().all(Result::is_ok),
+            Self::Whole(..) | Self::TooLarge(_) => false,
+        }
+    }
 }
 
 impl<J: Job> Iterator for JobResults<J> {

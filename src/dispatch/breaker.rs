@@ -221,6 +221,11 @@ impl<E> Circuit<E> {
         }
     }
 
+    /// Whether it is closed, and a call that succeeds leaves it so.
+    pub(super) fn stays_closed_by_success(&self) -> bool {
+        self.state() == BreakerState::Closed && self.rules.slow.is_none()
+    }
+
     /// Whether a batch may be sent now.
     pub(super) fn ask(&mut self, now: Instant) -> Gate {
         if matches!(self.phase, Phase::Open { until } if until <= now) {

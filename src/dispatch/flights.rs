@@ -60,6 +60,15 @@ pub(crate) struct Landed {
 
 impl<J: Job> Dispatch<J> {
     pub(super) fn send(&mut self, ready: ReadyBatch<J>, worker: WorkerId, now: Instant) {
+        let (mut flight, batch) = self.flight(ready, worker, now);
+        flight.probe = self.circuit.as_mut().and_then(Circuit::sent);
+        let (id, waited_since) = (flight.id, flight.opened_at);
+        self.flights.push(flight);
+        self.orders.push_back(Order::Send { worker, flight: id, batch, waited_since });
+    }
+
+    /// Parts a batch into the flight, which stays, and what the worker gets.
+    pub(super) fn flight(&mut self, ready: ReadyBatch<J>, worker: WorkerId, now: Instant) -> (Flight<J>, Batch<J>) {
         let ReadyBatch { mut batch, replies, opened_at, last, attempts, family } = ready;
         self.handed_out += 1;
         let id = FlightId(self.handed_out);
@@ -67,8 +76,7 @@ impl<J: Job> Dispatch<J> {
         batch.set_heartbeat(heartbeat.clone());
         batch.set_spans(replies.spans());
         batch.set_callers(Some(replies.callers(self.rules.followed)));
-        let probe = self.circuit.as_mut().and_then(Circuit::sent);
-        self.flights.push(Flight {
+        let flight = Flight {
             id,
             worker,
             batch: batch.id(),
@@ -78,12 +86,12 @@ impl<J: Job> Dispatch<J> {
             last,
             attempts,
             sent_at: now,
-            probe,
+            probe: None,
             family,
             heartbeat,
             overdue: None,
-        });
-        self.orders.push_back(Order::Send { worker, flight: id, batch, waited_since: opened_at });
+        };
+        (flight, batch)
     }
 
     /// A flight ends. `None`: it had ended before; this answer is late, and is dropped.

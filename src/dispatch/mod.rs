@@ -14,6 +14,7 @@
 //! - Each flight ends once. An answer for a flight that has ended is late, and is dropped.
 //! - Ready batches leave in order; batches that are tried again, or were never started, go to the front.
 //! - Waiting – for a back-off, the breaker, the rate – holds no worker.
+//! - While a batch is laid ready for a worker (`prefetch.rs`), nothing is decided.
 
 use std::{
     cmp::Reverse,
@@ -40,6 +41,7 @@ mod judge;
 #[cfg(test)]
 mod model_tests;
 mod order;
+mod prefetch;
 mod rate_limit;
 mod ready_batch;
 mod ready_queue;
@@ -57,6 +59,7 @@ use flights::Flight;
 pub(crate) use flights::{AttemptEnd, Landed};
 use gate::Gate;
 pub(crate) use order::{History, Order};
+pub(crate) use prefetch::Prefetch;
 use ready_batch::ReadyBatch;
 use ready_queue::ReadyQueue;
 pub(crate) use rules::Rules;
@@ -85,6 +88,8 @@ pub(crate) struct Dispatch<J: Job> {
     backing_off: BTreeMap<(Instant, u64), ReadyBatch<J>>,
     free: VecDeque<WorkerId>,
     flights: Vec<Flight<J>>,
+    /// The first ready batch, while it lies where its worker can begin it.
+    prefetched: Option<Flight<J>>,
     /// The earliest deadline of each waiting batch; some belong to batches that have left since.
     deadlines: BinaryHeap<Reverse<Instant>>,
     /// Workers that were told to stop, and until when they may.
@@ -112,6 +117,7 @@ impl<J: Job> Dispatch<J> {
             backing_off: BTreeMap::new(),
             free: VecDeque::new(),
             flights: Vec::new(),
+            prefetched: None,
             deadlines: BinaryHeap::new(),
             stopping: Vec::new(),
             orders: VecDeque::new(),
@@ -179,6 +185,11 @@ impl<J: Job> Dispatch<J> {
         self.free.push_back(worker);
     }
 
+    /// A worker has answered, and has begun the batch that was laid ready for it.
+    pub(crate) fn worker_goes_on(&mut self, worker: WorkerId) {
+        self.stopping.retain(|(stopping, _)| *stopping != worker);
+    }
+
     /// A worker can take no batch until `worker_free` is called for it.
     pub(crate) fn worker_unable(&mut self, worker: WorkerId) {
         self.stopping.retain(|(stopping, _)| *stopping != worker);
@@ -234,6 +245,7 @@ impl<J: Job> Dispatch<J> {
 
     /// The next thing to do, until there is none.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Order<J>> {
+        debug_assert!(self.prefetched.is_none(), "a batch is laid ready while dispatch decides");
         self.held_until = None;
         self.look_at_the_time(now);
         while self.orders.is_empty() && self.advance(now) {}

@@ -430,3 +430,53 @@ fn a_deadline_wakes_nobody_once_its_job_has_been_sent() {
     assert_eq!(bench.orders(), ["[0] to 0"]);
     assert_eq!(bench.dispatch.due(), None);
 }
+
+#[test]
+fn the_batch_that_lies_ready_is_the_next_to_leave_whether_it_was_begun_or_not() {
+    let mut bench = Bench::with_rules(1, Rules { prefetches: true, ..Rules::default() });
+    (0..3).for_each(|_| bench.ready(1));
+    assert_eq!(bench.orders(), ["[0] to 0"]);
+    let prefetch = bench.dispatch.prefetch(bench.now).unwrap();
+    assert_eq!((prefetch.worker, prefetch.batch[0].0), (worker(0), 1));
+    bench.dispatch.put_back(prefetch.batch);
+    assert_eq!((bench.dispatch.ready(), bench.dispatch.in_flight()), (2, 1));
+
+    let Prefetch { worker, flight, batch, .. } = bench.dispatch.prefetch(bench.now).unwrap();
+    bench.now += MILLISECOND;
+    bench.dispatch.begun(bench.now);
+    bench.sent.push((worker, flight, batch));
+    assert_eq!((bench.dispatch.ready(), bench.dispatch.in_flight()), (1, 2));
+    let (_, first, batch) = bench.sent.remove(0);
+    bench.dispatch.worker_goes_on(worker);
+    bench.dispatch.landed(first, answered(1), batch, bench.now).unwrap();
+    assert_eq!(bench.orders(), ["1 [0] answered after 1"], "and the worker has something to do");
+    let (_, second, batch) = bench.sent.remove(0);
+    bench.dispatch.worker_free(worker);
+    let landed = bench.dispatch.landed(second, answered(1), batch, bench.now).unwrap();
+    assert_eq!((landed.waited, landed.took), (MILLISECOND, Duration::ZERO), "it was under way since it was begun");
+    assert_eq!(bench.orders(), ["1 [1] answered after 1", "[2] to 0"]);
+}
+
+#[test]
+fn nothing_lies_ready_that_a_gate_a_deadline_or_an_earlier_attempt_could_change() {
+    let prefetches = |rules: Rules<String>| {
+        let mut bench = Bench::with_rules(1, rules);
+        (0..2).for_each(|_| bench.ready(1));
+        assert_eq!(bench.orders(), ["[0] to 0"]);
+        bench.dispatch.prefetch(bench.now).is_some()
+    };
+    let rules = || Rules { prefetches: true, ..Rules::default() };
+    let breaker = || Breaker::consecutive(1);
+    assert!(prefetches(rules()));
+    assert!(prefetches(Rules { breaker: Some(breaker()), max_in_flight: Some(2), ..rules() }));
+    assert!(!prefetches(Rules { prefetches: false, ..rules() }));
+    assert!(!prefetches(Rules { max_in_flight: Some(1), ..rules() }));
+    assert!(!prefetches(Rules { rate_limit: Some(RateLimit::jobs_per_second(1e6)), ..rules() }));
+    assert!(!prefetches(Rules { breaker: Some(breaker().slow(MILLISECOND)), ..rules() }));
+
+    let mut bench = Bench::with_rules(1, rules());
+    bench.ready(1);
+    bench.ready_until(1, Some(bench.now + MILLISECOND));
+    assert_eq!(bench.orders(), ["[0] to 0"]);
+    assert!(bench.dispatch.prefetch(bench.now).is_none(), "its job may come too late");
+}

@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 use tracing::{Instrument, Span, debug_span, warn};
 
-use super::{Assignment, BatchProcessor, Factory, Report, Reports, Unprepared};
+use super::{Assignment, BatchProcessor, Factory, NextAssignment, Report, Reports, Unprepared};
 use crate::{
     batch::{Batch, JobResults},
     dispatch::WorkerId,
@@ -36,6 +36,7 @@ pub struct ProcessorActor<P: BatchProcessor> {
     factory: Factory<P>,
     processor: Option<Box<P>>,
     inbox: Arc<Reports<P::Job>>,
+    next: Arc<NextAssignment<P::Job>>,
 }
 
 /// Build a new processor and prepare it, within this time.
@@ -53,8 +54,36 @@ impl Message for Close {
 }
 
 impl<P: BatchProcessor> ProcessorActor<P> {
-    pub(super) fn new(id: WorkerId, collector: Arc<str>, factory: Factory<P>, inbox: Arc<Reports<P::Job>>) -> Self {
-        Self { id, collector, factory, processor: None, inbox }
+    pub(super) fn new(
+        id: WorkerId,
+        collector: Arc<str>,
+        factory: Factory<P>,
+        inbox: Arc<Reports<P::Job>>,
+        next: Arc<NextAssignment<P::Job>>,
+    ) -> Self {
+        Self { id, collector, factory, processor: None, inbox, next }
+    }
+
+    fn begin(&mut self, mut assignment: Assignment<P::Job>, ctx: &mut Context<Self>) {
+        // Without a processor the assignment is dropped here, and so returned to the collector.
+        let Some(processor) = self.processor.take() else { return };
+        if assignment.is_cancelled() {
+            // The batch timed out while it waited for this thread. The worker is rebuilt, as any other that was told to stop.
+            contain(|| drop(processor));
+            assignment.stopped();
+            return ctx.stop();
+        }
+        let Some(batch) = assignment.start() else { return };
+        let span = self.batch_span(batch);
+        batch.link(&span);
+        let worked = work(processor, assignment, Arc::clone(&self.next), Arc::clone(&self.collector));
+        ctx.wait(worked.instrument(span).into_actor(self).map(|worked, act, ctx| {
+            let Some((processor, next)) = worked else { return ctx.stop() };
+            act.processor = Some(processor);
+            if let Some(next) = next {
+                act.begin(next, ctx);
+            }
+        }));
     }
 
     fn batch_span(&self, batch: &Batch<P::Job>) -> Span {
@@ -103,27 +132,8 @@ impl<P: BatchProcessor> Handler<Close> for ProcessorActor<P> {
 impl<P: BatchProcessor> Handler<Assignment<P::Job>> for ProcessorActor<P> {
     type Result = ();
 
-    fn handle(&mut self, mut assignment: Assignment<P::Job>, ctx: &mut Context<Self>) {
-        // Without a processor the assignment is dropped here, and so returned to the collector.
-        let Some(processor) = self.processor.take() else { return };
-        if assignment.is_cancelled() {
-            // The batch timed out while it waited for this thread. The worker is rebuilt, as any other that was told to stop.
-            contain(|| drop(processor));
-            assignment.stopped();
-            return ctx.stop();
-        }
-        let Some(batch) = assignment.start() else { return };
-        let span = self.batch_span(batch);
-        batch.link(&span);
-        let worked = work(processor, assignment, Arc::clone(&self.collector)).instrument(span).into_actor(self).map(
-            |processor, act, ctx| {
-                act.processor = processor;
-                if act.processor.is_none() {
-                    ctx.stop();
-                }
-            },
-        );
-        ctx.wait(worked);
+    fn handle(&mut self, assignment: Assignment<P::Job>, ctx: &mut Context<Self>) {
+        self.begin(assignment, ctx);
     }
 }
 
@@ -179,12 +189,13 @@ async fn close<P: BatchProcessor>(processor: Option<Box<P>>, limit: Duration, co
     contain(|| drop(processor));
 }
 
-/// Runs one batch. Gives the processor back unless it panicked.
+/// Runs one batch. Gives the processor back unless it panicked, and what it goes on with.
 async fn work<P: BatchProcessor>(
     mut processor: Box<P>,
     mut assignment: Assignment<P::Job>,
+    next: Arc<NextAssignment<P::Job>>,
     collector: Arc<str>,
-) -> Option<Box<P>> {
+) -> Option<(Box<P>, Option<Assignment<P::Job>>)> {
     let cancelled = assignment.cancelled();
     let batch = assignment.start()?;
     let jobs = batch.len();
@@ -197,8 +208,10 @@ async fn work<P: BatchProcessor>(
     let ended = until(cancelled, results.catch_unwind()).await;
     match ended {
         Some(Ok(results)) => {
-            assignment.done(results);
-            return Some(processor);
+            // What a failure means for the next batch is for the collector to decide.
+            let next = if results.all_succeeded() { next.take() } else { None };
+            assignment.done(results, next.is_some());
+            return Some((processor, next));
         }
         Some(Err(panic)) => {
             assignment.panicked(message(&*panic).to_owned());

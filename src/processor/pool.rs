@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use super::{
-    Assignment, BatchProcessor, Cancel, Factory, Limits, ProcessorActor, Reports, Unprepared,
+    Assignment, BatchProcessor, Cancel, Factory, Limits, NextAssignment, ProcessorActor, Reports, Unprepared,
     actor::{Build, Close},
     leaving::Leaving,
     restarts::{RestartDelay, Restarts},
@@ -47,6 +47,7 @@ struct Seat<P: BatchProcessor> {
     addr: Option<Addr<ProcessorActor<P>>>,
     arbiter: Option<Arbiter>,
     cancel: Arc<Cancel>,
+    next: Arc<NextAssignment<P::Job>>,
     restarts: Restarts,
     /// It failed to prepare since it last worked.
     unprepared: bool,
@@ -98,6 +99,7 @@ impl<P: BatchProcessor> Pool<P> {
             addr: None,
             arbiter: None,
             cancel: Arc::default(),
+            next: Arc::default(),
             restarts: Restarts::default(),
             unprepared: false,
             state: State::Away(RestartDelay { until: now, resting: false }),
@@ -184,7 +186,7 @@ impl<P: BatchProcessor> Pool<P> {
                 seat.state = State::Away(RestartDelay { resting: true, ..seat.restarts.unprepared(now) });
                 return;
             }
-            match self.hire(id) {
+            match self.hire(id, Arc::clone(&self.seats[at].next)) {
                 Ok((addr, arbiter)) => {
                     self.seats[at].addr = Some(addr);
                     self.seats[at].arbiter = arbiter;
@@ -206,10 +208,14 @@ impl<P: BatchProcessor> Pool<P> {
     }
 
     /// Starts a worker, on a thread of its own if that was asked for.
-    fn hire(&self, id: WorkerId) -> io::Result<(Addr<ProcessorActor<P>>, Option<Arbiter>)> {
+    fn hire(
+        &self,
+        id: WorkerId,
+        next: Arc<NextAssignment<P::Job>>,
+    ) -> io::Result<(Addr<ProcessorActor<P>>, Option<Arbiter>)> {
         let (collector, factory, inbox) =
             (Arc::clone(&self.collector), Arc::clone(&self.factory), Arc::clone(&self.inbox));
-        let worker = move || ProcessorActor::new(id, collector, factory, inbox);
+        let worker = move || ProcessorActor::new(id, collector, factory, inbox, next);
         if self.workers.on_threads() {
             let arbiter = Arbiter::try_new()?;
             Ok((Supervisor::start_in_arbiter(&arbiter.handle(), move |_| worker()), Some(arbiter)))
@@ -283,18 +289,36 @@ impl<P: BatchProcessor> Pool<P> {
         seat.id.generation = generation;
         seat.addr = None;
         seat.cancel = Arc::default();
+        seat.next = Arc::default();
         stop(seat.arbiter.take());
         delay
     }
 
     /// Hands a batch to a worker. If the worker has gone, the assignment reports it.
     pub(crate) fn assign(&mut self, worker: WorkerId, flight: FlightId, batch: Batch<P::Job>) {
-        let inbox = Arc::clone(&self.inbox);
-        let cancel = self.seat(worker).map(|seat| Arc::clone(&seat.cancel)).unwrap_or_default();
-        let assignment = Assignment::new(worker, flight, batch, inbox, cancel);
+        let assignment = self.assignment(worker, flight, batch);
         if let Some(addr) = self.seat(worker).and_then(|seat| seat.addr.as_ref()) {
             addr.do_send(assignment);
         }
+    }
+
+    /// Lays a batch ready for a worker that is busy.
+    pub(crate) fn prefetch(&mut self, worker: WorkerId, flight: FlightId, batch: Batch<P::Job>) {
+        let assignment = self.assignment(worker, flight, batch);
+        if let Some(seat) = self.seat(worker) {
+            seat.next.put(assignment);
+        }
+    }
+
+    /// The batch that was laid ready, unless its worker has begun it.
+    pub(crate) fn take_back(&mut self, worker: WorkerId) -> Option<Batch<P::Job>> {
+        self.seat(worker)?.next.take_back()
+    }
+
+    fn assignment(&mut self, worker: WorkerId, flight: FlightId, batch: Batch<P::Job>) -> Assignment<P::Job> {
+        let inbox = Arc::clone(&self.inbox);
+        let cancel = self.seat(worker).map(|seat| Arc::clone(&seat.cancel)).unwrap_or_default();
+        Assignment::new(worker, flight, batch, inbox, cancel)
     }
 
     /// Tells a worker to stop what it is doing.

@@ -28,8 +28,8 @@ use crate::{
 pub(crate) enum Report<J: Job> {
     /// Ready to work, or why not.
     Prepared { worker: WorkerId, result: Result<(), Unprepared<J::Error>> },
-    /// The processor has answered.
-    Done { worker: WorkerId, flight: FlightId, batch: Batch<J>, results: JobResults<J> },
+    /// The processor has answered. The worker `goes_on` if it has begun the batch that was laid ready for it.
+    Done { worker: WorkerId, flight: FlightId, batch: Batch<J>, results: JobResults<J>, goes_on: bool },
     /// The processor panicked, and has to be rebuilt.
     Panicked { worker: WorkerId, flight: FlightId, batch: Batch<J>, message: String },
     /// The worker stopped because it was told to; its processor has to be rebuilt.
@@ -106,6 +106,32 @@ impl Cancel {
     }
 }
 
+/// Where the next batch lies ready for a worker, which takes it when it needs it, unless the collector takes it back before.
+pub(crate) struct NextAssignment<J: Job>(Mutex<Option<Assignment<J>>>);
+
+impl<J: Job> Default for NextAssignment<J> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<J: Job> NextAssignment<J> {
+    pub(super) fn put(&self, assignment: Assignment<J>) {
+        *self.0.lock() = Some(assignment);
+    }
+
+    /// For the collector: the batch that no worker has begun.
+    pub(super) fn take_back(&self) -> Option<Batch<J>> {
+        let assignment = self.0.lock().take();
+        assignment.and_then(|mut assignment| assignment.batch.take())
+    }
+
+    /// For the worker. A batch that a caller has left stays: the collector decides about it.
+    pub(super) fn take(&self) -> Option<Assignment<J>> {
+        self.0.lock().take_if(|assignment| assignment.is_wanted())
+    }
+}
+
 impl<J: Job> Message for Assignment<J> {
     type Result = ();
 }
@@ -149,11 +175,16 @@ impl<J: Job> Assignment<J> {
         }
     }
 
-    pub(crate) fn done(mut self, results: JobResults<J>) {
+    pub(crate) fn done(mut self, results: JobResults<J>, goes_on: bool) {
         let (worker, flight) = (self.worker, self.flight);
         if let Some(batch) = self.batch.take() {
-            self.inbox.push(Report::Done { worker, flight, batch, results });
+            self.inbox.push(Report::Done { worker, flight, batch, results, goes_on });
         }
+    }
+
+    /// Whether all of its callers still wait.
+    fn is_wanted(&self) -> bool {
+        self.batch.as_ref().is_some_and(|batch| !(0..batch.len()).any(|position| batch.is_abandoned(position)))
     }
 
     pub(crate) fn panicked(mut self, message: String) {

@@ -1,11 +1,14 @@
 //! Carries out dispatch's orders.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::CollectorActor;
 use crate::{
     batch::Batch,
     dispatch::{FlightId, Order, WorkerId},
+    job::Job,
     observe::{AttemptStatus, Attempted, Dispatched, Event, Retried, Split},
     processor::BatchProcessor,
 };
@@ -53,14 +56,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
     }
 
     fn send(&mut self, worker: WorkerId, flight: FlightId, batch: Batch<P::Job>, waited_since: Instant, now: Instant) {
-        let dispatched = Dispatched {
-            batch: batch.id(),
-            trigger: batch.trigger(),
-            jobs: batch.len(),
-            attempt: batch.attempt(),
-            worker: worker.seat,
-            waited: now.saturating_duration_since(waited_since),
-        };
+        let dispatched = dispatched(&batch, worker, now.saturating_duration_since(waited_since));
         self.pool.assign(worker, flight, batch);
         self.journal.record(Event::Dispatched(dispatched));
     }
@@ -79,5 +75,17 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.dispatch.worker_unable(worker);
         let delay = self.pool.give_up(worker, now);
         self.on_restart(worker, delay, now);
+    }
+}
+
+/// What is told of a batch that goes to a worker.
+pub(super) fn dispatched<J: Job>(batch: &Batch<J>, worker: WorkerId, waited: Duration) -> Dispatched {
+    Dispatched {
+        batch: batch.id(),
+        trigger: batch.trigger(),
+        jobs: batch.len(),
+        attempt: batch.attempt(),
+        worker: worker.seat,
+        waited,
     }
 }

@@ -1,7 +1,7 @@
 //! The actor: looks at what happened, asks the pure parts what to do, and does it.
 //!
 //! All of it happens in [`CollectorActor::pump`], in one order: workers' reports, requests, workers that are due, batches that
-//! left the intake, dispatch's orders; then the alarm is set for whatever is due next. The pump runs when the bell rings – for a
+//! left the intake, dispatch's orders; then the next batch is laid ready, and the alarm set for whatever is due next. The pump runs when the bell rings – for a
 //! submitter, a worker, a handle – and when the alarm goes off.
 //!
 //! The context has two futures at the most, the pump and the alarm. While a flood of messages makes the context yield, actix
@@ -44,11 +44,13 @@ use crate::{
 
 mod execute;
 mod followers;
+mod prefetch;
 mod reports;
 mod requests;
 mod settle;
 mod shutdown;
 
+use prefetch::Prefetched;
 use shutdown::ShutdownProgress;
 
 /// The actor that gathers jobs, hands batches to its workers and settles every job.
@@ -63,6 +65,8 @@ use shutdown::ShutdownProgress;
 pub struct CollectorActor<P: BatchProcessor> {
     shared: Arc<Shared<P::Job>>,
     dispatch: Dispatch<P::Job>,
+    /// What lies ready for the worker between two turns.
+    prefetched: Option<Prefetched>,
     dead_letters: Option<DeadLetterRouter<P::Job>>,
     batching: Batching<P::Job>,
     pool: Pool<P>,
@@ -102,6 +106,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
         builder.rules.followed = builder.keying.shares();
         builder.rules.skip_abandoned &= !builder.rules.followed;
         builder.flushing.ageing = builder.rules.ageing;
+        let workers = builder.config.workers;
+        builder.rules.prefetches = workers.on_threads() && workers.max() == 1;
         let keeps_rejected = builder.dead_letters.is_some();
         let shared = Shared::new(&builder.config, builder.flushing, builder.keying, builder.observers, keeps_rejected);
         let shared = Arc::new(shared);
@@ -112,9 +118,10 @@ impl<P: BatchProcessor> CollectorActor<P> {
         let inbox = Arc::new(Reports::new(Arc::clone(&shared.bell)));
         Self {
             dispatch: Dispatch::new(builder.rules),
+            prefetched: None,
             dead_letters: builder.dead_letters.map(|letters| DeadLetterRouter::new(name(), letters)),
             batching: Batching::new(name(), builder.batchers),
-            pool: Pool::new(name(), builder.config.workers, builder.factory, Arc::clone(&inbox), builder.limits),
+            pool: Pool::new(name(), workers, builder.factory, Arc::clone(&inbox), builder.limits),
             journal: Journal::new(name(), shared.observers.clone(), builder.history),
             shared,
             inbox,
@@ -170,6 +177,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
     fn turn(&mut self, now: Instant) -> View {
         self.shared.bell.answer();
         self.orders_left = Self::ORDERS_PER_TURN;
+        self.take_back(now);
         self.read_reports(now);
         self.answer_requests(now);
         self.pool.rebuild(now);
@@ -196,6 +204,8 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.tell_levels(&view);
         if self.orders_left == 0 {
             self.shared.bell.ring();
+        } else {
+            self.prefetch(now);
         }
         view
     }

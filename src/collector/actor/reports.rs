@@ -34,7 +34,13 @@ impl<P: BatchProcessor> CollectorActor<P> {
                     self.dispatch.prepare_failed(now);
                 }
             }
-            Report::Done { worker, flight, batch, results } => self.on_answer(worker, flight, batch, results, now),
+            Report::Done { worker, flight, batch, results, goes_on } => {
+                if self.pool.succeeded(worker) {
+                    if goes_on { self.dispatch.worker_goes_on(worker) } else { self.dispatch.worker_free(worker) }
+                }
+                self.journal.record(Event::Stray { batch: batch.id(), stray: results.stray() });
+                self.on_landing(flight, AttemptEnd::Answered(results), batch, now);
+            }
             Report::Panicked { worker, flight, batch, message } => {
                 self.journal.record(Event::Panicked { batch: batch.id(), jobs: batch.len(), message: &message });
                 self.restart(worker, &message, now);
@@ -74,21 +80,6 @@ impl<P: BatchProcessor> CollectorActor<P> {
         let Some(RestartDelay { until, resting }) = delay else { return };
         let restarted = Restarted { worker: worker.seat, back_in: until.saturating_duration_since(now) };
         self.journal.record(Event::Restarted { restarted, resting });
-    }
-
-    fn on_answer(
-        &mut self,
-        worker: WorkerId,
-        flight: FlightId,
-        batch: Batch<P::Job>,
-        results: JobResults<P::Job>,
-        now: Instant,
-    ) {
-        if self.pool.succeeded(worker) {
-            self.dispatch.worker_free(worker);
-        }
-        self.journal.record(Event::Stray { batch: batch.id(), stray: results.stray() });
-        self.on_landing(flight, AttemptEnd::Answered(results), batch, now);
     }
 
     /// A flight has ended, unless it had ended before.

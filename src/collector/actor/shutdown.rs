@@ -51,6 +51,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         if self.shutdown.is_some() {
             return;
         }
+        self.take_back(now);
         self.shared.intake.close();
         let view = self.send_batches(now);
         self.journal.record(Event::ShuttingDown { outstanding: view.counts.pending });
@@ -110,6 +111,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
     /// The actor goes away, with or without a shutdown: every job that it has is settled.
     pub(super) fn settle_everything(&mut self) {
         self.shared.intake.close();
+        self.take_back(Instant::now());
         self.take_the_rest(Instant::now());
         self.dispatch.abort(&JobError::ShutDown, &JobError::Lost, Instant::now());
         while let Some(order) = self.dispatch.take_order() {

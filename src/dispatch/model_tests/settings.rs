@@ -21,6 +21,8 @@ pub(super) struct Settings {
     pub(super) rate: Option<RateSettings>,
     pub(super) max_in_flight: Option<usize>,
     pub(super) keeps_failed: bool,
+    /// With one worker only.
+    pub(super) prefetches: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -98,6 +100,7 @@ impl Settings {
             rate_limit,
             max_in_flight: self.max_in_flight,
             keeps_failed: self.keeps_failed,
+            prefetches: self.prefetches && self.workers == 1,
             ageing: AGEING,
             ..Rules::default()
         }
@@ -105,8 +108,8 @@ impl Settings {
 
     pub(super) fn any() -> impl Strategy<Value = Self> {
         let gates = (of(1_u32..100), of(breaker()), of(rate()), of(0_usize..4));
-        (1_usize..4, of(retry()), any::<bool>(), any::<bool>(), gates).prop_map(
-            |(workers, retry, split, keeps_failed, (timeout, breaker, rate, max_in_flight))| Self {
+        (1_usize..4, of(retry()), any::<[bool; 3]>(), gates).prop_map(
+            |(workers, retry, [split, keeps_failed, prefetches], (timeout, breaker, rate, max_in_flight))| Self {
                 workers,
                 retry,
                 split,
@@ -115,6 +118,7 @@ impl Settings {
                 rate,
                 max_in_flight,
                 keeps_failed,
+                prefetches,
             },
         )
     }
@@ -170,6 +174,8 @@ pub(super) enum Step {
     Jump,
     /// A worker is done with its batch.
     Answer(usize, Answer),
+    /// After so many ms without any other event the worker has answered, and has begun what lay ready.
+    GoOn(u32),
     /// A worker says that it is alive.
     Beat(usize),
     /// A worker that was away comes back.
@@ -205,6 +211,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0_u32..120).prop_map(Step::Wait),
         3 => Just(Step::Jump),
         8 => (any::<usize>(), answer()).prop_map(|(at, answer)| Step::Answer(at, answer)),
+        6 => (0_u32..60).prop_map(Step::GoOn),
         1 => any::<usize>().prop_map(Step::Beat),
         3 => any::<usize>().prop_map(Step::Back),
         1 => any::<usize>().prop_map(Step::Abandon),

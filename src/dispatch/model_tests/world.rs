@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Outcomes, Priority,
     batch::{Batch, Blocks, Deliveries, JobResults, Metadata, Replies, Sealed, SlotRef, Tally, Trigger},
-    dispatch::{AttemptEnd, BreakerState, Dispatch, FlightId, GRACE, History, Order, RateLimit, WorkerId},
+    dispatch::{AttemptEnd, BreakerState, Dispatch, FlightId, GRACE, History, Order, Prefetch, RateLimit, WorkerId},
     error::JobError,
 };
 
@@ -89,6 +89,8 @@ pub(super) struct World<'a> {
     jobs: Vec<Known>,
     workers: Vec<(WorkerId, Worker)>,
     held: Vec<Held>,
+    /// The batch that lies ready for the worker, between two steps.
+    prefetched: Option<Prefetch<Numbered>>,
     breaker: Option<PlainBreaker>,
     families: Vec<PlainFamily>,
     departures: Vec<(Instant, usize)>,
@@ -118,6 +120,7 @@ impl<'a> World<'a> {
             jobs: Vec::new(),
             workers,
             held: Vec::new(),
+            prefetched: None,
             departures: Vec::new(),
             tally: Tally::default(),
             last_new: [None; Priority::ALL.len()],
@@ -127,12 +130,49 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Before anything else happens, dispatch has the batch back that lies ready, or the worker has begun it.
     pub(super) fn step(&mut self, step: Step) {
+        if let Step::GoOn(millis) = step {
+            self.go_on(MS * millis);
+        } else {
+            self.take_back();
+            self.take(step);
+        }
+        self.pump();
+        self.prefetched = self.dispatch.prefetch(Instant::now());
+        if let Some(Prefetch { worker, .. }) = &self.prefetched {
+            let limit = self.settings.max_in_flight.unwrap_or(usize::MAX);
+            assert!(self.settings.prefetches && self.workers == [(*worker, Worker::Busy)] && limit > 1);
+        }
+    }
+
+    fn take_back(&mut self) {
+        if let Some(prefetch) = self.prefetched.take() {
+            self.dispatch.put_back(prefetch.batch);
+        }
+    }
+
+    /// The worker has answered well, after a time in which nothing was due, and has begun what lay ready.
+    fn go_on(&mut self, after: Duration) {
+        let Some(Prefetch { worker, flight, batch, .. }) = self.prefetched.take() else { return };
+        let quiet = self.dispatch.due().map_or(after, |due| due.saturating_duration_since(Instant::now() + MS));
+        self.wait(after.min(quiet));
+        let now = Instant::now();
+        self.dispatch.begun(now);
+        self.begun(worker, flight, batch, now);
+        let before = self.held.iter().position(|held| held.worker == worker).expect("what it has answered");
+        let before = self.held.remove(before);
+        self.dispatch.worker_goes_on(worker);
+        self.land(before, &Answer::Ok);
+    }
+
+    fn take(&mut self, step: Step) {
         match step {
             Step::Batch { jobs, priority, within } => self.submit(jobs, priority, within),
             Step::Wait(millis) => self.wait(MS * millis),
             Step::Jump => self.jump(),
             Step::Answer(at, answer) => self.answer(at, &answer),
+            Step::GoOn(_) => {}
             Step::Beat(at) => self.beat(at),
             Step::Back(at) => self.come_back(at),
             Step::Abandon(at) => self.abandon(at),
@@ -149,7 +189,6 @@ impl<'a> World<'a> {
                 self.dispatch.limit_in_flight(batches);
             }
         }
-        self.pump();
     }
 
     fn submit(&mut self, jobs: usize, priority: Priority, within: Option<u32>) {
@@ -228,14 +267,17 @@ impl<'a> World<'a> {
         if let Answer::Returned = answer {
             return self.give_back(held);
         }
-        let told = told(&held, answer);
         let becomes = match answer {
             Answer::Panic | Answer::Lost => Worker::Away,
             Answer::Obey if held.cancelled.is_some() => Worker::Away,
             _ => Worker::Free,
         };
         self.set_worker(held.worker, becomes);
-        let fate = fate(&held, answer);
+        self.land(held, answer);
+    }
+
+    fn land(&mut self, held: Held, answer: &Answer) {
+        let (told, fate) = (told(&held, answer), fate(&held, answer));
         if !held.ended {
             self.judge(&held, answer, &told);
         }
@@ -376,10 +418,14 @@ impl<'a> World<'a> {
     }
 
     fn sent(&mut self, worker: WorkerId, flight: FlightId, batch: Batch<Numbered>, now: Instant) {
-        assert!(!self.paused && !self.refusing && !self.aborted, "held back");
         let (_, state) = self.workers.iter_mut().find(|(known, _)| *known == worker).expect("a worker that is known");
         assert_eq!(*state, Worker::Free);
         *state = Worker::Busy;
+        self.begun(worker, flight, batch, now);
+    }
+
+    fn begun(&mut self, worker: WorkerId, flight: FlightId, batch: Batch<Numbered>, now: Instant) {
+        assert!(!self.paused && !self.refusing && !self.aborted, "held back");
         assert!(batch.windows(2).all(|pair| pair[0].0 < pair[1].0), "jobs keep their order in a batch");
         for job in &batch {
             self.job_sent(job.0, flight, &batch, now);
@@ -620,6 +666,7 @@ impl<'a> World<'a> {
     /// Nobody holds anything back any more; workers answer, come back, and time goes from one due moment to the next.
     pub(super) fn drain(&mut self, answer: &Answer) {
         self.step(Step::Refuse(false));
+        self.take_back();
         self.paused = false;
         self.settings.max_in_flight = self.settings.max_in_flight.map(|most| most.max(1));
         self.dispatch.drain();
@@ -641,6 +688,7 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn abort(&mut self) {
+        self.take_back();
         self.aborted = true;
         self.dispatch.abort(&JobError::ShutDown, &JobError::ShutDown, Instant::now());
         self.pump();

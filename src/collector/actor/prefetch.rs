@@ -1,0 +1,38 @@
+//! Lays the next batch ready for the one worker, from the end of a turn to the start of the next one.
+
+use tokio::time::Instant;
+
+use super::{CollectorActor, execute::dispatched};
+use crate::{
+    dispatch::{Prefetch, WorkerId},
+    observe::{Dispatched, Event},
+    processor::BatchProcessor,
+};
+
+/// A batch that lies ready, as it will be told of when the worker has begun it.
+pub(super) struct Prefetched {
+    worker: WorkerId,
+    waited_since: Instant,
+    dispatched: Dispatched,
+}
+
+impl<P: BatchProcessor> CollectorActor<P> {
+    /// The end of a turn: nothing is decided until the next one.
+    pub(super) fn prefetch(&mut self, now: Instant) {
+        let Some(Prefetch { worker, flight, batch, waited_since }) = self.dispatch.prefetch(now) else { return };
+        let dispatched = dispatched(&batch, worker, now.saturating_duration_since(waited_since));
+        self.prefetched = Some(Prefetched { worker, waited_since, dispatched });
+        self.pool.prefetch(worker, flight, batch);
+    }
+
+    /// The start of a turn: the worker has begun the batch, or dispatch gets it back.
+    pub(super) fn take_back(&mut self, now: Instant) {
+        let Some(Prefetched { worker, waited_since, dispatched }) = self.prefetched.take() else { return };
+        if let Some(batch) = self.pool.take_back(worker) {
+            return self.dispatch.put_back(batch);
+        }
+        self.dispatch.begun(now);
+        let waited = now.saturating_duration_since(waited_since);
+        self.journal.record(Event::Dispatched(Dispatched { waited, ..dispatched }));
+    }
+}
