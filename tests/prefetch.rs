@@ -160,7 +160,7 @@ fn what_lies_ready_is_answered_when_the_collectors_arbiter_ends() {
         let (arbiter, actor) = (Arbiter::new(), builder.build().unwrap());
         let jobs = actor.handle();
         let ledger = Ledger::new(&jobs);
-        arbiter.spawn_fn(move || drop(actix::Supervisor::start(|_| actor)));
+        arbiter.spawn_fn(move || drop(Supervisor::start(|_| actor)));
         let (first, [zero, one]) = busy(&mut desk, &jobs, &ledger).await;
         arbiter.stop();
         assert!(matches!(one.await, Err(JobError::ShutDown)));
