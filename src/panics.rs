@@ -29,7 +29,9 @@ pub(crate) fn drop_each<T>(items: &mut Vec<T>) {
     if !mem::needs_drop::<T>() {
         return items.clear();
     }
-    for item in items.drain(..) {
-        contain(|| drop(item));
+    let mut items = items.drain(..);
+    // One catch for all of them, which none of them has to be moved through, and another one after each panic.
+    while items.len() > 0 {
+        contain(|| items.by_ref().for_each(drop));
     }
 }

@@ -34,6 +34,9 @@ impl<J: Job> DeadLetterRouter<J> {
         history: History,
         now: Instant,
     ) -> (JobResults<J>, Vec<J>) {
+        if results.all_succeeded() {
+            return (results, jobs);
+        }
         let results: Vec<_> = results.collect();
         let failed = results.iter().filter(|result| failure::<J>(result).is_some()).count();
         if failed > 0 && jobs.is_empty() {

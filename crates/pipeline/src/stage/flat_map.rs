@@ -1,5 +1,7 @@
 //! Several records from one.
 
+use std::convert::Infallible;
+
 use std::marker::PhantomData;
 
 use super::{Output, Stage};
@@ -20,7 +22,7 @@ where
 
     async fn process(&self, records: Vec<Record<I>>, out: &mut Output<M::Item>) {
         // The iterator is user code, too: what it yields counts only if it comes to its end.
-        let values = |value| Ok((self.0)(value).into_iter().collect::<Vec<_>>());
+        let values = |value| Ok::<Vec<_>, Infallible>((self.0)(value).into_iter().collect());
         out.each(records, values, |out, place, values| out.emit_parts(&place, values));
     }
 }

@@ -1,6 +1,6 @@
 //! Another value for each record.
 
-use std::{fmt::Display, marker::PhantomData};
+use std::{convert::Infallible, fmt::Display, marker::PhantomData};
 
 use super::{Output, Stage};
 use crate::record::Record;
@@ -22,7 +22,7 @@ where
     }
 
     async fn process(&self, records: Vec<Record<I>>, out: &mut Output<T>) {
-        out.map(records, |value| Ok((self.0)(value)));
+        out.map(records, |value| Ok::<_, Infallible>((self.0)(value)));
     }
 }
 
@@ -39,6 +39,6 @@ where
     }
 
     async fn process(&self, records: Vec<Record<I>>, out: &mut Output<T>) {
-        out.map(records, |value| (self.0)(value).map_err(|error| error.to_string()));
+        out.map(records, &self.0);
     }
 }

@@ -75,20 +75,19 @@ impl<T> Output<T> {
 
     /// Makes another value of each record, in the same memory where that is possible. An error, or a panic of `f`, rejects that record.
     #[inline]
-    pub(super) fn map<I>(&mut self, records: Vec<Record<I>>, f: impl Fn(I) -> Result<T, String>) {
+    pub(super) fn map<I, E: Display>(&mut self, records: Vec<Record<I>>, f: impl Fn(I) -> Result<T, E>) {
         if size_of::<I>() > SMALL || size_of::<T>() > size_of::<I>() {
             self.each(records, f, |out, place, value| out.emit(place.map(|()| value)));
             return;
         }
         let made = records.into_iter().filter_map(|record| {
             let (value, place) = record.take();
-            match catch(|| f(value)).and_then(|made| made) {
-                Ok(made) => Some(place.map(|()| made)),
-                Err(error) => {
-                    self.reject(&place, error);
-                    None
-                }
+            match catch(|| f(value)) {
+                Ok(Ok(made)) => return Some(place.map(|()| made)),
+                Ok(Err(error)) => self.reject(&place, error),
+                Err(panic) => self.reject(&place, panic),
             }
+            None
         });
         let made = made.collect();
         self.records = made;
@@ -96,19 +95,20 @@ impl<T> Output<T> {
 
     /// Calls `f` for each record's value, and `put` for what it returns. An error, or a panic of `f`, rejects that record.
     #[inline]
-    pub(super) fn each<I, R>(
+    pub(super) fn each<I, R, E: Display>(
         &mut self,
         records: Vec<Record<I>>,
-        f: impl Fn(I) -> Result<R, String>,
+        f: impl Fn(I) -> Result<R, E>,
         put: impl Fn(&mut Self, Record<()>, R),
     ) {
         // Each catch copies what it is given and what it returns, which is cheap for a small record alone.
         if size_of::<I>() <= SMALL {
             for record in records {
                 let (value, place) = record.take();
-                match catch(|| f(value)).and_then(|made| made) {
-                    Ok(made) => put(self, place, made),
-                    Err(error) => self.reject(&place, error),
+                match catch(|| f(value)) {
+                    Ok(Ok(made)) => put(self, place, made),
+                    Ok(Err(error)) => self.reject(&place, error),
+                    Err(panic) => self.reject(&place, panic),
                 }
             }
             return;
