@@ -6,7 +6,7 @@ use actix_batch::Batch;
 use actix_batch_pipeline::{
     Origin, Position, Record,
     checkpoint::{RunId, Settled},
-    sink::{IntoSink, Promises, Sink, SinkError, SinkErrorKind, Written},
+    sink::{Defaults, IntoSink, Promises, Sink, SinkError, SinkErrorKind, Written},
 };
 use async_nats::jetstream::{
     self, Context,
@@ -88,6 +88,11 @@ impl<T: Serialize + Send + Sync + 'static> IntoSink<T> for NatsSubject {
 
     fn promises(&self) -> Promises {
         Promises::Keyed
+    }
+
+    /// A batch ends when its last acknowledgement has come, so a large one keeps more messages in flight.
+    fn defaults(&self) -> Defaults {
+        Defaults { max_size: 2_000, ..Defaults::default() }
     }
 
     fn sink(&self, _worker: usize, run: &RunId, _settled: &Arc<Settled>) -> SubjectSink<T> {

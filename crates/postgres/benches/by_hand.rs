@@ -6,7 +6,13 @@
 //!
 //! It makes and drops a table `flights_bench`. The contenders take turns; the figures are the medians of the ratios within a round.
 
-use std::{env, path::Path, pin::pin, time::Instant};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    pin::pin,
+    process::Command,
+    time::Instant,
+};
 
 use actix_batch::Workers;
 use actix_batch_pipeline::prelude::*;
@@ -55,7 +61,7 @@ struct Flight {
 }
 
 /// How the rows of a batch reach the server.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 enum By {
     /// One statement, an array for each column.
     Unnest,
@@ -180,22 +186,53 @@ fn parameters(row: &Flight) -> [&(dyn ToSql + Sync); 19] {
     ]
 }
 
-/// Rows a second.
-#[expect(clippy::cast_precision_loss, reason = "a rate is for reading")]
-async fn run(by: By, url: &str, data: &Path, batch: usize) -> f64 {
-    let client = connect(url).await;
-    client.batch_execute(TABLE).await.expect("the table");
-    let begin = Instant::now();
-    let sink = Postgres::upsert("flights_bench").key(KEY).connect(url);
-    let read = match by {
-        By::SinkUnnest => pipeline(sink.min_copy_rows(usize::MAX), data, batch, 2).await,
-        By::SinkCopy => pipeline(sink.min_copy_rows(1), data, batch, 2).await,
-        By::SinkDefaults => pipeline(sink, data, batch, 1).await,
-        By::Unnest | By::Values | By::Copy => by_hand(by, connect(url).await, data, batch).await,
-    };
-    let rate = read as f64 / begin.elapsed().as_secs_f64();
-    client.batch_execute("DROP TABLE flights_bench").await.expect("the table goes");
-    rate
+/// A trial has a process of its own, so that its memory is its own.
+#[derive(Debug, Serialize, Deserialize)]
+struct Trial {
+    by: By,
+    data: PathBuf,
+    batch: usize,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Outcome {
+    per_second: f64,
+    /// The most memory that the process had, as Linux counts it; 0 elsewhere.
+    peak_kib: u64,
+}
+
+impl Trial {
+    fn start(&self) -> Outcome {
+        let this = env::current_exe().expect("this program");
+        let trial = serde_json::to_string(self).expect("a trial is serde data");
+        let output = Command::new(this).env("TRIAL", trial).output().expect("the trial runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("the trial's outcome")
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate is for reading")]
+    async fn run(&self, url: &str) -> Outcome {
+        let Self { by, ref data, batch } = *self;
+        let client = connect(url).await;
+        client.batch_execute(TABLE).await.expect("the table");
+        let begin = Instant::now();
+        let sink = Postgres::upsert("flights_bench").key(KEY).connect(url);
+        let read = match by {
+            By::SinkUnnest => pipeline(sink.min_copy_rows(usize::MAX), data, batch, 2).await,
+            By::SinkCopy => pipeline(sink.min_copy_rows(1), data, batch, 2).await,
+            By::SinkDefaults => pipeline(sink, data, batch, 1).await,
+            By::Unnest | By::Values | By::Copy => by_hand(by, connect(url).await, data, batch).await,
+        };
+        let per_second = read as f64 / begin.elapsed().as_secs_f64();
+        client.batch_execute("DROP TABLE flights_bench").await.expect("the table goes");
+        Outcome { per_second, peak_kib: peak_kib() }
+    }
+}
+
+fn peak_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
 }
 
 async fn pipeline(sink: Postgres, data: &Path, batch: usize, at_once: usize) -> u64 {
@@ -237,8 +274,8 @@ async fn by_hand(by: By, mut client: Client, data: &Path, batch: usize) -> u64 {
     }
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
@@ -247,27 +284,37 @@ fn median(values: &[f64]) -> f64 {
 async fn main() {
     let slice = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/data/flights.csv");
     let data = env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_else(|| slice.to_owned());
+    let data = PathBuf::from(data);
     let Ok(url) = env::var("DATABASE_URL") else {
         return println!("skipped: `DATABASE_URL` does not say where a server is");
     };
+    if let Ok(trial) = env::var("TRIAL") {
+        let trial: Trial = serde_json::from_str(&trial).expect("a trial");
+        return println!("{}", serde_json::to_string(&trial.run(&url).await).expect("an outcome is serde data"));
+    }
     for batch in [500, 1_000, 2_000, 5_000, 10_000] {
         // A statement has at most 65,535 parameters.
         let contenders: Vec<_> = By::ALL.into_iter().filter(|by| *by != By::Values || batch * 19 < 65_536).collect();
-        let mut rates = vec![Vec::new(); contenders.len()];
+        let mut outcomes = vec![Vec::new(); contenders.len()];
         for round in 0..ROUNDS {
             // Each of them comes first, and after each of the others.
             for at in (0..contenders.len()).map(|at| (at + round) % contenders.len()) {
-                rates[at].push(run(contenders[at], &url, Path::new(&data), batch).await);
+                outcomes[at].push(Trial { by: contenders[at], data: data.clone(), batch }.start());
             }
         }
         println!("batches of {batch}:");
         let ratio = |own: usize, to: usize| {
-            median(&rates[own].iter().zip(&rates[to]).map(|(own, other)| own / other).collect::<Vec<_>>())
+            let both = outcomes[own].iter().zip(&outcomes[to]);
+            median(both.map(|(own, other)| own.per_second / other.per_second))
         };
         let copy = contenders.iter().position(|by| *by == By::Copy).unwrap_or_default();
         for (at, by) in contenders.iter().enumerate() {
-            let (rate, unnest, copy) = (median(&rates[at]), ratio(at, 0), ratio(at, copy));
-            println!("  {:20} {rate:>8.0} rows/s, {unnest:.2} of unnest by hand, {copy:.2} of COPY by hand", by.name());
+            let rate = median(outcomes[at].iter().map(|outcome| outcome.per_second));
+            let peak = outcomes[at].iter().map(|outcome| outcome.peak_kib).max().unwrap_or_default() / 1024;
+            let (name, unnest, copy) = (by.name(), ratio(at, 0), ratio(at, copy));
+            println!(
+                "  {name:20} {rate:>8.0} rows/s, {unnest:.2} of unnest by hand, {copy:.2} of COPY by hand, {peak} MiB"
+            );
         }
     }
 }

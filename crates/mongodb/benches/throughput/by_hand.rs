@@ -1,7 +1,7 @@
 //! What one would write with the driver alone, one command after the other. It cannot go on where it stopped.
 
 use mongodb::{
-    Collection, Database, IndexModel,
+    Collection, IndexModel,
     bson::{Document, doc, serialize_to_document},
     options::IndexOptions,
 };
@@ -9,8 +9,7 @@ use mongodb::{
 use crate::{Case, Mode, Order, orders, support::connect};
 
 pub(crate) async fn write(case: &Case, uri: &str) {
-    let database = connect(uri).await;
-    let collection = database.collection::<Order>("orders");
+    let collection = connect(uri).await.collection::<Order>("orders");
     if let Mode::UpsertByKey = case.mode {
         make_index(&collection).await;
     }
@@ -18,12 +17,19 @@ pub(crate) async fn write(case: &Case, uri: &str) {
     for order in orders(case.documents) {
         batch.push(order);
         if batch.len() == case.batch {
-            match case.mode {
-                Mode::Insert => drop(collection.insert_many(&batch).ordered(false).await.unwrap()),
-                Mode::UpsertById | Mode::UpsertByKey => upsert(&database, case.mode, &batch).await,
-            }
+            write_batch(&collection, case.mode, &batch).await;
             batch.clear();
         }
+    }
+    if !batch.is_empty() {
+        write_batch(&collection, case.mode, &batch).await;
+    }
+}
+
+async fn write_batch(collection: &Collection<Order>, mode: Mode, batch: &[Order]) {
+    match mode {
+        Mode::Insert => drop(collection.insert_many(batch).ordered(false).await.unwrap()),
+        Mode::UpsertById | Mode::UpsertByKey => upsert(collection, mode, batch).await,
     }
 }
 
@@ -34,7 +40,7 @@ async fn make_index(collection: &Collection<Order>) {
 }
 
 /// `bulkWrite` needs a server 8.0; this is the command before it.
-async fn upsert(database: &Database, mode: Mode, batch: &[Order]) {
+async fn upsert(collection: &Collection<Order>, mode: Mode, batch: &[Order]) {
     let update = |order: &Order| {
         let by = if let Mode::UpsertById = mode {
             doc! { "_id": &order.id }
@@ -45,6 +51,7 @@ async fn upsert(database: &Database, mode: Mode, batch: &[Order]) {
         doc! { "q": by, "u": document, "upsert": true }
     };
     let updates: Vec<_> = batch.iter().map(update).collect();
-    let answer = database.run_command(doc! { "update": "orders", "updates": updates, "ordered": false }).await.unwrap();
+    let update = doc! { "update": collection.name(), "updates": updates, "ordered": false };
+    let answer = collection.client().database(&collection.namespace().db).run_command(update).await.unwrap();
     assert_eq!(answer.get_i32("n").unwrap().unsigned_abs() as usize, batch.len(), "{answer}");
 }

@@ -1,6 +1,6 @@
 //! What one would write with the client alone. It checks no order, and knows no dead letters.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, path::Path};
 
 use async_nats::jetstream::{
     AckKind, Context, Message,
@@ -70,7 +70,7 @@ pub(crate) async fn read(context: &Context, name: &str) -> u64 {
 }
 
 /// A transaction for each batch, which is acknowledged after it.
-pub(crate) async fn store(context: &Context, name: &str, database: &str) -> u64 {
+pub(crate) async fn store(context: &Context, name: &str, database: &Path) -> u64 {
     let mut connection = Connection::open(database).unwrap();
     connection.pragma_update(None, "journal_mode", "WAL").unwrap();
     connection.pragma_update(None, "synchronous", "FULL").unwrap();

@@ -1,8 +1,11 @@
 //! The same by pipelines, with their defaults.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use actix_batch_nats::{JetStream, NatsSubject};
@@ -31,7 +34,7 @@ pub(crate) async fn read(url: &str, name: &str) -> u64 {
     report.written
 }
 
-pub(crate) async fn store(url: &str, name: &str, database: &str) -> u64 {
+pub(crate) async fn store(url: &str, name: &str, database: &Path) -> u64 {
     let table = Sqlite::append(database, "orders").create_table(TABLE);
     let report = Pipeline::named("store").read(orders(url, name)).write(table).run().await.unwrap();
     report.written
