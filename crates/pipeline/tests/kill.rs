@@ -16,12 +16,13 @@ use std::{
 
 use actix_batch::Workers;
 use actix_batch_pipeline::{
+    PipelineBuilder,
     checkpoint::{RunId, Settled, Store},
-    outlet::One,
+    outlet::{One, Outlet},
     prelude::*,
     read_dead_records,
     sink::{Defaults, IntoSink, JsonLinesFile, Promises, SqliteSink},
-    source::Csv,
+    source::{Csv, Source},
     test_util::{Kills, Victim},
 };
 use serde::{Deserialize, Serialize};
@@ -81,75 +82,44 @@ async fn run(kind: &str, folder: &Path) -> Result<Report, RunError> {
         .filter(|row| row.id % 7 != 0)
         .try_map(|row| if row.id % 101 == 0 { Err("a multiple of 101") } else { Ok(row) })
         .flat_map(|row| (0..row.id % 3).map(move |number| Part { id: row.id, number, text: row.text.clone() }));
-    let every = Duration::from_millis(3);
-    let letters = folder.join("rejected.jsonl");
-    match kind {
-        "keyed" => flow.write(upsert).dead_letters(letters).chunk(50).checkpoint_every(every).run().await,
-        "append" => flow.write(append).dead_letters(letters).chunk(50).checkpoint_every(every).run().await,
+    let pipeline = match kind {
+        "keyed" => often(flow.write(upsert), folder),
+        "append" => often(flow.write(append), folder),
         "letters beside" => {
+            let sink = append.dead_letters_table("rejected");
             // Nothing but the batches stores progress and letters.
             let every = Duration::from_secs(600);
-            let sink = append.dead_letters_table("rejected");
-            flow.write(sink).collector(|sink| sink.max_size(40)).chunk(50).checkpoint_every(every).run().await
+            flow.write(sink).collector(|sink| sink.max_size(40)).chunk(50).checkpoint_every(every).build()
         }
         "overtaking" => {
-            flow.write(append)
-                .collector(|sink| sink.max_size(40).workers(Workers::threads(3)))
-                .dead_letters(letters)
-                .chunk(50)
-                .checkpoint_every(every)
-                .run()
-                .await
+            let workers = Workers::threads(3);
+            often(flow.write(append).collector(move |sink| sink.max_size(40).workers(workers)), folder)
         }
-        "two tables" => {
-            let table = |name: &str| {
-                let create = format!(
-                    "CREATE TABLE IF NOT EXISTS {name} (id INTEGER NOT NULL, number INTEGER NOT NULL, text TEXT)"
-                );
-                One::new(Sqlite::append(&database, name).create_table(create)).collector(|sink| sink.max_size(400))
-            };
-            flow.tee(table("parts"), table("copies"))
-                .dead_letters(letters)
-                .chunk(50)
-                .checkpoint_every(every)
-                .run()
-                .await
-        }
+        "two tables" => often(flow.tee(table(&database, "parts"), table(&database, "copies")), folder),
         "file" => {
             let file = JsonLinesFile::create(folder.join("parts.jsonl"));
-            flow.write(file)
-                .collector(|sink| sink.max_size(40))
-                .dead_letters(letters)
-                .readers(2)
-                .chunk(50)
-                .checkpoint_every(every)
-                .run()
-                .await
+            often(flow.write(file).collector(|sink| sink.max_size(40)).readers(2), folder)
         }
-        "two readers" => {
-            flow.write(append)
-                .collector(|sink| sink.max_size(60))
-                .dead_letters(letters)
-                .readers(2)
-                .chunk(50)
-                .checkpoint_every(every)
-                .run()
-                .await
-        }
+        "two readers" => often(flow.write(append).collector(|sink| sink.max_size(60)).readers(2), folder),
         "apart" => {
             forget(&database);
-            flow.write(Apart(append))
-                .collector(|sink| sink.max_size(40))
-                .dead_letters(letters)
-                .chunk(50)
-                .checkpoint(folder.join("parts.checkpoint"))
-                .checkpoint_every(every)
-                .accept_duplicates(true)
-                .run()
-                .await
+            let flow = flow.write(Apart(append)).collector(|sink| sink.max_size(40)).accept_duplicates(true);
+            often(flow.checkpoint(folder.join("parts.checkpoint")), folder)
         }
         other => panic!("no pipeline {other}"),
-    }
+    };
+    pipeline.run().await
+}
+
+/// Small chunks, and a checkpoint every few milliseconds.
+fn often<S: Source, O: Outlet<Part>>(pipeline: PipelineBuilder<S, Part, O>, folder: &Path) -> Pipeline {
+    let pipeline = pipeline.dead_letters(folder.join("rejected.jsonl"));
+    pipeline.chunk(50).checkpoint_every(Duration::from_millis(3)).build()
+}
+
+fn table(database: &Path, name: &str) -> One<Part, Sqlite> {
+    let create = format!("CREATE TABLE IF NOT EXISTS {name} (id INTEGER NOT NULL, number INTEGER NOT NULL, text TEXT)");
+    One::new(Sqlite::append(database, name).create_table(create)).collector(|sink| sink.max_size(400))
 }
 
 /// The sink defends itself with what stands beside the rows, so that has to go, too.
