@@ -66,6 +66,26 @@ fn a_worker_goes_on_while_the_collectors_thread_is_busy() {
 }
 
 #[test]
+fn the_time_of_a_batch_counts_from_when_the_worker_began_it_whenever_the_collector_hears_of_it() {
+    real_time(async || {
+        let (mut desk, builder) = one_by_one();
+        let jobs = builder.start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let (first, [zero, one]) = busy(&mut desk, &jobs, &ledger).await;
+        first.complete();
+        let second = next_without_the_collector(&mut desk, ms(10_000)).expect("the worker goes on");
+        // The collector does not hear of it while this thread waits.
+        assert!(next_without_the_collector(&mut desk, ms(30)).is_none());
+        second.complete();
+        assert_eq!((zero.await.unwrap(), one.await.unwrap()), (0, 10));
+        let processing = jobs.stats().await.unwrap().processing;
+        let shorter = processing.quantile(0.5);
+        assert!(shorter >= 30_000, "{shorter} µs");
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+#[test]
 fn a_pause_holds_what_lies_ready_and_a_smaller_bound_does_too() {
     real_time(async || {
         let (mut desk, builder) = one_by_one();

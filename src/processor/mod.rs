@@ -19,7 +19,7 @@ mod scaling;
 pub use actor::ProcessorActor;
 pub(crate) use limits::Limits;
 pub(crate) use pool::Pool;
-pub(crate) use report::{Assignment, Cancel, NextAssignment, Report, Reports, Unprepared};
+pub(crate) use report::{Assignment, Cancel, NextAssignment, Report, Reports, TakenBack, Unprepared};
 pub(crate) use restarts::RestartDelay;
 pub(crate) use scaling::{Load, Scale};
 

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use super::{
-    Assignment, BatchProcessor, Cancel, Factory, Limits, NextAssignment, ProcessorActor, Reports, Unprepared,
+    Assignment, BatchProcessor, Cancel, Factory, Limits, NextAssignment, ProcessorActor, Reports, TakenBack,
+    Unprepared,
     actor::{Build, Close},
     leaving::Leaving,
     restarts::{RestartDelay, Restarts},
@@ -310,8 +311,8 @@ impl<P: BatchProcessor> Pool<P> {
         }
     }
 
-    /// The batch that was laid ready, unless its worker has begun it.
-    pub(crate) fn take_back(&mut self, worker: WorkerId) -> Option<Batch<P::Job>> {
+    /// The batch that was laid ready, or when its worker has begun it.
+    pub(crate) fn take_back(&mut self, worker: WorkerId) -> Option<TakenBack<P::Job>> {
         self.seat(worker)?.next.take_back()
     }
 

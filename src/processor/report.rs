@@ -16,6 +16,7 @@ use std::{
 use actix::Message;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::{
     batch::{Batch, JobResults},
@@ -107,28 +108,53 @@ impl Cancel {
 }
 
 /// Where the next batch lies ready for a worker, which takes it when it needs it, unless the collector takes it back before.
-pub(crate) struct NextAssignment<J: Job>(Mutex<Option<Assignment<J>>>);
+pub(crate) struct NextAssignment<J: Job>(Mutex<Next<J>>);
+
+enum Next<J: Job> {
+    Ready(Assignment<J>),
+    /// The worker has taken it, at this time of its own clock.
+    Taken(Instant),
+    Empty,
+}
+
+/// What has become of a batch that was laid ready.
+pub(crate) enum TakenBack<J: Job> {
+    /// No worker has begun it.
+    Batch(Batch<J>),
+    /// The worker has begun it, at this time of its own clock.
+    Begun(Instant),
+}
 
 impl<J: Job> Default for NextAssignment<J> {
     fn default() -> Self {
-        Self(Mutex::new(None))
+        Self(Mutex::new(Next::Empty))
     }
 }
 
 impl<J: Job> NextAssignment<J> {
     pub(super) fn put(&self, assignment: Assignment<J>) {
-        *self.0.lock() = Some(assignment);
+        *self.0.lock() = Next::Ready(assignment);
     }
 
-    /// For the collector: the batch that no worker has begun.
-    pub(super) fn take_back(&self) -> Option<Batch<J>> {
-        let assignment = self.0.lock().take();
-        assignment.and_then(|mut assignment| assignment.batch.take())
+    /// For the collector. `None` if nothing was laid ready.
+    pub(super) fn take_back(&self) -> Option<TakenBack<J>> {
+        match mem::replace(&mut *self.0.lock(), Next::Empty) {
+            Next::Ready(mut assignment) => assignment.batch.take().map(TakenBack::Batch),
+            Next::Taken(at) => Some(TakenBack::Begun(at)),
+            Next::Empty => None,
+        }
     }
 
     /// For the worker. A batch that a caller has left stays: the collector decides about it.
     pub(super) fn take(&self) -> Option<Assignment<J>> {
-        self.0.lock().take_if(|assignment| assignment.is_wanted())
+        let mut next = self.0.lock();
+        if !matches!(&*next, Next::Ready(assignment) if assignment.is_wanted()) {
+            return None;
+        }
+        match mem::replace(&mut *next, Next::Taken(Instant::now())) {
+            Next::Ready(assignment) => Some(assignment),
+            Next::Taken(_) | Next::Empty => None,
+        }
     }
 }
 

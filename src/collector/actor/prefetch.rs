@@ -6,13 +6,14 @@ use super::{CollectorActor, execute::dispatched};
 use crate::{
     dispatch::{Prefetch, WorkerId},
     observe::{Dispatched, Event},
-    processor::BatchProcessor,
+    processor::{BatchProcessor, TakenBack},
 };
 
 /// A batch that lies ready, as it will be told of when the worker has begun it.
 pub(super) struct Prefetched {
     worker: WorkerId,
     waited_since: Instant,
+    laid_at: Instant,
     dispatched: Dispatched,
 }
 
@@ -21,18 +22,23 @@ impl<P: BatchProcessor> CollectorActor<P> {
     pub(super) fn prefetch(&mut self, now: Instant) {
         let Some(Prefetch { worker, flight, batch, waited_since }) = self.dispatch.prefetch(now) else { return };
         let dispatched = dispatched(&batch, worker, now.saturating_duration_since(waited_since));
-        self.prefetched = Some(Prefetched { worker, waited_since, dispatched });
+        self.prefetched = Some(Prefetched { worker, waited_since, laid_at: now, dispatched });
         self.pool.prefetch(worker, flight, batch);
     }
 
     /// The start of a turn: the worker has begun the batch, or dispatch gets it back.
     pub(super) fn take_back(&mut self, now: Instant) {
-        let Some(Prefetched { worker, waited_since, dispatched }) = self.prefetched.take() else { return };
-        if let Some(batch) = self.pool.take_back(worker) {
-            return self.dispatch.put_back(batch);
+        let Some(Prefetched { worker, waited_since, laid_at, dispatched }) = self.prefetched.take() else { return };
+        match self.pool.take_back(worker) {
+            Some(TakenBack::Batch(batch)) => self.dispatch.put_back(batch),
+            Some(TakenBack::Begun(at)) => {
+                // The collector's clock may stand still.
+                let begun_at = at.clamp(laid_at, now.max(laid_at));
+                self.dispatch.begun(begun_at);
+                let waited = begun_at.saturating_duration_since(waited_since);
+                self.journal.record(Event::Dispatched(Dispatched { waited, ..dispatched }));
+            }
+            None => debug_assert!(false, "a seat has changed while a batch lay ready for it"),
         }
-        self.dispatch.begun(now);
-        let waited = now.saturating_duration_since(waited_since);
-        self.journal.record(Event::Dispatched(Dispatched { waited, ..dispatched }));
     }
 }
