@@ -23,8 +23,9 @@ impl Workers {
 
     /// Workers with an arbiter thread each, for processors that block or burn CPU.
     ///
-    /// For a single one the next batch lies ready: after a success it begins with it at once, also while the collector's thread is busy.
-    /// Until then that batch waits as any other – for a pause, a shutdown, a more urgent one – and counts as ready, not as in flight.
+    /// The next batch is prefetched for a single worker, which begins it as soon as the one before has succeeded, also while the collector's
+    /// thread is busy. Until then it waits as any other batch – for a pause, a shutdown, a more urgent one – and counts as ready, not as in
+    /// flight.
     pub const fn threads(count: usize) -> Self {
         Self { min: count, max: count, threads: true }
     }

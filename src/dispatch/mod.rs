@@ -14,7 +14,7 @@
 //! - Each flight ends once. An answer for a flight that has ended is late, and is dropped.
 //! - Ready batches leave in order; batches that are tried again, or were never started, go to the front.
 //! - Waiting – for a back-off, the breaker, the rate – holds no worker.
-//! - While a batch is laid ready for a worker (`prefetch.rs`), nothing is decided.
+//! - While a batch is prefetched for a worker (`prefetch.rs`), nothing is decided.
 
 use std::{
     cmp::Reverse,
@@ -185,7 +185,7 @@ impl<J: Job> Dispatch<J> {
         self.free.push_back(worker);
     }
 
-    /// A worker has answered, and has begun the batch that was laid ready for it.
+    /// A worker has answered, and has begun the batch that was prefetched for it.
     pub(crate) fn worker_goes_on(&mut self, worker: WorkerId) {
         self.stopping.retain(|(stopping, _)| *stopping != worker);
     }
@@ -245,7 +245,7 @@ impl<J: Job> Dispatch<J> {
 
     /// The next thing to do, until there is none.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Order<J>> {
-        debug_assert!(self.prefetched.is_none(), "a batch is laid ready while dispatch decides");
+        debug_assert!(self.prefetched.is_none(), "a batch is prefetched while dispatch decides");
         self.held_until = None;
         self.look_at_the_time(now);
         while self.orders.is_empty() && self.advance(now) {}

@@ -1,8 +1,8 @@
-//! The next batch, laid ready for the one worker while it works.
+//! Prefetches the next batch for the single worker while it works.
 //!
 //! A worker on a thread of its own would wait after each batch until the collector's thread has time for it. So the first ready batch
-//! lies where the worker can begin it by itself. Dispatch never decides anything meanwhile: before it is asked again, the batch is back
-//! in the queue, or has become a flight.
+//! is put where the worker can begin it by itself. Dispatch decides nothing meanwhile: before it is asked again, the batch is back in the
+//! queue, or has become a flight.
 
 use tokio::time::Instant;
 
@@ -49,7 +49,7 @@ impl<J: Job> Dispatch<J> {
         ready.attempts == 0 && ready.family.is_none() && ready.replies.deadline().is_none() && !is_abandoned()
     }
 
-    /// The worker has begun the batch that was laid ready.
+    /// The worker has begun the prefetched batch.
     pub(crate) fn begun(&mut self, now: Instant) {
         let Some(mut flight) = self.prefetched.take() else { return };
         flight.sent_at = now;
@@ -60,7 +60,7 @@ impl<J: Job> Dispatch<J> {
         self.flights.push(flight);
     }
 
-    /// The worker has not begun the batch that was laid ready: it is the next to leave.
+    /// The worker has not begun the prefetched batch, which is the next to leave.
     pub(crate) fn put_back(&mut self, batch: Batch<J>) {
         let Some(Flight { replies, opened_at, last, attempts, family, .. }) = self.prefetched.take() else { return };
         self.ready.push_front(ReadyBatch { batch, replies, opened_at, last, attempts, family });

@@ -29,7 +29,7 @@ pub(crate) struct Rules<E> {
     pub(crate) blame: fn(&E) -> Blame,
     /// Whether other callers may follow a job, so that it is wanted when its caller has gone.
     pub(crate) followed: bool,
-    /// Whether the next batch is laid ready for the worker while it works. There is one worker then, with a thread of its own.
+    /// Whether the next batch is prefetched for the worker while it works. There is one worker then, with a thread of its own.
     pub(crate) prefetches: bool,
 }
 

@@ -432,7 +432,7 @@ fn a_deadline_wakes_nobody_once_its_job_has_been_sent() {
 }
 
 #[test]
-fn the_batch_that_lies_ready_is_the_next_to_leave_whether_it_was_begun_or_not() {
+fn the_prefetched_batch_is_the_next_to_leave_whether_it_was_begun_or_not() {
     let mut bench = Bench::with_rules(1, Rules { prefetches: true, ..Rules::default() });
     (0..3).for_each(|_| bench.ready(1));
     assert_eq!(bench.orders(), ["[0] to 0"]);
@@ -458,7 +458,7 @@ fn the_batch_that_lies_ready_is_the_next_to_leave_whether_it_was_begun_or_not() 
 }
 
 #[test]
-fn nothing_lies_ready_that_a_gate_a_deadline_or_an_earlier_attempt_could_change() {
+fn nothing_is_prefetched_that_a_gate_a_deadline_or_an_earlier_attempt_could_change() {
     let prefetches = |rules: Rules<String>| {
         let mut bench = Bench::with_rules(1, rules);
         (0..2).for_each(|_| bench.ready(1));

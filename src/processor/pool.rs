@@ -303,7 +303,7 @@ impl<P: BatchProcessor> Pool<P> {
         }
     }
 
-    /// Lays a batch ready for a worker that is busy.
+    /// Prefetches a batch for a worker that is busy.
     pub(crate) fn prefetch(&mut self, worker: WorkerId, flight: FlightId, batch: Batch<P::Job>) {
         let assignment = self.assignment(worker, flight, batch);
         if let Some(seat) = self.seat(worker) {
@@ -311,7 +311,7 @@ impl<P: BatchProcessor> Pool<P> {
         }
     }
 
-    /// The batch that was laid ready, or when its worker has begun it.
+    /// The batch that was prefetched, or when its worker has begun it.
     pub(crate) fn take_back(&mut self, worker: WorkerId) -> Option<TakenBack<P::Job>> {
         self.seat(worker)?.next.take_back()
     }

@@ -29,7 +29,7 @@ use crate::{
 pub(crate) enum Report<J: Job> {
     /// Ready to work, or why not.
     Prepared { worker: WorkerId, result: Result<(), Unprepared<J::Error>> },
-    /// The processor has answered. The worker `goes_on` if it has begun the batch that was laid ready for it.
+    /// The processor has answered. The worker `goes_on` if it has begun the batch that was prefetched for it.
     Done { worker: WorkerId, flight: FlightId, batch: Batch<J>, results: JobResults<J>, goes_on: bool },
     /// The processor panicked, and has to be rebuilt.
     Panicked { worker: WorkerId, flight: FlightId, batch: Batch<J>, message: String },
@@ -107,17 +107,17 @@ impl Cancel {
     }
 }
 
-/// Where the next batch lies ready for a worker, which takes it when it needs it, unless the collector takes it back before.
+/// Holds the batch that is prefetched for a worker, until the worker takes it or the collector takes it back.
 pub(crate) struct NextAssignment<J: Job>(Mutex<Next<J>>);
 
 enum Next<J: Job> {
-    Ready(Assignment<J>),
+    Prefetched(Assignment<J>),
     /// The worker has taken it, at this time of its own clock.
     Taken(Instant),
     Empty,
 }
 
-/// What has become of a batch that was laid ready.
+/// What has become of a prefetched batch.
 pub(crate) enum TakenBack<J: Job> {
     /// No worker has begun it.
     Batch(Batch<J>),
@@ -133,26 +133,26 @@ impl<J: Job> Default for NextAssignment<J> {
 
 impl<J: Job> NextAssignment<J> {
     pub(super) fn put(&self, assignment: Assignment<J>) {
-        *self.0.lock() = Next::Ready(assignment);
+        *self.0.lock() = Next::Prefetched(assignment);
     }
 
-    /// For the collector. `None` if nothing was laid ready.
+    /// For the collector. `None` if nothing was prefetched.
     pub(super) fn take_back(&self) -> Option<TakenBack<J>> {
         match mem::replace(&mut *self.0.lock(), Next::Empty) {
-            Next::Ready(mut assignment) => assignment.batch.take().map(TakenBack::Batch),
+            Next::Prefetched(mut assignment) => assignment.batch.take().map(TakenBack::Batch),
             Next::Taken(at) => Some(TakenBack::Begun(at)),
             Next::Empty => None,
         }
     }
 
-    /// For the worker. A batch that a caller has left stays: the collector decides about it.
+    /// For the worker. A batch that a caller has left is not taken: the collector decides about it.
     pub(super) fn take(&self) -> Option<Assignment<J>> {
         let mut next = self.0.lock();
-        if !matches!(&*next, Next::Ready(assignment) if assignment.is_wanted()) {
+        if !matches!(&*next, Next::Prefetched(assignment) if assignment.is_wanted()) {
             return None;
         }
         match mem::replace(&mut *next, Next::Taken(Instant::now())) {
-            Next::Ready(assignment) => Some(assignment),
+            Next::Prefetched(assignment) => Some(assignment),
             Next::Taken(_) | Next::Empty => None,
         }
     }
@@ -184,6 +184,11 @@ impl<J: Job> Assignment<J> {
         self.cancel.is(self.flight)
     }
 
+    /// Whether all of its callers still wait.
+    fn is_wanted(&self) -> bool {
+        self.batch.as_ref().is_some_and(|batch| !(0..batch.len()).any(|position| batch.is_abandoned(position)))
+    }
+
     /// Resolves when the worker is to stop. It holds nothing of the assignment.
     pub(crate) fn cancelled(&self) -> impl Future<Output = ()> + use<J> {
         let (cancel, flight) = (Arc::clone(&self.cancel), self.flight);
@@ -206,11 +211,6 @@ impl<J: Job> Assignment<J> {
         if let Some(batch) = self.batch.take() {
             self.inbox.push(Report::Done { worker, flight, batch, results, goes_on });
         }
-    }
-
-    /// Whether all of its callers still wait.
-    fn is_wanted(&self) -> bool {
-        self.batch.as_ref().is_some_and(|batch| !(0..batch.len()).any(|position| batch.is_abandoned(position)))
     }
 
     pub(crate) fn panicked(mut self, message: String) {

@@ -14,15 +14,9 @@ use actix_batch_pipeline::{
     source::from_stream,
 };
 use futures_util::{StreamExt, stream};
-use support::{Shelf, paused};
+use support::{Shelf, numbers, paused};
 
 mod support;
-
-fn numbers(
-    count: u64,
-) -> actix_batch_pipeline::source::FromIter<impl Fn() -> std::ops::Range<u64> + Send + Sync, std::ops::Range<u64>> {
-    from_iter("numbers", move || 0..count)
-}
 
 #[test]
 fn a_paused_run_reads_and_writes_nothing_and_goes_on_where_it_was() {

@@ -16,15 +16,9 @@ use actix_batch_pipeline::{
     sink::{IntoSink, Promises, Sink, SinkError, Written},
     source::JsonLines,
 };
-use support::{Shelf, paused};
+use support::{Shelf, numbers, paused};
 
 mod support;
-
-fn numbers(
-    count: u64,
-) -> actix_batch_pipeline::source::FromIter<impl Fn() -> std::ops::Range<u64> + Send + Sync, std::ops::Range<u64>> {
-    from_iter("numbers", move || 0..count)
-}
 
 #[test]
 fn every_record_ends_by_one_name_and_the_sums_hold() {

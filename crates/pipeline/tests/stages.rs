@@ -11,15 +11,9 @@ use std::{
 use actix_batch::{Batch, BatchProcessor, Collector, Job, Outcomes};
 use actix_batch_pipeline::{Output, Stage, checkpoint::MemoryStore, prelude::*, sink::SinkError, source::from_stream};
 use futures_util::stream;
-use support::{Panicking, Shelf, paused};
+use support::{Panicking, Shelf, numbers, paused};
 
 mod support;
-
-fn numbers(
-    count: u64,
-) -> actix_batch_pipeline::source::FromIter<impl Fn() -> std::ops::Range<u64> + Send + Sync, std::ops::Range<u64>> {
-    from_iter("numbers", move || 0..count)
-}
 
 #[test]
 fn every_record_that_a_stage_panics_on_is_rejected_whatever_its_size_and_its_place_in_the_chunk() {

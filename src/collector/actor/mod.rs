@@ -1,8 +1,8 @@
 //! The actor: looks at what happened, asks the pure parts what to do, and does it.
 //!
 //! All of it happens in [`CollectorActor::pump`], in one order: workers' reports, requests, workers that are due, batches that
-//! left the intake, dispatch's orders; then the next batch is laid ready, and the alarm set for whatever is due next. The pump runs when the bell rings – for a
-//! submitter, a worker, a handle – and when the alarm goes off.
+//! left the intake, dispatch's orders; then the next batch is prefetched, and the alarm set for whatever is due next. The pump runs
+//! when the bell rings – for a submitter, a worker, a handle – and when the alarm goes off.
 //!
 //! The context has two futures at the most, the pump and the alarm. While a flood of messages makes the context yield, actix
 //! polls one future for each yield and swaps it with the last, so of three the middle one would starve.
@@ -65,7 +65,7 @@ use shutdown::ShutdownProgress;
 pub struct CollectorActor<P: BatchProcessor> {
     shared: Arc<Shared<P::Job>>,
     dispatch: Dispatch<P::Job>,
-    /// What lies ready for the worker between two turns.
+    /// What is prefetched for the worker between two turns.
     prefetched: Option<Prefetched>,
     dead_letters: Option<DeadLetterRouter<P::Job>>,
     batching: Batching<P::Job>,

@@ -174,7 +174,7 @@ pub(super) enum Step {
     Jump,
     /// A worker is done with its batch.
     Answer(usize, Answer),
-    /// After so many ms without any other event the worker has answered, and has begun what lay ready.
+    /// After so many ms without any other event the worker has answered, and has begun the prefetched batch.
     GoOn(u32),
     /// A worker says that it is alive.
     Beat(usize),

@@ -89,7 +89,7 @@ pub(super) struct World<'a> {
     jobs: Vec<Known>,
     workers: Vec<(WorkerId, Worker)>,
     held: Vec<Held>,
-    /// The batch that lies ready for the worker, between two steps.
+    /// The batch that is prefetched for the worker between two steps.
     prefetched: Option<Prefetch<Numbered>>,
     breaker: Option<PlainBreaker>,
     families: Vec<PlainFamily>,
@@ -130,7 +130,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Before anything else happens, dispatch has the batch back that lies ready, or the worker has begun it.
+    /// Before anything else happens, dispatch has the prefetched batch back, or the worker has begun it.
     pub(super) fn step(&mut self, step: Step) {
         if let Step::GoOn(millis) = step {
             self.go_on(MS * millis);
@@ -152,7 +152,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The worker has answered well, after a time in which nothing was due, and has begun what lay ready.
+    /// The worker has answered well, after a time in which nothing was due, and has begun the prefetched batch.
     fn go_on(&mut self, after: Duration) {
         let Some(Prefetch { worker, flight, batch, .. }) = self.prefetched.take() else { return };
         let quiet = self.dispatch.due().map_or(after, |due| due.saturating_duration_since(Instant::now() + MS));

@@ -2,12 +2,16 @@
 //!
 //! It starts a `nats-server` of its own. The contenders take turns, and what is printed is the median of the ratios within a round.
 
-use std::{env, fs, path::PathBuf, process::Command, time::Instant};
+use std::{path::PathBuf, time::Instant};
 
 use async_nats::jetstream::{self, Context, stream};
 use serde::{Deserialize, Serialize};
 
+use self::contest::{Figures, Outcome};
+
 mod by_hand;
+#[path = "../../../pipeline/bench/src/contest.rs"]
+mod contest;
 mod piped;
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -49,21 +53,17 @@ enum What {
     Store,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Outcome {
-    per_second: f64,
-    /// The most memory that the process had, as Linux counts it; 0 elsewhere.
-    peak_kib: u64,
+impl What {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "publish with message ids",
+            Self::Read => "read into a closure",
+            Self::Store => "read into SQLite",
+        }
+    }
 }
 
 impl Trial {
-    fn start(&self) -> Outcome {
-        let this = env::current_exe().unwrap();
-        let output = Command::new(this).env("TRIAL", serde_json::to_string(self).unwrap()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
     async fn run(&self) -> Outcome {
         let Self { url, name, database, .. } = self;
         let begin = Instant::now();
@@ -76,8 +76,7 @@ impl Trial {
             (What::Store, false) => piped::store(url, name, database).await,
         };
         assert_eq!(messages, MESSAGES.unsigned_abs());
-        let per_second = f64::from(u32::try_from(MESSAGES).unwrap()) / begin.elapsed().as_secs_f64();
-        Outcome { per_second, peak_kib: peak_kib() }
+        Outcome::now(messages, begin)
     }
 }
 
@@ -99,67 +98,28 @@ async fn check_stream(context: &Context) {
 
 #[actix_rt::main]
 async fn main() {
-    if let Ok(trial) = env::var("TRIAL") {
-        let trial: Trial = serde_json::from_str(&trial).unwrap();
-        return println!("{}", serde_json::to_string(&trial.run().await).unwrap());
+    if let Some(trial) = contest::trial::<Trial>() {
+        return contest::tell(trial.run().await);
     }
     let Some(server) = support::NatsServer::start() else { return };
     let (context, folder) = (server.context().await, tempfile::tempdir().unwrap());
     let bytes = serde_json::to_vec(&order(MESSAGES - 1)).unwrap().len();
     println!("{MESSAGES} messages of up to {bytes} bytes, {BATCH} rows in a transaction, medians of {ROUNDS} rounds");
-    let mut trials = 0;
     for what in [What::Publish, What::Read, What::Store] {
-        let mut rounds = Vec::new();
-        for _ in 0..ROUNDS {
-            let mut outcomes = [true, false].map(|by_hand| {
-                trials += 1;
-                let (name, database) = (format!("reader-{trials}"), folder.path().join(format!("{trials}.sqlite")));
-                Trial { what, by_hand, url: server.url(), name, database }
-            });
-            let mut round = Vec::new();
-            for trial in &mut outcomes {
-                if what == What::Publish {
-                    empty_stream(&context).await;
-                }
-                round.push(trial.start());
-                check_stream(&context).await;
+        let mut outcomes = [Vec::new(), Vec::new()];
+        for (trial, at) in contest::turns(2, ROUNDS).enumerate() {
+            if what == What::Publish {
+                empty_stream(&context).await;
             }
-            rounds.push((round[0], round[1]));
+            let name = format!("{what:?}-{trial}");
+            let database = folder.path().join(&name);
+            outcomes[at]
+                .push(contest::start(&Trial { what, by_hand: at == 0, url: server.url(), name, database }, &[]));
+            check_stream(&context).await;
         }
-        print(what, &rounds);
+        println!("{}", what.name());
+        for (name, own) in ["by hand", "pipeline"].iter().zip(&outcomes) {
+            println!("  {name:<10} {}", Figures::of(own, &outcomes[0]));
+        }
     }
-}
-
-fn print(what: What, rounds: &[(Outcome, Outcome)]) {
-    let name = match what {
-        What::Publish => "publish with message ids",
-        What::Read => "read into a closure",
-        What::Store => "read into SQLite",
-    };
-    let ratios: Vec<_> = rounds.iter().map(|(by_hand, piped)| piped.per_second / by_hand.per_second).collect();
-    let (least, most) =
-        (ratios.iter().copied().fold(f64::INFINITY, f64::min), ratios.iter().copied().fold(0.0, f64::max));
-    let peak = |of: fn(&(Outcome, Outcome)) -> Outcome| {
-        rounds.iter().map(|round| of(round).peak_kib).max().unwrap_or_default() / 1024
-    };
-    println!(
-        "  {name:<26} by hand {:>7.0}/s, {} MiB  pipeline {:>7.0}/s, {} MiB  {:.2} × ({least:.2}–{most:.2})",
-        median(rounds.iter().map(|(by_hand, _)| by_hand.per_second)),
-        peak(|round| round.0),
-        median(rounds.iter().map(|(_, piped)| piped.per_second)),
-        peak(|round| round.1),
-        median(ratios.iter().copied()),
-    );
-}
-
-fn peak_kib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -1,20 +1,19 @@
 //! Flights from objects into SQLite, by a pipeline and by a loop that is written by hand: `cargo bench -p actix-batch-object-store --features s3`.
 //!
 //! `FLIGHTS_CSV` names the flights of nycflights13 as CSV. They are read from a local folder, and from a `moto_server` where there is one.
-//! Each trial runs in a process of its own, so that its memory is its own. The contenders take turns.
+//! The contenders take turns.
 
-use std::{
-    env, fs,
-    path::Path,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{env, fs, path::Path, time::Instant};
 
 use actix_batch_object_store::Objects;
 use actix_batch_pipeline::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use self::contest::{Figures, Outcome};
+
 mod by_hand;
+#[path = "../../../pipeline/bench/src/contest.rs"]
+mod contest;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
@@ -62,21 +61,17 @@ struct Flight {
     time_hour: String,
 }
 
-/// What a trial prints, and the process that started it reads.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Outcome {
-    rows: u64,
-    time: Duration,
-    /// The most memory that the process had, as Linux counts it; 0 elsewhere.
-    peak_kib: u64,
+/// A trial has a process of its own, so that its memory is its own.
+#[derive(Debug, Serialize, Deserialize)]
+struct Trial {
+    url: String,
+    by_hand: bool,
 }
 
 #[actix_rt::main]
 async fn main() {
-    if let Ok(url) = env::var("TRIAL_URL") {
-        let is_by_hand = env::var_os("TRIAL_BY_HAND").is_some();
-        println!("{}", serde_json::to_string(&trial(&url, is_by_hand).await).unwrap());
-        return;
+    if let Some(trial) = contest::trial::<Trial>() {
+        return contest::tell(trial.run().await);
     }
     let Some(flights) = env::var_os("FLIGHTS_CSV") else {
         println!("skipped: FLIGHTS_CSV names no file of flights");
@@ -94,51 +89,29 @@ async fn main() {
 }
 
 fn compare(what: &str, url: &str, environment: &[(String, String)]) {
-    let rounds = (0..ROUNDS).map(|_| [true, false].map(|by_hand| start(url, by_hand, environment)));
-    let rounds: Vec<_> = rounds.collect();
-    let ratio = median(rounds.iter().map(|[hand, own]| hand.time.as_secs_f64() / own.time.as_secs_f64()));
-    for (at, name) in ["by hand", "pipeline"].into_iter().enumerate() {
-        let rate = |one: &Outcome| f64::from(u32::try_from(one.rows).unwrap()) / one.time.as_secs_f64();
-        let rate = median(rounds.iter().map(|round| rate(&round[at])));
-        let peak = rounds.iter().map(|round| round[at].peak_kib).max().unwrap_or_default() / 1024;
-        println!("  {what:<16} {name:<10} {} rows  {rate:>7.0} rows/s  peak {peak} MiB", rounds[0][at].rows);
+    let mut outcomes = [Vec::new(), Vec::new()];
+    for at in contest::turns(2, ROUNDS) {
+        let trial = Trial { url: url.to_owned(), by_hand: at == 0 };
+        outcomes[at].push(contest::start(&trial, environment));
     }
-    println!("  {what:<16} ratio {ratio:.2}");
+    for (name, own) in ["by hand", "pipeline"].iter().zip(&outcomes) {
+        println!("  {what:<16} {name:<10} {}", Figures::of(own, &outcomes[0]));
+    }
 }
 
-fn start(url: &str, is_by_hand: bool, environment: &[(String, String)]) -> Outcome {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.env("TRIAL_URL", url).envs(environment.iter().cloned());
-    if is_by_hand {
-        command.env("TRIAL_BY_HAND", "1");
+impl Trial {
+    async fn run(&self) -> Outcome {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("flights.sqlite");
+        let begin = Instant::now();
+        let rows =
+            if self.by_hand { by_hand::copy(&self.url, &database).await } else { piped(&self.url, &database).await };
+        Outcome::now(rows, begin)
     }
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-async fn trial(url: &str, is_by_hand: bool) -> Outcome {
-    let folder = tempfile::tempdir().unwrap();
-    let database = folder.path().join("flights.sqlite");
-    let begin = Instant::now();
-    let rows = if is_by_hand { by_hand::copy(url, &database).await } else { piped(url, &database).await };
-    Outcome { rows, time: begin.elapsed(), peak_kib: peak_kib() }
 }
 
 async fn piped(url: &str, database: &Path) -> u64 {
     let table = Sqlite::upsert(database, "flights").key(KEY).create_table(TABLE);
     let pipeline = Pipeline::named("flights").read(Objects::at(url).csv::<Flight>()).write(table);
     pipeline.run().await.unwrap().written
-}
-
-fn peak_kib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -1,7 +1,7 @@
 //! What a pipeline costs, beside loops that are written by hand: the same rows, the same checks, the same table.
 //!
 //! Every trial runs in a process of its own. The contenders take turns, so that all of them have the same bad moments of the machine, and
-//! what is printed is the median of the ratios within a round.
+//! what is printed is the median of the ratios within a round, with the least and the most of them.
 
 use std::{
     fs::{self, File},
@@ -13,11 +13,13 @@ use clap::Parser;
 
 use crate::{
     chart::Bar,
-    trial::{Outcome, Trial},
+    contest::{Figures, Outcome, median},
+    trial::Trial,
 };
 
 mod by_hand;
 mod chart;
+mod contest;
 #[path = "../../../../examples/web/flight.rs"]
 #[allow(dead_code, reason = "the web example needs its key")]
 mod flight;
@@ -49,19 +51,14 @@ struct Args {
     /// Draws the picture of the guide.
     #[arg(long)]
     plot: bool,
-    /// One trial, as JSON; its outcome is printed as JSON.
-    #[arg(long, hide = true)]
-    trial: Option<String>,
 }
 
 fn main() -> io::Result<()> {
-    let args = Args::parse();
-    if let Some(trial) = &args.trial {
-        let trial: Trial = serde_json::from_str(trial)?;
-        let outcome = trial.run_here(args.data.as_deref().unwrap_or(Path::new(SLICE)));
-        println!("{}", serde_json::to_string(&outcome)?);
+    if let Some((trial, data)) = contest::trial::<(Trial, PathBuf)>() {
+        contest::tell(trial.run_here(&data));
         return Ok(());
     }
+    let args = Args::parse();
     let folder = tempfile::tempdir()?;
     let data = match &args.data {
         Some(data) => data.clone(),
@@ -149,10 +146,8 @@ fn repeated(folder: &Path, times: usize) -> io::Result<PathBuf> {
 /// The outcomes of each trial. In each round all of them have their turn.
 fn turns(trials: &[Trial], data: &Path, rounds: usize) -> Vec<Vec<Outcome>> {
     let mut outcomes = vec![Vec::new(); trials.len()];
-    for _ in 0..rounds {
-        for (trial, outcomes) in trials.iter().zip(&mut outcomes) {
-            outcomes.extend(trial.run(data));
-        }
+    for at in contest::turns(trials.len(), rounds) {
+        outcomes[at].extend(trials[at].run(data));
     }
     outcomes
 }
@@ -165,14 +160,9 @@ fn group(title: &str, names: &[&str], outcomes: &[Vec<Outcome>]) -> Vec<Bar> {
             println!("  {title:<12} {name:<22} not here");
             continue;
         }
-        let ratios: Vec<_> =
-            own.iter().zip(&outcomes[0]).map(|(own, first)| first.nanoseconds() / own.nanoseconds()).collect();
-        let (ratio, rate) = (median(&ratios), median(&own.iter().map(|own| own.per_second()).collect::<Vec<_>>()));
-        let (low, high) = (least(&ratios), -least(&ratios.iter().map(|ratio| -ratio).collect::<Vec<_>>()));
-        let peak = own.iter().map(|own| own.peak_kib).max().unwrap_or_default();
-        let peak = if peak == 0 { "–".to_owned() } else { format!("{} MB", peak / 1024) };
-        println!("  {title:<12} {name:<22} {rate:>9.0} rows/s  {ratio:>5.2} × ({low:.2}–{high:.2})  peak {peak}");
-        let note = format!("{:.0}k rows/s", rate / 1_000.0);
+        let figures = Figures::of(own, &outcomes[0]);
+        println!("  {title:<12} {name:<22} {figures}");
+        let note = format!("{:.0}k rows/s", figures.per_second / 1_000.0);
         let colour = if *name == "pipeline" {
             2
         } else if at > 1 {
@@ -180,7 +170,7 @@ fn group(title: &str, names: &[&str], outcomes: &[Vec<Outcome>]) -> Vec<Bar> {
         } else {
             at
         };
-        bars.push(Bar { name: format!("{title}: {name}"), ratio, note, colour, begins: at == 0 });
+        bars.push(Bar { name: format!("{title}: {name}"), ratio: figures.ratio, note, colour, begins: at == 0 });
     }
     bars
 }
@@ -193,16 +183,13 @@ fn costs(records: u64, data: &Path, rounds: usize) {
         Trial::Stages { records, stages: 0 },
     ];
     let outcomes = turns(&trials, data, rounds);
-    let cost = |at: usize| median(&outcomes[at].iter().map(|outcome| outcome.nanoseconds()).collect::<Vec<_>>());
-    let stage: Vec<_> = outcomes[1]
-        .iter()
-        .zip(&outcomes[0])
-        .map(|(with, without)| (with.nanoseconds() - without.nanoseconds()) / 8.0)
-        .collect();
+    let cost = |at: usize| median(outcomes[at].iter().map(nanoseconds));
+    let both = outcomes[1].iter().zip(&outcomes[0]);
+    let stage = median(both.map(|(with, without)| (nanoseconds(with) - nanoseconds(without)) / 8.0));
     println!(
         "\nA small record: {:.0} ns to be read and filtered, {:.1} ns more for each `map`, {:.0} ns more to go through the collector into a sink that does nothing",
         cost(0),
-        median(&stage),
+        stage,
         cost(2) - cost(0)
     );
 }
@@ -227,12 +214,7 @@ fn memory(folder: &Path, data: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn least(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::INFINITY, f64::min)
+/// Of one record.
+fn nanoseconds(outcome: &Outcome) -> f64 {
+    1e9 / outcome.per_second()
 }

@@ -1,7 +1,6 @@
-//! A trial runs in a process of its own, so that its memory is its own.
+//! What each contender does.
 
 use std::{
-    env, fs,
     path::{Path, PathBuf},
     process::Command,
     time::Instant,
@@ -9,7 +8,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{by_hand, piped, rows};
+use crate::{
+    by_hand,
+    contest::{self, Outcome},
+    piped, rows,
+};
 
 /// What is tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,39 +43,11 @@ pub(crate) enum Trial {
     },
 }
 
-/// What came of it.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Outcome {
-    pub(crate) rows: u64,
-    pub(crate) seconds: f64,
-    /// The most memory that the process had, as Linux counts it; 0 elsewhere.
-    pub(crate) peak_kib: u64,
-}
-
-impl Outcome {
-    #[expect(clippy::cast_precision_loss, reason = "a rate is for reading")]
-    pub(crate) fn per_second(self) -> f64 {
-        self.rows as f64 / self.seconds
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a cost is for reading")]
-    pub(crate) fn nanoseconds(self) -> f64 {
-        self.seconds * 1e9 / self.rows as f64
-    }
-}
-
 impl Trial {
     /// Runs it in a process of its own. `None` if what it needs is not there.
     pub(crate) fn run(&self, data: &Path) -> Option<Outcome> {
-        if matches!(self, Self::Python(_)) && Command::new("python3").arg("-V").output().is_err() {
-            return None;
-        }
-        let trial = serde_json::to_string(self).expect("a trial is serde data");
-        let this = env::current_exe().expect("this program");
-        let output =
-            Command::new(this).arg("--trial").arg(trial).arg("--data").arg(data).output().expect("the trial runs");
-        assert!(output.status.success(), "{self:?}: {}", String::from_utf8_lossy(&output.stderr));
-        Some(serde_json::from_slice(&output.stdout).expect("the trial's outcome"))
+        let is_here = !matches!(self, Self::Python(_)) || Command::new("python3").arg("-V").output().is_ok();
+        is_here.then(|| contest::start(&(self, data), &[]))
     }
 
     /// Runs it here.
@@ -93,7 +68,7 @@ impl Trial {
             Self::Stages { records, stages } => piped::stages(records, stages),
             Self::Filtered { records, stages } => piped::filtered(records, stages),
         };
-        Outcome { rows, seconds: begin.elapsed().as_secs_f64(), peak_kib: peak_kib("/proc/self/status") }
+        Outcome::now(rows, begin)
     }
 }
 
@@ -104,7 +79,7 @@ fn python(data: &Path, database: &Path, batch: usize) -> Outcome {
     let output = command.args([rows::SCHEMA, &rows::upsert()]).output().expect("Python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let rows = String::from_utf8_lossy(&output.stdout).trim().parse().expect("the number of rows");
-    Outcome { rows, seconds: begin.elapsed().as_secs_f64(), peak_kib: 0 }
+    Outcome { peak_kib: 0, ..Outcome::now(rows, begin) }
 }
 
 /// The table is there before the program begins. Its rows are those that it says it has written.
@@ -116,11 +91,5 @@ fn peer(program: &Path, data: &Path, database: &Path, batch: usize) -> Outcome {
     let output = Command::new(program).arg(data).arg(database).arg(batch.to_string()).output().expect("the peer runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let rows = String::from_utf8_lossy(&output.stdout).trim().parse().expect("the number of rows");
-    Outcome { rows, seconds: begin.elapsed().as_secs_f64(), peak_kib: 0 }
-}
-
-fn peak_kib(status: &str) -> u64 {
-    let status = fs::read_to_string(status).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or_default()
+    Outcome { peak_kib: 0, ..Outcome::now(rows, begin) }
 }

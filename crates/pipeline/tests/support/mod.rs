@@ -1,19 +1,28 @@
 //! What the tests of runs share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::sync::{Arc, Mutex};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex},
+};
 
 use actix_batch::Batch;
 use actix_batch_pipeline::{
     Output, Record, Stage,
     checkpoint::{RunId, Settled},
     sink::{IntoSink, Promises, Sink, SinkError, Written},
+    source::{FromIter, from_iter},
 };
 
 /// Runs a test on paused time.
 pub(crate) fn paused<F: AsyncFnOnce() -> T, T>(test: F) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     actix_rt::System::with_tokio_rt(move || runtime).block_on(test())
+}
+
+/// The numbers from 0 to before `count`.
+pub(crate) fn numbers(count: u64) -> FromIter<impl Fn() -> Range<u64> + Send + Sync, Range<u64>> {
+    from_iter("numbers", move || 0..count)
 }
 
 /// The error for a record, if it has one.
