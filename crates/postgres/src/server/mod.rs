@@ -7,10 +7,14 @@ use tokio_postgres::{Client, Config, Error, NoTls};
 
 use crate::fault::Fault;
 
+mod connection;
+#[cfg(feature = "deadpool")]
+mod pool;
 mod security;
 #[cfg(feature = "tls")]
 mod tls;
 
+pub(crate) use connection::Connection;
 use security::{Given, Mode, Security};
 
 /// How long a connection may take.
@@ -20,33 +24,44 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; \
     SET extra_float_digits = 3; SET bytea_output = 'hex'";
 
-/// Where the server is. Without a URL of its own, the environment says so, as it does to `psql`: `DATABASE_URL`, or `PGHOST`, `PGPORT`,
-/// `PGUSER`, `PGPASSWORD` and `PGDATABASE`. `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT` and `PGSSLKEY` hold where a URL does not say `sslmode`,
-/// `sslrootcert`, and `sslcert` with `sslkey`.
+/// Where the server is.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Server {
+#[serde(from = "Option<String>")]
+pub(crate) enum Server {
+    /// The environment says so, as it does to `psql`: `DATABASE_URL`, or `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`. `PGSSLMODE`,
+    /// `PGSSLROOTCERT`, `PGSSLCERT` and `PGSSLKEY` hold where a URL does not say `sslmode`, `sslrootcert`, and `sslcert` with `sslkey`.
+    #[default]
+    Environment,
     /// It may hold a password: it is never shown, and never stored.
-    url: Option<String>,
+    Url(String),
+    #[cfg(feature = "deadpool")]
+    Pool(pool::Pool),
+}
+
+impl From<Option<String>> for Server {
+    fn from(url: Option<String>) -> Self {
+        url.map_or(Self::Environment, Self::Url)
+    }
 }
 
 impl Server {
-    pub(crate) fn at(url: impl Into<String>) -> Self {
-        Self { url: Some(url.into()) }
-    }
-
+    /// How to connect without a pool.
     fn config(&self) -> Result<(Config, Security), Fault> {
-        let (mut config, given) = match (&self.url, env::var("DATABASE_URL")) {
-            (Some(url), _) => parsed(url, "the URL")?,
-            (None, Ok(url)) => parsed(&url, "`DATABASE_URL`")?,
-            (None, Err(_)) => (from_environment()?, Given::default()),
+        let (mut config, given) = match (self, env::var("DATABASE_URL")) {
+            (Self::Url(url), _) => parsed(url, "the URL")?,
+            (_, Ok(url)) => parsed(&url, "`DATABASE_URL`")?,
+            (_, Err(_)) => (from_environment()?, Given::default()),
         };
         let security = given.apply(&mut config)?;
         Ok((config, security))
     }
 
-    /// The place without its secrets: `localhost:5432/flights`.
+    /// The place without its secrets: `localhost:5432/flights`. A pool does not say where it is.
     pub(crate) fn place(&self) -> String {
+        #[cfg(feature = "deadpool")]
+        if matches!(self, Self::Pool(_)) {
+            return "pool".to_owned();
+        }
         let Ok((config, _)) = self.config() else { return "postgres".to_owned() };
         let host = config.get_hosts().first().map_or_else(String::new, |host| match host {
             tokio_postgres::config::Host::Tcp(host) => host.clone(),
@@ -57,13 +72,22 @@ impl Server {
         format!("{host}:{port}/{}", config.get_dbname().or(config.get_user()).unwrap_or_default())
     }
 
-    pub(crate) async fn connect(&self) -> Result<Client, Fault> {
+    pub(crate) async fn connect(&self) -> Result<Connection, Fault> {
+        let connection = self.connection().await?;
+        let set = connection.batch_execute(SESSION).await;
+        set.map_err(|error| Fault::of(&error, format!("the session cannot be set up at {}", self.place())))?;
+        Ok(connection)
+    }
+
+    async fn connection(&self) -> Result<Connection, Fault> {
+        #[cfg(feature = "deadpool")]
+        if let Self::Pool(pool) = self {
+            return pool.take().await;
+        }
         let (mut config, security) = self.config()?;
         config.connect_timeout(TIMEOUT).application_name("actix-batch");
-        let doing = || format!("{} cannot be reached", self.place());
-        let client = open(&config, &security).await?.map_err(|error| Fault::of(&error, doing()))?;
-        client.batch_execute(SESSION).await.map_err(|error| Fault::of(&error, doing()))?;
-        Ok(client)
+        let client = open(&config, &security).await?;
+        client.map(Connection::Made).map_err(|error| Fault::of(&error, format!("{} cannot be reached", self.place())))
     }
 }
 
@@ -147,11 +171,11 @@ mod tests {
     #[test]
     fn a_password_that_the_driver_would_cut_is_refused_and_not_shown() {
         for url in ["postgres://me:p@ss-secret@host/db", "postgres://me:p/ss-secret@host/db"] {
-            let server = Server::at(url);
+            let server = Server::Url(url.to_owned());
             let refused = server.config().unwrap_err().message;
             assert!(refused.contains("%40") && !refused.contains("ss-secret"), "{refused}");
             assert_eq!(format!("{server:?}"), "postgres");
         }
-        assert_eq!(format!("{:?}", Server::at("postgres://me:p%40ss-secret@host:5/db")), "host:5/db");
+        assert_eq!(format!("{:?}", Server::Url("postgres://me:p%40ss-secret@host:5/db".to_owned())), "host:5/db");
     }
 }

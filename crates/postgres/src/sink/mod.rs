@@ -122,7 +122,15 @@ impl Postgres {
     /// `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`. `sslmode` and `sslrootcert`, or `PGSSLMODE` and `PGSSLROOTCERT`, ask for encryption,
     /// which needs the feature `tls`.
     pub fn connect(mut self, url: impl Into<String>) -> Self {
-        self.server = Server::at(url);
+        self.server = Server::Url(url.into());
+        self
+    }
+
+    /// Takes its connections out of this pool, for a program that has one: one for each sink worker and one for the checkpoint. They keep
+    /// their sessions, so they are closed in the end and never go back; the pool may make others in their place. Default: none.
+    #[cfg(feature = "deadpool")]
+    pub fn pool(mut self, pool: deadpool_postgres::Pool) -> Self {
+        self.server = pool.into();
         self
     }
 

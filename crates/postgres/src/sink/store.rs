@@ -7,7 +7,6 @@ use actix_batch_pipeline::{
     checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RunId, Store, StoreFuture},
 };
 use serde_json::Value;
-use tokio_postgres::Client;
 
 use super::{
     Postgres,
@@ -15,14 +14,14 @@ use super::{
     progress::{self, CLEAR, VERSION},
     session::{Session, Statements},
 };
-use crate::fault::Fault;
+use crate::{fault::Fault, server::Connection};
 
 /// Keeps the checkpoint in the database of the rows; made by [`Postgres`](crate::Postgres). Its lease is an advisory lock of its session, which
 /// ends with the process.
 pub struct PostgresStore {
     sink: Postgres,
     run: RunId,
-    client: Option<Client>,
+    client: Option<Connection>,
     statements: Statements,
 }
 
@@ -36,7 +35,7 @@ impl PostgresStore {
     }
 
     /// The connection, with its statements.
-    async fn client(&mut self) -> Result<(&mut Client, &mut Statements), Fault> {
+    async fn client(&mut self) -> Result<(&mut Connection, &mut Statements), Fault> {
         let client = match &mut self.client {
             Some(client) => client,
             none => none.insert(self.sink.server.connect().await?),

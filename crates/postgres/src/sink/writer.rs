@@ -10,7 +10,7 @@ use actix_batch_pipeline::{
 };
 use futures_util::future::join3;
 use serde::Serialize;
-use tokio_postgres::{Client, Error, error::SqlState, types::ToSql};
+use tokio_postgres::{Error, error::SqlState, types::ToSql};
 
 use super::{
     Mode, Postgres, copy,
@@ -19,7 +19,7 @@ use super::{
     rows::{Rows, Way},
     session::{Session, Statements},
 };
-use crate::{fault::Fault, table::Table};
+use crate::{fault::Fault, server::Connection, table::Table};
 
 /// Writes records to a table of PostgreSQL; made by [`Postgres`].
 pub struct PostgresSink<T> {
@@ -32,7 +32,7 @@ pub struct PostgresSink<T> {
 }
 
 struct Link {
-    client: Client,
+    client: Connection,
     table: Table,
     statements: Statements,
     stage: Stage,

@@ -113,7 +113,15 @@ impl<T> PostgresTable<T> {
 
     /// Where the server is; see [`Postgres::connect`](crate::Postgres::connect).
     pub fn connect(mut self, url: impl Into<String>) -> Self {
-        self.server = Server::at(url);
+        self.server = Server::Url(url.into());
+        self
+    }
+
+    /// Takes its connections out of this pool; see [`Postgres::pool`](crate::Postgres::pool). A run has one for each reader, and one more for a
+    /// [`snapshot`](Self::snapshot).
+    #[cfg(feature = "deadpool")]
+    pub fn pool(mut self, pool: deadpool_postgres::Pool) -> Self {
+        self.server = pool.into();
         self
     }
 

@@ -7,15 +7,18 @@ use actix_batch_pipeline::{
     source::{Chunk, More, Reader, SourceError, Unreadable},
 };
 use serde::de::DeserializeOwned;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::Statement;
 
 use super::{PostgresTable, RowKey, parameters};
-use crate::table::{Table, quoted};
+use crate::{
+    server::Connection,
+    table::{Table, quoted},
+};
 
 /// Reads a range of a table.
 pub struct PostgresReader<T> {
     source: PostgresTable<T>,
-    client: Client,
+    client: Connection,
     table: Table,
     /// What is left to read.
     range: Range<RowKey>,
@@ -24,7 +27,7 @@ pub struct PostgresReader<T> {
 }
 
 impl<T> PostgresReader<T> {
-    pub(super) fn new(source: PostgresTable<T>, client: Client, table: Table, range: Range<RowKey>) -> Self {
+    pub(super) fn new(source: PostgresTable<T>, client: Connection, table: Table, range: Range<RowKey>) -> Self {
         Self { source, client, table, range, statement: None }
     }
 }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, Error};
 
-use crate::{fault::Fault, server::Server};
+use crate::{
+    fault::Fault,
+    server::{Connection, Server},
+};
 
 const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 /// A reader waits in its transaction for as long as the sink takes.
@@ -21,7 +24,7 @@ pub(super) struct Shared(Arc<Mutex<Option<Snapshot>>>);
 struct Snapshot {
     id: String,
     /// Its transaction ends with it.
-    _exporter: Client,
+    _exporter: Connection,
 }
 
 impl Snapshot {

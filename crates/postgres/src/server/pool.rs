@@ -1,0 +1,51 @@
+//! Takes connections out of a pool of the program's own.
+
+use std::{fmt, ptr};
+
+use actix_batch_pipeline::sink::SinkErrorKind;
+use deadpool_postgres::{Object, PoolError};
+use tokio::time::timeout;
+
+use super::{Connection, Server, TIMEOUT};
+use crate::fault::Fault;
+
+/// A pool that connections are taken out of for good. It may make others in their place.
+#[derive(Clone)]
+pub(crate) struct Pool(deadpool_postgres::Pool);
+
+impl Pool {
+    pub(super) async fn take(&self) -> Result<Connection, Fault> {
+        let Ok(object) = timeout(TIMEOUT, self.0.get()).await else {
+            let message = format!("the pool has had no connection for {TIMEOUT:?}");
+            return Err(Fault { kind: SinkErrorKind::Temporary, message });
+        };
+        match object {
+            Ok(object) => Ok(Connection::FromPool(Object::take(object))),
+            Err(PoolError::Backend(error)) => Err(Fault::of(&error, "the pool cannot connect")),
+            Err(error @ PoolError::Timeout(_)) => {
+                Err(Fault { kind: SinkErrorKind::Temporary, message: format!("the pool gives no connection: {error}") })
+            }
+            Err(error) => Err(Fault::fatal(format!("the pool gives no connection: {error}"))),
+        }
+    }
+}
+
+impl From<deadpool_postgres::Pool> for Server {
+    fn from(pool: deadpool_postgres::Pool) -> Self {
+        Self::Pool(Pool(pool))
+    }
+}
+
+impl PartialEq for Pool {
+    fn eq(&self, other: &Self) -> bool {
+        ptr::eq(self.0.manager(), other.0.manager())
+    }
+}
+
+impl Eq for Pool {}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("pool")
+    }
+}
