@@ -11,7 +11,7 @@ use crate::{
     source::Source,
     stage::{
         Chain, Debounce, Dedupe, Filter, FlatMap, Inspect, Lookup, Map, MapAsync, Stage, Start, Then, Throttle,
-        Through, TryMap,
+        Through, TryMap, Validate,
     },
 };
 
@@ -75,6 +75,16 @@ impl<S: Source, T: Send + Sync + 'static> Flow<S, T> {
         E: Display + 'static,
     {
         self.stage(TryMap(f, PhantomData))
+    }
+
+    /// Looks at each record: one that is wrong goes to the dead letters, with the error. What `check` returns otherwise is dropped, and the
+    /// record goes on as it was, without being moved.
+    pub fn validate<O, E>(self, check: impl Fn(&T) -> Result<O, E> + Send + Sync + 'static) -> Self
+    where
+        O: 'static,
+        E: Display + 'static,
+    {
+        self.stage(Validate(check, PhantomData))
     }
 
     /// Keeps the records for which the closure returns true; the others are counted as filtered.

@@ -27,6 +27,11 @@ fn every_record_that_a_stage_panics_on_is_rejected_whatever_its_size_and_its_pla
                 4 => Err("an error"),
                 _ => Ok(all),
             })
+            .validate(|all| match all[0] {
+                15 => panic!("in the middle"),
+                17 => Err("an error"),
+                valid => Ok(valid),
+            })
             .filter(|all| {
                 assert!(![2, 3, 18].contains(&all[0]), "at an end of what is left");
                 all[0] != 10
@@ -39,7 +44,7 @@ fn every_record_that_a_stage_panics_on_is_rejected_whatever_its_size_and_its_pla
             .await
             .unwrap();
         assert_eq!(shelf.stored(), [6, 8, 11, 12, 14, 16]);
-        assert_eq!((report.rejected, report.filtered), (8, 6));
+        assert_eq!((report.rejected, report.filtered), (10, 4));
         assert!(report.adds_up());
     });
 }

@@ -6,7 +6,7 @@ use actix_batch::Workers;
 use actix_batch_pipeline::{prelude::*, sink::JsonLinesFile};
 
 use crate::{
-    flight::{Flight, Refused},
+    flight::Flight,
     rows::{KEY, SCHEMA},
 };
 
@@ -18,14 +18,9 @@ fn csv(data: &Path) -> Csv<Flight> {
     Csv::<Flight>::file(data).null_words(["NA", ""])
 }
 
-fn checked(flight: Flight) -> Result<Flight, Refused> {
-    flight.check()?;
-    Ok(flight)
-}
-
 fn into_sqlite(data: &Path, database: &Path, batch: usize) -> Pipeline {
     let sink = Sqlite::upsert(database, "flights").key(KEY).create_table(SCHEMA);
-    let flow = Pipeline::named("flights").read(csv(data)).try_map(checked).write(sink);
+    let flow = Pipeline::named("flights").read(csv(data)).validate(Flight::check).write(sink);
     flow.collector(move |sink| sink.max_size(batch).workers(Workers::threads(1))).build()
 }
 
@@ -46,13 +41,14 @@ pub(crate) fn ranges(data: &Path, database: &Path, records: u64) -> u64 {
 }
 
 pub(crate) fn json_lines(data: &Path, file: &Path) -> u64 {
-    let pipeline = Pipeline::named("flights").read(csv(data)).try_map(checked).write(JsonLinesFile::create(file));
+    let pipeline =
+        Pipeline::named("flights").read(csv(data)).validate(Flight::check).write(JsonLinesFile::create(file));
     run(pipeline.run()).read
 }
 
 /// Reads and checks; the sink does nothing.
 pub(crate) fn nothing(data: &Path, readers: usize) -> u64 {
-    let pipeline = Pipeline::named("flights").read(csv(data)).try_map(checked).write(for_each(|_: &Flight| {}));
+    let pipeline = Pipeline::named("flights").read(csv(data)).validate(Flight::check).write(for_each(|_: &Flight| {}));
     run(pipeline.accept_duplicates(true).readers(readers).run()).read
 }
 

@@ -17,7 +17,7 @@ use clap::Parser;
 #[allow(dead_code, reason = "the web example needs its key")]
 mod flight;
 
-use flight::{Flight, Refused};
+use flight::Flight;
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS flights (
     year INTEGER NOT NULL, month INTEGER NOT NULL, day INTEGER NOT NULL, dep_time INTEGER, sched_dep_time INTEGER NOT NULL,
@@ -95,7 +95,7 @@ async fn ingest(options: &Options) -> Result<Report, RunError> {
     let flights = Sqlite::upsert(&options.database, "flights").key(KEY).create_table(SCHEMA);
     let mut pipeline = Pipeline::named("flights")
         .read(Csv::<Flight>::file(&options.file).null_words(["NA", ""]))
-        .try_map(checked)
+        .validate(Flight::check)
         .write(flights)
         .collector(move |sink| sink.max_size(batch).max_in_flight(in_flight).workers(Workers::threads(in_flight)))
         .dead_letters(&options.dead_letters)
@@ -116,9 +116,4 @@ async fn ingest(options: &Options) -> Result<Report, RunError> {
         pipeline = pipeline.max_records(rows);
     }
     pipeline.run().await
-}
-
-fn checked(flight: Flight) -> Result<Flight, Refused> {
-    flight.check()?;
-    Ok(flight)
 }

@@ -18,6 +18,7 @@ mod map;
 mod map_async;
 mod output;
 mod throttle;
+mod validate;
 
 pub(crate) use chain::{BrokenStage, Chain, Ledger, Start, Then};
 pub(crate) use debounce::Debounce;
@@ -31,6 +32,7 @@ pub(crate) use map::{Map, TryMap};
 pub(crate) use map_async::MapAsync;
 pub use output::Output;
 pub(crate) use throttle::Throttle;
+pub(crate) use validate::Validate;
 
 /// A stage of a pipeline: chunk in, chunk out. One stage serves all readers of a run, so it is shared.
 ///

@@ -1,6 +1,6 @@
 //! What a stage makes of a chunk.
 
-use std::fmt::Display;
+use std::{convert::Infallible, fmt::Display};
 
 use crate::{panics::catch, record::Record, rejection::Rejection};
 
@@ -135,13 +135,26 @@ impl<T> Output<T> {
 
     /// Passes the records for which `keep` returns true on, and filters the others. If it panics, that record is rejected.
     #[inline]
-    pub(super) fn keep(&mut self, mut records: Vec<Record<T>>, mut keep: impl FnMut(&Record<T>) -> bool) {
+    pub(super) fn keep(&mut self, records: Vec<Record<T>>, mut keep: impl FnMut(&Record<T>) -> bool) {
+        self.try_keep(records, |record| Ok::<_, Infallible>(keep(record)));
+    }
+
+    /// As [`keep`](Self::keep); an error rejects that record, too.
+    #[inline]
+    pub(super) fn try_keep<E: Display>(
+        &mut self,
+        mut records: Vec<Record<T>>,
+        mut keep: impl FnMut(&Record<T>) -> Result<bool, E>,
+    ) {
         let (mut kept, rejected) = (Vec::with_capacity(records.len()), self.rejected.len());
         while kept.len() < records.len() {
             let looked = catch(|| {
                 for record in &records[kept.len()..] {
-                    let keep = keep(record);
-                    kept.push(keep);
+                    let is_kept = keep(record).unwrap_or_else(|error| {
+                        self.reject(record, error);
+                        false
+                    });
+                    kept.push(is_kept);
                 }
             });
             if let Err(panic) = looked {
