@@ -5,8 +5,10 @@ use std::{path::Path, time::Duration};
 use rusqlite::{Connection, OpenFlags};
 
 mod schema;
+mod turns;
 
 pub(crate) use schema::{Column, Table, UniqueIndex, list, listed, quoted};
+pub(crate) use turns::Turns;
 
 /// How long a connection waits for another one's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

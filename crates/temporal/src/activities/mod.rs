@@ -17,7 +17,7 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::{
     sync::oneshot,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval_at},
 };
 use tracing::info;
 
@@ -125,7 +125,8 @@ async fn alive<T>(
     mut on_tick: impl FnMut(bool),
 ) -> Option<T> {
     let mut work = std::pin::pin!(work);
-    let mut ticks = interval(HEARTBEAT);
+    // The server has just heard of it, and most ranges end before it would have to hear of them again.
+    let mut ticks = interval_at((Instant::now() + HEARTBEAT).into(), HEARTBEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -5,13 +5,14 @@ use rusqlite::Connection;
 use super::{Mode, Sqlite, dead_letters::DeadLetters, fault, fields::Fields, progress};
 use crate::{
     sink::SinkError,
-    sqlite::{Access, Table, is_in_memory, list, listed, open, quoted},
+    sqlite::{Access, Table, Turns, is_in_memory, list, listed, open, quoted},
 };
 
 /// An open database whose table fits the sink.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) connection: Connection,
+    pub(super) turns: Turns,
     pub(super) fields: Fields,
     /// Whether a row that fails can leave something behind, so that each row needs a savepoint.
     pub(super) needs_savepoints: bool,
@@ -26,7 +27,7 @@ pub(super) fn prepare(sink: &Sqlite) -> Result<Prepared, SinkError> {
     let doing = || format!("the tables of the progress cannot be made in {}", sink.path().display());
     create_tables(sink, &connection).map_err(|error| fault::of_batch(error, doing()))?;
     let needs_savepoints = can_fail_halfway(&connection).map_err(|error| fault::of_batch(error, doing()))?;
-    Ok(Prepared { connection, fields: Fields::new(sink, table), needs_savepoints })
+    Ok(Prepared { connection, turns: Turns::at(sink.path()), fields: Fields::new(sink, table), needs_savepoints })
 }
 
 /// Makes the tables beside the rows, if they are missing.

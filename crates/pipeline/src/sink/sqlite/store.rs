@@ -7,7 +7,7 @@ use std::{
 };
 
 use fs4::{FileExt, TryLockError};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction};
 
 use super::{
     Sqlite,
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RunId, Store, StoreFuture},
     dead_letters::DeadRecord,
-    sqlite::{Access, is_in_memory, open},
+    sqlite::{Access, Turns, is_in_memory, open},
 };
 
 /// Keeps the checkpoint in the database of the rows; made by [`Sqlite`].
@@ -26,7 +26,7 @@ use crate::{
 pub struct SqliteStore {
     sink: Sqlite,
     run: RunId,
-    connection: Option<Connection>,
+    connection: Option<(Connection, Turns)>,
     /// Its lock is the lease, and ends with it.
     lease: Option<File>,
 }
@@ -140,15 +140,15 @@ impl SqliteStore {
         &mut self,
         change: impl FnOnce(&Transaction<'_>, &RunId, &Sqlite) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
+        let (connection, turns) = match &mut self.connection {
+            Some(connected) => connected,
             none => {
                 let connection = open_database(&self.sink)?;
                 create_tables(&self.sink, &connection)?;
-                none.insert(connection)
+                none.insert((connection, Turns::at(self.sink.path())))
             }
         };
-        let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
+        let transaction = turns.begin(connection)?;
         change(&transaction, &self.run, &self.sink)?;
         transaction.commit()
     }

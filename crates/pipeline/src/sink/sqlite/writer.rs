@@ -3,7 +3,7 @@
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 use actix_batch::{Batch, Trigger};
-use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
+use rusqlite::{CachedStatement, Connection};
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -100,7 +100,7 @@ impl<T: Serialize> SqliteSink<T> {
     /// `skip_held` is not set.
     fn transact(&mut self, batch: &Batch<Record<T>>, skip_held: bool) -> Result<Option<Written>, SinkError> {
         let (sink, Some(link)) = (&self.sink, &mut self.link) else { return Ok(None) };
-        let begun = link.prepared.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let begun = link.prepared.turns.begin(&mut link.prepared.connection);
         let transaction = begun.map_err(|error| fault::of_batch(error, doing(sink, "a transaction cannot begin")))?;
         let progress = Progress::new(&transaction, &self.run.pipeline);
         let failed = |error| fault::of_batch(error, doing(sink, "storing the progress failed"));
@@ -144,7 +144,7 @@ fn is_new<T>(
 impl Link {
     fn save_settled(&mut self, sink: &Sqlite, run: &RunId, settled: &Settled) -> rusqlite::Result<()> {
         let Some(moved) = settled.moved_since(&mut self.seen) else { return Ok(()) };
-        let transaction = Transaction::new(&mut self.prepared.connection, TransactionBehavior::Immediate)?;
+        let transaction = self.prepared.turns.begin(&mut self.prepared.connection)?;
         save_prefix(Progress::new(&transaction, &run.pipeline), Some(&moved), self.stored.as_ref())?;
         let letters = save_letters(sink, &transaction, settled)?;
         transaction.commit()?;
