@@ -1,9 +1,14 @@
 //! Workers fail alone: a panic, a stop, an outage costs one batch at the most, and the worker comes back.
 #![cfg(feature = "test-util")]
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    future::poll_fn,
+    mem,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Poll,
 };
 
 use actix_batch::{
@@ -96,6 +101,50 @@ fn a_worker_that_hangs_keeps_only_its_own_batch() {
         assert_eq!(jobs.stats().await.unwrap().in_flight, 1);
         jobs.shutdown(Shutdown::now()).await.unwrap();
         assert!(matches!(hung.await, Err(JobError::ShutDown)));
+        balanced(&ledger, &jobs).await;
+    });
+}
+
+/// The first processor panics when its worker is told to stop; the next one takes longer to prepare than a worker may take to stop.
+struct PanicsWhenStopped {
+    built: u64,
+}
+
+impl BatchProcessor for PanicsWhenStopped {
+    type Job = Tenfold;
+
+    async fn prepare(&mut self) -> Result<(), Broken> {
+        if self.built > 1 {
+            sleep(ms(3_000)).await;
+        }
+        Ok(())
+    }
+
+    async fn process(&mut self, batch: &Batch<Tenfold>) -> Result<Outcomes<Tenfold>, Broken> {
+        if self.built == 1 {
+            let mut is_told = false;
+            poll_fn(|_| {
+                assert!(!mem::replace(&mut is_told, true), "told to stop");
+                Poll::<()>::Pending
+            })
+            .await;
+        }
+        Ok(Outcomes::each(batch.iter().map(tenfold)))
+    }
+}
+
+#[test]
+fn a_worker_that_panics_when_it_is_told_to_stop_is_not_given_up_while_it_is_rebuilt() {
+    paused(async || {
+        let built = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&built);
+        let factory = move || PanicsWhenStopped { built: count.fetch_add(1, Ordering::Relaxed) + 1 };
+        let jobs = Collector::builder(factory).workers(Workers::local(1)).max_size(1).timeout(ms(20)).start().unwrap();
+        let ledger = Ledger::new(&jobs);
+        let [first, second] = [0, 1].map(|number| ledger.submit(Tenfold(number)));
+        assert!(matches!(first.await, Err(JobError::TimedOut)));
+        assert_eq!(second.await.unwrap(), 10);
+        assert_eq!(built.load(Ordering::Relaxed), 2);
         balanced(&ledger, &jobs).await;
     });
 }

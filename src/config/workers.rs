@@ -24,8 +24,8 @@ impl Workers {
     /// Workers with an arbiter thread each, for processors that block or burn CPU.
     ///
     /// The next batch is prefetched for a single worker, which begins it as soon as the one before has succeeded, also while the collector's
-    /// thread is busy. Until then it waits as any other batch – for a pause, a shutdown, a more urgent one – and counts as ready, not as in
-    /// flight.
+    /// thread is busy. Until then it counts as ready, not as in flight, and a pause, a shutdown or a more urgent batch that the collector has heard
+    /// of holds it back as any other batch that waits.
     pub const fn threads(count: usize) -> Self {
         Self { min: count, max: count, threads: true }
     }

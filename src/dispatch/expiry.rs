@@ -65,7 +65,7 @@ impl<J: Job> Dispatch<J> {
         let (id, trigger, attempt, priority) = (batch.id(), batch.trigger(), batch.attempt(), batch.priority());
         let (out, kept) = Part { jobs: batch.into_jobs(), replies }.divide(marked);
         let (out_last, kept_last) = last.map(|last| divide(last, marked)).unzip();
-        // As resultss both can be dropped whatever the errors in them do.
+        // Wrapped in `JobResults`, both can be dropped even if dropping an error panics.
         let (out_last, last) = (out_last.map(JobResults::of), kept_last.map(JobResults::of));
         let results = results(out_last, out.jobs.len());
         let history = History { batch: id, attempts, accepted_at: opened_at };

@@ -185,11 +185,6 @@ impl<J: Job> Dispatch<J> {
         self.free.push_back(worker);
     }
 
-    /// A worker has answered, and has begun the batch that was prefetched for it.
-    pub(crate) fn worker_goes_on(&mut self, worker: WorkerId) {
-        self.stopping.retain(|(stopping, _)| *stopping != worker);
-    }
-
     /// A worker can take no batch until `worker_free` is called for it.
     pub(crate) fn worker_unable(&mut self, worker: WorkerId) {
         self.stopping.retain(|(stopping, _)| *stopping != worker);

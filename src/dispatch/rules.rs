@@ -29,8 +29,6 @@ pub(crate) struct Rules<E> {
     pub(crate) blame: fn(&E) -> Blame,
     /// Whether other callers may follow a job, so that it is wanted when its caller has gone.
     pub(crate) followed: bool,
-    /// Whether the next batch is prefetched for the worker while it works. There is one worker then, with a thread of its own.
-    pub(crate) prefetches: bool,
 }
 
 impl<E> Default for Rules<E> {
@@ -47,7 +45,6 @@ impl<E> Default for Rules<E> {
             skip_abandoned: true,
             blame: |_| Blame::Unknown,
             followed: false,
-            prefetches: false,
         }
     }
 }

@@ -431,52 +431,94 @@ fn a_deadline_wakes_nobody_once_its_job_has_been_sent() {
     assert_eq!(bench.dispatch.due(), None);
 }
 
+/// Prefetches the next batch for the only worker, which then goes on with it.
+fn go_on(bench: &mut Bench) {
+    let Prefetch { flight, batch, .. } = bench.dispatch.prefetch(worker(0), bench.now).unwrap();
+    bench.now += MILLISECOND;
+    bench.dispatch.begun(bench.now);
+    bench.sent.push((worker(0), flight, batch));
+    let (_, before, batch) = bench.sent.remove(0);
+    bench.dispatch.landed(before, answered(1), batch, bench.now).unwrap();
+}
+
 #[test]
 fn the_prefetched_batch_is_the_next_to_leave_whether_it_was_begun_or_not() {
-    let mut bench = Bench::with_rules(1, Rules { prefetches: true, ..Rules::default() });
+    let mut bench = Bench::new(1);
     (0..3).for_each(|_| bench.ready(1));
     assert_eq!(bench.orders(), ["[0] to 0"]);
-    let prefetch = bench.dispatch.prefetch(bench.now).unwrap();
-    assert_eq!((prefetch.worker, prefetch.batch[0].0), (worker(0), 1));
+    let prefetch = bench.dispatch.prefetch(worker(0), bench.now).unwrap();
+    assert_eq!(prefetch.batch[0].0, 1);
     bench.dispatch.put_back(prefetch.batch);
     assert_eq!((bench.dispatch.ready(), bench.dispatch.in_flight()), (2, 1));
 
-    let Prefetch { worker, flight, batch, .. } = bench.dispatch.prefetch(bench.now).unwrap();
-    bench.now += MILLISECOND;
-    bench.dispatch.begun(bench.now);
-    bench.sent.push((worker, flight, batch));
-    assert_eq!((bench.dispatch.ready(), bench.dispatch.in_flight()), (1, 2));
-    let (_, first, batch) = bench.sent.remove(0);
-    bench.dispatch.worker_goes_on(worker);
-    bench.dispatch.landed(first, answered(1), batch, bench.now).unwrap();
+    go_on(&mut bench);
+    assert_eq!((bench.dispatch.ready(), bench.dispatch.in_flight()), (1, 1));
     assert_eq!(bench.orders(), ["1 [0] answered after 1"], "and the worker has something to do");
     let (_, second, batch) = bench.sent.remove(0);
-    bench.dispatch.worker_free(worker);
+    bench.dispatch.worker_free(worker(0));
     let landed = bench.dispatch.landed(second, answered(1), batch, bench.now).unwrap();
     assert_eq!((landed.waited, landed.took), (MILLISECOND, Duration::ZERO), "it was under way since it was begun");
     assert_eq!(bench.orders(), ["1 [1] answered after 1", "[2] to 0"]);
 }
 
 #[test]
-fn nothing_is_prefetched_that_a_gate_a_deadline_or_an_earlier_attempt_could_change() {
-    let prefetches = |rules: Rules<String>| {
+fn the_time_out_of_a_prefetched_batch_counts_from_its_begin() {
+    let timeout = MILLISECOND * 2;
+    let mut bench = Bench::with_rules(1, Rules { timeout: Some(timeout), ..Rules::default() });
+    (0..2).for_each(|_| bench.ready(1));
+    assert_eq!(bench.orders(), ["[0] to 0"]);
+    go_on(&mut bench);
+    bench.orders();
+    bench.now += MILLISECOND;
+    assert_eq!(bench.orders(), [""; 0]);
+    assert_eq!(bench.dispatch.due(), Some(bench.now + MILLISECOND));
+}
+
+#[test]
+fn nothing_is_prefetched_that_a_gate_a_deadline_a_retry_or_the_worker_itself_could_change() {
+    let prefetches = |rules: Rules<String>, change: fn(&mut Bench)| {
         let mut bench = Bench::with_rules(1, rules);
         (0..2).for_each(|_| bench.ready(1));
         assert_eq!(bench.orders(), ["[0] to 0"]);
-        bench.dispatch.prefetch(bench.now).is_some()
+        change(&mut bench);
+        bench.orders();
+        assert!(bench.dispatch.ready() > 0 && bench.dispatch.in_flight() == 1);
+        bench.dispatch.prefetch(worker(0), bench.now).is_some()
     };
-    let rules = || Rules { prefetches: true, ..Rules::default() };
     let breaker = || Breaker::consecutive(1);
-    assert!(prefetches(rules()));
-    assert!(prefetches(Rules { breaker: Some(breaker()), max_in_flight: Some(2), ..rules() }));
-    assert!(!prefetches(Rules { prefetches: false, ..rules() }));
-    assert!(!prefetches(Rules { max_in_flight: Some(1), ..rules() }));
-    assert!(!prefetches(Rules { rate_limit: Some(RateLimit::jobs_per_second(1e6)), ..rules() }));
-    assert!(!prefetches(Rules { breaker: Some(breaker().slow(MILLISECOND)), ..rules() }));
+    assert!(prefetches(Rules::default(), |_| {}));
+    assert!(prefetches(Rules { breaker: Some(breaker()), max_in_flight: Some(2), ..Rules::default() }, |_| {}));
+    assert!(!prefetches(Rules { max_in_flight: Some(1), ..Rules::default() }, |_| {}));
+    assert!(!prefetches(Rules { rate_limit: Some(RateLimit::jobs_per_second(1e6)), ..Rules::default() }, |_| {}));
+    assert!(!prefetches(Rules { breaker: Some(breaker().slow(MILLISECOND)), ..Rules::default() }, |_| {}));
+    assert!(!prefetches(Rules::default(), |bench| bench.dispatch.pause(true)));
 
-    let mut bench = Bench::with_rules(1, rules());
+    let half_open = Rules { breaker: Some(breaker().open_for(MILLISECOND).probes(2)), ..Rules::default() };
+    let fails_and_next_leaves = |bench: &mut Bench| {
+        bench.ends(|jobs| AttemptEnd::Answered(JobResults::whole(JobError::Failed(Arc::new("no".to_owned())), jobs)));
+        bench.orders();
+        bench.now += MILLISECOND;
+        bench.ready(1);
+    };
+    assert!(!prefetches(half_open, fails_and_next_leaves), "the probe decides about the next batch");
+    let retries = |delay| Rules { retry: Some(Retry::fixed(delay)), ..Rules::default() };
+    assert!(!prefetches(retries(MILLISECOND), fails_and_next_leaves), "a retry has a time limit");
+    assert!(!prefetches(retries(MILLISECOND * 2), fails_and_next_leaves), "a retry that becomes due goes first");
+    let overdue = Rules { timeout: Some(MILLISECOND), split_poison: true, ..Rules::default() };
+    assert!(!prefetches(overdue, |bench| bench.now += MILLISECOND), "the worker was told to stop");
+
+    let mut bench = Bench::new(1);
     bench.ready(1);
     bench.ready_until(1, Some(bench.now + MILLISECOND));
     assert_eq!(bench.orders(), ["[0] to 0"]);
-    assert!(bench.dispatch.prefetch(bench.now).is_none(), "its job may come too late");
+    assert!(bench.dispatch.prefetch(worker(0), bench.now).is_none(), "its job may come too late");
+}
+
+#[test]
+fn nothing_is_prefetched_for_a_worker_that_has_no_batch() {
+    let mut bench = Bench::new(1);
+    (0..2).for_each(|_| bench.ready(1));
+    assert_eq!(bench.orders(), ["[0] to 0"]);
+    let successor = WorkerId { seat: 0, generation: 1 };
+    assert!(bench.dispatch.prefetch(successor, bench.now).is_none(), "the batch is with the worker before it");
 }

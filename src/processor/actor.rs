@@ -13,7 +13,7 @@ use std::{
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use futures_util::FutureExt;
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 use tracing::{Instrument, Span, debug_span, warn};
 
 use super::{Assignment, BatchProcessor, Factory, NextAssignment, Report, Reports, Unprepared};
@@ -81,7 +81,8 @@ impl<P: BatchProcessor> ProcessorActor<P> {
             let Some((processor, next)) = worked else { return ctx.stop() };
             act.processor = Some(processor);
             if let Some(next) = next {
-                act.begin(next, ctx);
+                // Whatever else waits for this thread comes first: tasks, timers, and the end of its arbiter.
+                ctx.wait(yield_now().into_actor(act).map(|(), act, ctx| act.begin(next, ctx)));
             }
         }));
     }
@@ -209,8 +210,11 @@ async fn work<P: BatchProcessor>(
     match ended {
         Some(Ok(results)) => {
             // What a failure means for the next batch is for the collector to decide.
-            let next = if results.all_succeeded() { next.take() } else { None };
-            assignment.done(results, next.is_some());
+            if !results.all_succeeded() {
+                assignment.done(results, false);
+                return Some((processor, None));
+            }
+            let next = next.take(|goes_on| assignment.done(results, goes_on));
             return Some((processor, next));
         }
         Some(Err(panic)) => {

@@ -8,8 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use super::{
-    Assignment, BatchProcessor, Cancel, Factory, Limits, NextAssignment, ProcessorActor, Reports, TakenBack,
-    Unprepared,
+    Assignment, BatchProcessor, Cancel, Factory, Limits, NextAssignment, ProcessorActor, Reports, Unprepared,
     actor::{Build, Close},
     leaving::Leaving,
     restarts::{RestartDelay, Restarts},
@@ -303,20 +302,21 @@ impl<P: BatchProcessor> Pool<P> {
         }
     }
 
-    /// Prefetches a batch for a worker that is busy.
-    pub(crate) fn prefetch(&mut self, worker: WorkerId, flight: FlightId, batch: Batch<P::Job>) {
-        let assignment = self.assignment(worker, flight, batch);
-        if let Some(seat) = self.seat(worker) {
-            seat.next.put(assignment);
+    /// The worker for which the next batch may be prefetched, and where to: the only one, if it has a thread of its own.
+    pub(crate) fn prefetches_for(&self) -> Option<(WorkerId, Arc<NextAssignment<P::Job>>)> {
+        match &*self.seats {
+            [seat] if self.workers.on_threads() => Some((seat.id, Arc::clone(&seat.next))),
+            _ => None,
         }
     }
 
-    /// The batch that was prefetched, or when its worker has begun it.
-    pub(crate) fn take_back(&mut self, worker: WorkerId) -> Option<TakenBack<P::Job>> {
-        self.seat(worker)?.next.take_back()
-    }
-
-    fn assignment(&mut self, worker: WorkerId, flight: FlightId, batch: Batch<P::Job>) -> Assignment<P::Job> {
+    /// What a worker is given.
+    pub(crate) fn assignment(
+        &mut self,
+        worker: WorkerId,
+        flight: FlightId,
+        batch: Batch<P::Job>,
+    ) -> Assignment<P::Job> {
         let inbox = Arc::clone(&self.inbox);
         let cancel = self.seat(worker).map(|seat| Arc::clone(&seat.cancel)).unwrap_or_default();
         Assignment::new(worker, flight, batch, inbox, cancel)

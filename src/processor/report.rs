@@ -132,12 +132,12 @@ impl<J: Job> Default for NextAssignment<J> {
 }
 
 impl<J: Job> NextAssignment<J> {
-    pub(super) fn put(&self, assignment: Assignment<J>) {
+    pub(crate) fn put(&self, assignment: Assignment<J>) {
         *self.0.lock() = Next::Prefetched(assignment);
     }
 
-    /// For the collector. `None` if nothing was prefetched.
-    pub(super) fn take_back(&self) -> Option<TakenBack<J>> {
+    /// For the collector. `None` if it has put nothing here.
+    pub(crate) fn take_back(&self) -> Option<TakenBack<J>> {
         match mem::replace(&mut *self.0.lock(), Next::Empty) {
             Next::Prefetched(mut assignment) => assignment.batch.take().map(TakenBack::Batch),
             Next::Taken(at) => Some(TakenBack::Begun(at)),
@@ -145,16 +145,23 @@ impl<J: Job> NextAssignment<J> {
         }
     }
 
-    /// For the worker. A batch that a caller has left is not taken: the collector decides about it.
-    pub(super) fn take(&self) -> Option<Assignment<J>> {
+    /// For the worker, which has ended a batch and reports it here. A batch that a caller has left is not taken: the collector decides about it.
+    ///
+    /// Whoever finds that a batch was taken finds the report of the one before it, too.
+    pub(super) fn take(&self, report: impl FnOnce(bool)) -> Option<Assignment<J>> {
         let mut next = self.0.lock();
-        if !matches!(&*next, Next::Prefetched(assignment) if assignment.is_wanted()) {
-            return None;
-        }
-        match mem::replace(&mut *next, Next::Taken(Instant::now())) {
-            Next::Prefetched(assignment) => Some(assignment),
-            Next::Taken(_) | Next::Empty => None,
-        }
+        let taken = match mem::replace(&mut *next, Next::Empty) {
+            Next::Prefetched(assignment) if assignment.is_wanted() => {
+                *next = Next::Taken(Instant::now());
+                Some(assignment)
+            }
+            other => {
+                *next = other;
+                None
+            }
+        };
+        report(taken.is_some());
+        taken
     }
 }
 

@@ -38,7 +38,7 @@ use crate::{
     dispatch::Dispatch,
     error::JobError,
     job::Job,
-    observe::{Event, Flushed, Journal, Levels},
+    observe::{Dispatched, Event, Flushed, Journal, Levels},
     processor::{BatchProcessor, Load, Pool, Report, Reports, Scale},
 };
 
@@ -66,7 +66,9 @@ pub struct CollectorActor<P: BatchProcessor> {
     shared: Arc<Shared<P::Job>>,
     dispatch: Dispatch<P::Job>,
     /// What is prefetched for the worker between two turns.
-    prefetched: Option<Prefetched>,
+    prefetched: Option<Prefetched<P::Job>>,
+    /// What the worker has begun by itself, until its report of the batch before has been read.
+    begun: Option<Dispatched>,
     dead_letters: Option<DeadLetterRouter<P::Job>>,
     batching: Batching<P::Job>,
     pool: Pool<P>,
@@ -107,7 +109,6 @@ impl<P: BatchProcessor> CollectorActor<P> {
         builder.rules.skip_abandoned &= !builder.rules.followed;
         builder.flushing.ageing = builder.rules.ageing;
         let workers = builder.config.workers;
-        builder.rules.prefetches = workers.on_threads() && workers.max() == 1;
         let keeps_rejected = builder.dead_letters.is_some();
         let shared = Shared::new(&builder.config, builder.flushing, builder.keying, builder.observers, keeps_rejected);
         let shared = Arc::new(shared);
@@ -119,6 +120,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
         Self {
             dispatch: Dispatch::new(builder.rules),
             prefetched: None,
+            begun: None,
             dead_letters: builder.dead_letters.map(|letters| DeadLetterRouter::new(name(), letters)),
             batching: Batching::new(name(), builder.batchers),
             pool: Pool::new(name(), workers, builder.factory, Arc::clone(&inbox), builder.limits),
@@ -155,17 +157,15 @@ impl<P: BatchProcessor> CollectorActor<P> {
         self.messages += 1;
         if self.messages >= Self::MESSAGES_PER_TURN {
             self.messages = 0;
-            let view = self.turn(Instant::now());
+            let view = self.turn(false, Instant::now());
             self.set_alarm(view.due, ctx);
             yield_once(ctx);
         }
     }
 
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        if self.is_deserted(ctx) {
-            self.begin_shutdown(Instant::now());
-        }
-        let view = self.turn(Instant::now());
+        let is_deserted = self.is_deserted(ctx);
+        let view = self.turn(is_deserted, Instant::now());
         if self.is_shut_down() && self.is_deserted(ctx) {
             return ctx.stop();
         }
@@ -174,11 +174,14 @@ impl<P: BatchProcessor> CollectorActor<P> {
 
     /// Does what is due now, up to [`ORDERS_PER_TURN`](Self::ORDERS_PER_TURN). If there is more to do, the actor rings its own
     /// bell: before it goes on, it reads reports, requests and the time again, and everything else on its thread gets a turn.
-    fn turn(&mut self, now: Instant) -> View {
+    fn turn(&mut self, is_deserted: bool, now: Instant) -> View {
         self.shared.bell.answer();
         self.orders_left = Self::ORDERS_PER_TURN;
         self.take_back(now);
         self.read_reports(now);
+        if is_deserted {
+            self.begin_shutdown(now);
+        }
         self.answer_requests(now);
         self.pool.rebuild(now);
         self.replace_stuck_workers(now);

@@ -35,11 +35,15 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 }
             }
             Report::Done { worker, flight, batch, results, goes_on } => {
-                self.on_answer(worker, goes_on);
+                if self.pool.succeeded(worker) && !goes_on {
+                    self.dispatch.worker_free(worker);
+                }
                 self.journal.record(Event::Stray { batch: batch.id(), stray: results.stray() });
                 self.on_landing(flight, AttemptEnd::Answered(results), batch, now);
+                self.record_begun();
             }
             Report::Panicked { worker, flight, batch, message } => {
+                self.dispatch.worker_unable(worker);
                 self.journal.record(Event::Panicked { batch: batch.id(), jobs: batch.len(), message: &message });
                 self.restart(worker, &message, now);
                 self.on_landing(flight, AttemptEnd::Panicked, batch, now);
@@ -65,15 +69,6 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 let delay = self.pool.gone(worker, now);
                 self.on_restart(worker, delay, now);
             }
-        }
-    }
-
-    fn on_answer(&mut self, worker: WorkerId, goes_on: bool) {
-        let is_known = self.pool.succeeded(worker);
-        if is_known && goes_on {
-            self.dispatch.worker_goes_on(worker);
-        } else if is_known {
-            self.dispatch.worker_free(worker);
         }
     }
 

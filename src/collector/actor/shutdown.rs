@@ -51,7 +51,6 @@ impl<P: BatchProcessor> CollectorActor<P> {
         if self.shutdown.is_some() {
             return;
         }
-        self.take_back(now);
         self.shared.intake.close();
         let view = self.send_batches(now);
         self.journal.record(Event::ShuttingDown { outstanding: view.counts.pending });

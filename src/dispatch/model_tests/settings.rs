@@ -100,7 +100,6 @@ impl Settings {
             rate_limit,
             max_in_flight: self.max_in_flight,
             keeps_failed: self.keeps_failed,
-            prefetches: self.prefetches && self.workers == 1,
             ageing: AGEING,
             ..Rules::default()
         }

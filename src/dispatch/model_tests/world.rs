@@ -139,10 +139,13 @@ impl<'a> World<'a> {
             self.take(step);
         }
         self.pump();
-        self.prefetched = self.dispatch.prefetch(Instant::now());
-        if let Some(Prefetch { worker, .. }) = &self.prefetched {
-            let limit = self.settings.max_in_flight.unwrap_or(usize::MAX);
-            assert!(self.settings.prefetches && self.workers == [(*worker, Worker::Busy)] && limit > 1);
+        let [(worker, state)] = *self.workers else { return };
+        // The pool says no while the worker is away.
+        if self.settings.prefetches && state != Worker::Away {
+            self.prefetched = self.dispatch.prefetch(worker, Instant::now());
+        }
+        if self.prefetched.is_some() {
+            assert!(state == Worker::Busy && self.settings.max_in_flight.is_none_or(|limit| limit > 1));
         }
     }
 
@@ -152,9 +155,15 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The worker has answered well, after a time in which nothing was due, and has begun the prefetched batch.
+    /// The worker has answered well, after a time in which nothing was due, and has begun the prefetched batch. One that a caller has left it
+    /// does not begin.
     fn go_on(&mut self, after: Duration) {
-        let Some(Prefetch { worker, flight, batch, .. }) = self.prefetched.take() else { return };
+        let wanted = |prefetch: &Prefetch<_>| !prefetch.batch.iter().any(|job: &Numbered| self.jobs[job.0].abandoned);
+        if !self.prefetched.as_ref().is_some_and(wanted) {
+            return self.take_back();
+        }
+        let Some(Prefetch { flight, batch, .. }) = self.prefetched.take() else { return };
+        let worker = self.workers[0].0;
         let quiet = self.dispatch.due().map_or(after, |due| due.saturating_duration_since(Instant::now() + MS));
         self.wait(after.min(quiet));
         let now = Instant::now();
@@ -162,7 +171,6 @@ impl<'a> World<'a> {
         self.begun(worker, flight, batch, now);
         let before = self.held.iter().position(|held| held.worker == worker).expect("what it has answered");
         let before = self.held.remove(before);
-        self.dispatch.worker_goes_on(worker);
         self.land(before, &Answer::Ok);
     }
 
