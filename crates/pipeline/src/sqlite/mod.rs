@@ -4,11 +4,11 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
 
+mod database;
 mod schema;
-mod turns;
 
+pub(crate) use database::Database;
 pub(crate) use schema::{Column, Table, UniqueIndex, list, listed, quoted};
-pub(crate) use turns::Turns;
 
 /// How long a connection waits for another one's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

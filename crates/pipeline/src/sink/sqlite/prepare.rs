@@ -5,14 +5,13 @@ use rusqlite::Connection;
 use super::{Mode, Sqlite, dead_letters::DeadLetters, fault, fields::Fields, progress};
 use crate::{
     sink::SinkError,
-    sqlite::{Access, Table, Turns, is_in_memory, list, listed, open, quoted},
+    sqlite::{Access, Database, Table, is_in_memory, list, listed, quoted},
 };
 
 /// An open database whose table fits the sink.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub(super) connection: Connection,
-    pub(super) turns: Turns,
+    pub(super) database: Database,
     pub(super) fields: Fields,
     /// Whether a row that fails can leave something behind, so that each row needs a savepoint.
     pub(super) needs_savepoints: bool,
@@ -21,13 +20,24 @@ pub(super) struct Prepared {
 /// Opens the database for a sink.
 pub(super) fn prepare(sink: &Sqlite) -> Result<Prepared, SinkError> {
     check_settings(sink)?;
-    let connection = connect(sink)?;
-    let table = find_table(sink, &connection)?;
-    check_key(sink, &table, &connection)?;
+    let database = connect(sink)?;
+    let prepared = check_tables(sink, &database);
+    if prepared.is_err() {
+        database.discard();
+    }
+    let (fields, needs_savepoints) = prepared?;
+    Ok(Prepared { database, fields, needs_savepoints })
+}
+
+fn check_tables(sink: &Sqlite, database: &Database) -> Result<(Fields, bool), SinkError> {
+    let waiting = || format!("the database {} cannot be used", sink.path().display());
+    let turn = database.turn().map_err(|error| fault::of_batch(error, waiting()))?;
+    let table = find_table(sink, &turn)?;
+    check_key(sink, &table, &turn)?;
     let doing = || format!("the tables of the progress cannot be made in {}", sink.path().display());
-    create_tables(sink, &connection).map_err(|error| fault::of_batch(error, doing()))?;
-    let needs_savepoints = can_fail_halfway(&connection).map_err(|error| fault::of_batch(error, doing()))?;
-    Ok(Prepared { connection, turns: Turns::at(sink.path()), fields: Fields::new(sink, table), needs_savepoints })
+    create_tables(sink, &turn).map_err(|error| fault::of_batch(error, doing()))?;
+    let needs_savepoints = can_fail_halfway(&turn).map_err(|error| fault::of_batch(error, doing()))?;
+    Ok((Fields::new(sink, table), needs_savepoints))
 }
 
 /// Makes the tables beside the rows, if they are missing.
@@ -37,8 +47,8 @@ pub(super) fn create_tables(sink: &Sqlite, connection: &Connection) -> rusqlite:
 }
 
 /// Opens the database of a sink. It is created if the sink creates its table.
-pub(super) fn open_database(sink: &Sqlite) -> rusqlite::Result<Connection> {
-    open(sink.path(), if sink.create_table.is_some() { Access::Create } else { Access::Write })
+pub(super) fn open_database(sink: &Sqlite) -> rusqlite::Result<Database> {
+    Database::open(sink.path(), if sink.create_table.is_some() { Access::Create } else { Access::Write })
 }
 
 /// What is wrong with a database that ends with its connection.
@@ -58,7 +68,7 @@ fn check_settings(sink: &Sqlite) -> Result<(), SinkError> {
     }
 }
 
-fn connect(sink: &Sqlite) -> Result<Connection, SinkError> {
+fn connect(sink: &Sqlite) -> Result<Database, SinkError> {
     open_database(sink).map_err(|error| {
         let path = sink.path();
         let hint = if path.exists() { "" } else { ": the file does not exist; create it, or set `create_table`" };

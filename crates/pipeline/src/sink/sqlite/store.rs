@@ -18,7 +18,7 @@ use super::{
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, RunId, Store, StoreFuture},
     dead_letters::DeadRecord,
-    sqlite::{Access, Turns, is_in_memory, open},
+    sqlite::{Access, Database, is_in_memory, open},
 };
 
 /// Keeps the checkpoint in the database of the rows; made by [`Sqlite`].
@@ -26,7 +26,7 @@ use crate::{
 pub struct SqliteStore {
     sink: Sqlite,
     run: RunId,
-    connection: Option<(Connection, Turns)>,
+    database: Option<Database>,
     /// Its lock is the lease, and ends with it.
     lease: Option<File>,
 }
@@ -36,7 +36,7 @@ const HAS_TABLES: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type 
 
 impl SqliteStore {
     pub(super) fn new(sink: Sqlite, run: &RunId) -> Self {
-        Self { sink, run: run.clone(), connection: None, lease: None }
+        Self { sink, run: run.clone(), database: None, lease: None }
     }
 
     fn take_lease(&mut self) -> Result<(), CheckpointError> {
@@ -126,29 +126,31 @@ impl SqliteStore {
 
     fn change(
         &mut self,
-        change: impl FnOnce(&Transaction<'_>, &RunId, &Sqlite) -> rusqlite::Result<()>,
+        change: impl FnOnce(&Connection, &RunId, &Sqlite) -> rusqlite::Result<()>,
     ) -> Result<(), CheckpointError> {
         self.check_place()?;
         let changed = self.changed(change);
         changed.map_err(|error| {
-            self.connection = None;
+            if let Some(database) = self.database.take() {
+                database.discard();
+            }
             self.failed("stored", error)
         })
     }
 
     fn changed(
         &mut self,
-        change: impl FnOnce(&Transaction<'_>, &RunId, &Sqlite) -> rusqlite::Result<()>,
+        change: impl FnOnce(&Connection, &RunId, &Sqlite) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
-        let (connection, turns) = match &mut self.connection {
-            Some(connected) => connected,
+        let database = match &mut self.database {
+            Some(database) => database,
             none => {
-                let connection = open_database(&self.sink)?;
-                create_tables(&self.sink, &connection)?;
-                none.insert((connection, Turns::at(self.sink.path())))
+                let database = none.insert(open_database(&self.sink)?);
+                create_tables(&self.sink, &*database.turn()?)?;
+                database
             }
         };
-        let transaction = turns.begin(connection)?;
+        let transaction = database.begin()?;
         change(&transaction, &self.run, &self.sink)?;
         transaction.commit()
     }

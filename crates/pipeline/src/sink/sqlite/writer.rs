@@ -55,8 +55,10 @@ impl<T> SqliteSink<T> {
 
     /// After an error of the database the next attempt begins with a new connection, which checks everything anew.
     fn disconnect_after<O>(&mut self, result: Result<O, SinkError>) -> Result<O, SinkError> {
-        if result.as_ref().is_err_and(|error| error.kind() != SinkErrorKind::Batch) {
-            self.link = None;
+        if result.as_ref().is_err_and(|error| error.kind() != SinkErrorKind::Batch)
+            && let Some(link) = self.link.take()
+        {
+            link.prepared.database.discard();
         }
         result
     }
@@ -100,7 +102,7 @@ impl<T: Serialize> SqliteSink<T> {
     /// `skip_held` is not set.
     fn transact(&mut self, batch: &Batch<Record<T>>, skip_held: bool) -> Result<Option<Written>, SinkError> {
         let (sink, Some(link)) = (&self.sink, &mut self.link) else { return Ok(None) };
-        let begun = link.prepared.turns.begin(&mut link.prepared.connection);
+        let begun = link.prepared.database.begin();
         let transaction = begun.map_err(|error| fault::of_batch(error, doing(sink, "a transaction cannot begin")))?;
         let progress = Progress::new(&transaction, &self.run.pipeline);
         let failed = |error| fault::of_batch(error, doing(sink, "storing the progress failed"));
@@ -144,7 +146,7 @@ fn is_new<T>(
 impl Link {
     fn save_settled(&mut self, sink: &Sqlite, run: &RunId, settled: &Settled) -> rusqlite::Result<()> {
         let Some(moved) = settled.moved_since(&mut self.seen) else { return Ok(()) };
-        let transaction = self.prepared.turns.begin(&mut self.prepared.connection)?;
+        let transaction = self.prepared.database.begin()?;
         save_prefix(Progress::new(&transaction, &run.pipeline), Some(&moved), self.stored.as_ref())?;
         let letters = save_letters(sink, &transaction, settled)?;
         transaction.commit()?;
