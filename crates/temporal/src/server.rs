@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use gethostname::gethostname;
 use temporalio_client::{Client, ClientOptions, ClientTlsOptions, Connection, ConnectionOptions, TlsOptions};
 use tokio::time::sleep;
 use tracing::warn;
@@ -191,9 +192,9 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Who this process is, for the server's pages.
+/// Who this process is, for the server's pages, as other workers of Temporal name themselves.
 fn identity() -> String {
-    format!("actix-batch, process {}", std::process::id())
+    format!("{}@{}", std::process::id(), gethostname().display())
 }
 
 #[cfg(test)]

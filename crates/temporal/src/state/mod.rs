@@ -28,6 +28,8 @@ mod settings;
 
 /// Ranges that are planned at once: a few hundred of them are some 100 KB of history.
 pub(crate) const PLANNED_AT_ONCE: usize = 200;
+/// The first ones are fewer: nothing is copied before they are planned. The others are planned while these are copied.
+const PLANNED_FIRST: usize = 16;
 
 /// As much of an error as is carried along.
 const ERROR_CHARACTERS: usize = 1_000;
@@ -162,7 +164,8 @@ impl State {
         let after = self.planned.clone().map(|range| self.whole(range));
         let rows_per_range = self.settings.rows_per_range;
         if rows_per_range.is_some() {
-            return Some(Plan { after, rows_per_range, at_most: PLANNED_AT_ONCE });
+            let at_most = if after.is_none() { PLANNED_FIRST } else { PLANNED_AT_ONCE };
+            return Some(Plan { after, rows_per_range, at_most });
         }
         let (first, rest) = after.as_ref().map_or((0, 0), |range| (range.number + 1, range.behind));
         let cut = self.range_size.plan(first, rest, self.settings.in_flight, self.running.is_empty())?;
