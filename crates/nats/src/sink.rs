@@ -68,6 +68,13 @@ impl NatsSubject {
         self.tls.set_client(certificate.into(), key.into());
         self
     }
+
+    /// Begins with the handshake of TLS, for a server that is set to `handshake_first` (2.10.4 or later) and sends nothing before it. Default:
+    /// `false`. A server that is not set so is refused then.
+    pub fn handshake_first(mut self, first: bool) -> Self {
+        self.tls.handshake_first = first;
+        self
+    }
 }
 
 /// Publishes the records of one worker.

@@ -1,4 +1,5 @@
-//! Which certificates a connection trusts and shows. They are files, and nothing of what is in them is kept here.
+//! How a connection is encrypted: the certificates that it trusts and shows, which are files of which nothing is kept here, and when the handshake
+//! comes.
 
 use std::{
     env,
@@ -11,8 +12,8 @@ use async_nats::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Files in PEM, under the names that they have in the configuration of `nats-server`. What is not set here, the environment says, by the
-/// names of the command line tool `nats`.
+/// Files in PEM, and a switch, under the names that they have in the configuration of `nats-server`. A file that is not set here is the
+/// environment's, by the names of the command line tool `nats`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(clippy::struct_field_names, reason = "these are the server's names")]
@@ -23,6 +24,13 @@ pub(crate) struct Tls {
     cert_file: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) handshake_first: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_false(set: &bool) -> bool {
+    !set
 }
 
 impl Tls {
@@ -54,6 +62,9 @@ impl Tls {
             return Ok(options);
         }
         let mut options = options.require_tls(true);
+        if self.handshake_first {
+            options = options.tls_first();
+        }
         if let Some(path) = self.ca_file {
             certificates(&path)?;
             options = options.add_root_certificates(path);
@@ -102,7 +113,7 @@ mod tests {
     #[test]
     fn what_is_not_set_comes_from_the_environment_but_a_certificate_never_gets_a_key_from_elsewhere() {
         let all = Tls::default().or_else(environment);
-        let own = Tls { ca_file: Some("/ca".into()), cert_file: Some("/cert".into()), key_file: None };
+        let own = Tls { ca_file: Some("/ca".into()), cert_file: Some("/cert".into()), ..Tls::default() };
         assert_eq!(
             all,
             serde_json::from_str(r#"{"ca_file":"/NATS_CA","cert_file":"/NATS_CERT","key_file":"/NATS_KEY"}"#).unwrap()

@@ -85,6 +85,26 @@ async fn records_go_out_and_in_over_tls() {
 }
 
 #[actix_rt::test]
+async fn a_server_that_waits_for_the_handshake_is_reached_if_that_is_said() {
+    let certificates = Certificates::make();
+    let (certificate, key, file) =
+        (certificates.text("server.pem"), certificates.text("server.key"), certificates.path("server.conf"));
+    let tls = format!("tls {{ cert_file: \"{certificate}\", key_file: \"{key}\", handshake_first: true }}");
+    std::fs::write(&file, tls).unwrap();
+    let Some(server) = NatsServer::start_newer(file.to_str().unwrap()) else { return };
+    let authority = certificates.path("ca.pem");
+    let options = ConnectOptions::new().add_root_certificates(authority.clone()).tls_first();
+    numbers(&jetstream::new(options.connect(server.tls_url()).await.unwrap())).await;
+    let sink = sink(server.tls_url(), &authority).handshake_first(true);
+    assert_eq!(publish(sink).await.unwrap().written, 100);
+    let shelf = Shelf::default();
+    let source = JetStream::consumer("NUMBERS", "reader").connect(server.tls_url()).root_certificates(&authority);
+    let source = source.handshake_first(true).stop_at_end(true);
+    Pipeline::named("in").read(source).write(shelf.clone()).run().await.unwrap();
+    assert_eq!(shelf.records(), (0..100).collect::<Vec<_>>());
+}
+
+#[actix_rt::test]
 async fn a_server_that_verifies_its_clients_gets_a_certificate_and_refuses_those_without() {
     let certificates = Certificates::make();
     let Some(server) = certificates.server(true) else { return };

@@ -109,6 +109,13 @@ impl<T> JetStream<T> {
         self
     }
 
+    /// Begins with the handshake of TLS, for a server that is set to `handshake_first` (2.10.4 or later) and sends nothing before it. Default:
+    /// `false`. A server that is not set so is refused then.
+    pub fn handshake_first(mut self, first: bool) -> Self {
+        self.tls.handshake_first = first;
+        self
+    }
+
     /// Another durable name, with the same settings.
     pub fn durable(mut self, name: impl Into<String>) -> Self {
         self.durable = name.into();

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
+    env,
+    ffi::OsString,
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -21,6 +23,8 @@ use tempfile::TempDir;
 /// A server that ends with the test.
 pub(crate) struct NatsServer {
     process: Child,
+    /// The first one that is there.
+    programs: Vec<OsString>,
     port: u16,
     store: TempDir,
     arguments: Vec<String>,
@@ -34,14 +38,28 @@ impl NatsServer {
 
     /// The same, with further arguments.
     pub(crate) fn start_with(arguments: &[&str]) -> Option<Self> {
+        let server = Self::start_one_of(vec!["nats-server".into(), "/usr/sbin/nats-server".into()], arguments);
+        if server.is_none() {
+            println!("skipped: `nats-server` is not installed");
+        }
+        server
+    }
+
+    /// A newer one, which `NATS_SERVER` names, with this configuration file.
+    pub(crate) fn start_newer(configuration: &str) -> Option<Self> {
+        let Some(program) = env::var_os("NATS_SERVER") else {
+            println!("skipped: `NATS_SERVER` names no nats-server 2.10.4 or later");
+            return None;
+        };
+        Self::start_one_of(vec![program], &["-c", configuration])
+    }
+
+    fn start_one_of(programs: Vec<OsString>, arguments: &[&str]) -> Option<Self> {
         let arguments: Vec<_> = arguments.iter().map(|one| (*one).to_owned()).collect();
         let store = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let Some(process) = spawn(port, &store, &arguments) else {
-            println!("skipped: `nats-server` is not installed");
-            return None;
-        };
-        let server = Self { process, port, store, arguments };
+        let process = spawn(&programs, port, &store, &arguments)?;
+        let server = Self { process, programs, port, store, arguments };
         server.wait_until_ready();
         Some(server)
     }
@@ -62,7 +80,7 @@ impl NatsServer {
 
     /// Starts it again, on the same port and with the same store.
     pub(crate) fn restart(&mut self) {
-        self.process = spawn(self.port, &self.store, &self.arguments).unwrap();
+        self.process = spawn(&self.programs, self.port, &self.store, &self.arguments).unwrap();
         self.wait_until_ready();
     }
 
@@ -86,8 +104,8 @@ impl Drop for NatsServer {
     }
 }
 
-fn spawn(port: u16, store: &TempDir, arguments: &[String]) -> Option<Child> {
-    ["nats-server", "/usr/sbin/nats-server"].into_iter().find_map(|program| {
+fn spawn(programs: &[OsString], port: u16, store: &TempDir, arguments: &[String]) -> Option<Child> {
+    programs.iter().find_map(|program| {
         let mut command = Command::new(program);
         command.args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"]).arg(store.path()).args(arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
