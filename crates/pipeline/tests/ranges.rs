@@ -8,7 +8,7 @@ use actix_batch_pipeline::{
     checkpoint::CheckpointErrorKind,
     prelude::*,
     sink::JsonLinesFile,
-    source::{Csv, SourceErrorKind},
+    source::{Csv, SourceErrorKind, concat},
 };
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -168,6 +168,32 @@ async fn a_sink_that_writes_one_file_as_a_whole_has_no_ranges() {
     let pipeline = Pipeline::named("file").read(Csv::<Row>::file(place.copy().rows)).write(file).build();
     let error = pipeline.ranges(None, 5, 5).await.unwrap_err();
     assert!(error.to_string().contains("one that many processes can write to"), "{error}");
+}
+
+#[test]
+fn ranges_of_sources_one_after_the_other_join_and_make_the_whole_wherever_a_plan_ends() {
+    let place = Place::new(0);
+    let files = [0, 1, 2].map(|file| {
+        let (path, ids) = (place.folder.path().join(format!("{file}.csv")), file * 200..(file + 1) * 200);
+        let rows: Vec<_> = ids.map(|id: u64| format!("{id},a\n")).collect();
+        fs::write(&path, format!("id,text\n{}", rows.concat())).unwrap();
+        Csv::<Row>::file(path)
+    });
+    let database = place.folder.path().join("rows.sqlite");
+    let sink =
+        Sqlite::append(&database, "rows").create_table("CREATE TABLE IF NOT EXISTS rows (id INTEGER, text TEXT)");
+    let pipeline = Pipeline::named("joined").read(concat(files)).write(sink).build();
+    actix_rt::System::new().block_on(async {
+        // Some of the plans end with a source, others within one.
+        for at_most in [1, 4, 5, usize::MAX] {
+            let ranges = all(&pipeline, 50, at_most).await;
+            assert!(ranges.len() >= 12 && ranges.windows(2).all(|two| two[0].to == two[1].from), "{ranges:?}");
+            for range in ranges {
+                pipeline.of_range(&format!("run {at_most}"), &range).run().await.unwrap();
+            }
+        }
+    });
+    assert_eq!(place.one("SELECT count(*) FROM (SELECT id FROM rows GROUP BY id HAVING count(*) = 4)"), 600);
 }
 
 #[test]

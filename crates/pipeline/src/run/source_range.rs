@@ -73,6 +73,10 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         };
         let all = usize::try_from(needed).unwrap_or(usize::MAX);
         let ranges = self.source.split_first(from, all, at_most).await?;
+        if ranges.windows(2).any(|two| two[0].to.is_none() || two[0].to != two[1].from) {
+            let what = "was cut into ranges of which one does not begin where the one before it ends";
+            return Err(SourceError::config(format!("{} {what}", self.source.describe())).into());
+        }
         let behind = (0..needed).rev();
         (first..)
             .zip(ranges.into_iter().zip(behind))

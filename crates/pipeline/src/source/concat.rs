@@ -40,7 +40,7 @@ pub fn concat<S: Source>(sources: impl IntoIterator<Item = S>) -> Concat<S> {
 pub struct ConcatCursor<C> {
     /// The number of the source, from 0.
     pub source: u32,
-    /// Where to go on in it; `None` is its beginning, and as the end of a range its end.
+    /// Where to go on in it; `None` is its beginning, where the source before it ends.
     pub cursor: Option<C>,
 }
 
@@ -136,9 +136,13 @@ impl<S: Source> Source for Concat<S> {
         if at_most < left || left == 0 {
             return Ok(vec![Range { from, to: None }]);
         }
-        let mut ranges = Vec::new();
+        let mut ranges: Vec<Range<Self::Cursor>> = Vec::new();
         for number in begin..begin + u32::try_from(left).unwrap_or(u32::MAX) {
             let from = from.as_ref().filter(|from| from.source == number).and_then(|from| from.cursor.clone());
+            if let Some(before) = ranges.last_mut() {
+                // A range begins where the one before it ends, also from one source to the next.
+                before.to = Some(ConcatCursor { source: number, cursor: None });
+            }
             ranges.extend(self.split_one(number, from, at_most / left).await?);
         }
         // What comes after the last source, and what it grows by, belongs to the last range.
@@ -178,7 +182,8 @@ impl<S: Source> ConcatReader<S> {
     /// Opens the next source, if it belongs to the range.
     async fn open_next(&mut self) -> Result<bool, SourceError> {
         let next = self.number + 1;
-        let is_within = self.to.as_ref().is_none_or(|to| next <= to.source) && (next as usize) < self.sources.len();
+        let begins_within = |to: &ConcatCursor<_>| next < to.source || (next == to.source && to.cursor.is_some());
+        let is_within = self.to.as_ref().is_none_or(begins_within) && (next as usize) < self.sources.len();
         if is_within {
             let range = Range { from: None, to: self.to.clone() };
             let current = self.sources[next as usize].open(&Concat::<S>::range(next, &range)).await?;

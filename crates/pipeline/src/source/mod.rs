@@ -73,8 +73,8 @@ pub trait Source: Send + Sync + 'static {
         }
     }
 
-    /// Cuts what lies after `from` into at most `at_most` ranges of about the same size, in the order of the source. The last one has
-    /// no end. By default there is one range.
+    /// Cuts what lies after `from` into at most `at_most` ranges of about the same size, in the order of the source. Each begins with the cursor
+    /// that the one before it ends with, and the last one has no end. By default there is one range.
     ///
     /// # Errors
     ///

@@ -28,12 +28,12 @@ pub struct Planned {
     pub(crate) ranges: Vec<SourceRange>,
 }
 
-/// The same as history keeps it: a range begins where the one before it ends.
+/// [`Planned`] as it stands in the history: a range begins where the one before it ends.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PlannedEnds {
     identity: Value,
-    /// The number of the first range, where it begins, and how many ranges are to come after it.
+    /// Of the first range, as what follows.
     number: u64,
     from: Option<Value>,
     behind: u64,

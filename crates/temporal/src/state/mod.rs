@@ -26,7 +26,7 @@ mod progress;
 mod range_size;
 mod settings;
 
-/// Ranges that are planned at once: a few hundred of them are some 100 KB of history.
+/// Ranges that are planned at once: 200 of them are some 15 KB of history.
 pub(crate) const PLANNED_AT_ONCE: usize = 200;
 /// The first ones are fewer: nothing is copied before they are planned. The others are planned while these are copied.
 const PLANNED_FIRST: usize = 16;
