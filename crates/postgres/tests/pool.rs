@@ -29,14 +29,19 @@ async fn a_run_takes_its_connections_out_of_the_pool_and_leaves_it_as_it_was() {
                INSERT INTO rows SELECT generate_series(1, 5000)";
     let url = server.database(sql).await;
     let pool = pool_of_one(&url);
-    pool.get().await.unwrap().batch_execute("SET application_name = 'of the program'").await.unwrap();
+    // What the program has left behind: a schema of its own, and a transaction that it has not ended.
+    let client = pool.get().await.unwrap();
+    let tenant = "CREATE SCHEMA tenant; CREATE TABLE tenant.copies (id text); SET search_path = tenant";
+    client.batch_execute(tenant).await.unwrap();
+    client.batch_execute("BEGIN; SET TimeZone = 'Asia/Tokyo'").await.unwrap();
+    drop(client);
     let rows = PostgresTable::<Row>::named("rows").key(["id"]).snapshot(true).pool(pool.clone());
     let copies = Postgres::append("copies").min_copy_rows(1).pool(pool.clone());
     let pipeline = Pipeline::named("copies").read(rows).write(copies);
     // More connections at once than the pool has.
     let report = pipeline.readers(2).run().await.unwrap();
     assert_eq!((report.written, report.guarantee), (5_000, Guarantee::Once));
-    assert_eq!(numbers(&url, "SELECT count(*) FROM copies").await, [5_000]);
+    assert_eq!(numbers(&url, "SELECT count(*) FROM public.copies").await, [5_000]);
 
     // The server ends a session a moment after its connection.
     let client = pool.get().await.unwrap();

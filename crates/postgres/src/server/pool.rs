@@ -3,7 +3,7 @@
 use std::{fmt, ptr};
 
 use actix_batch_pipeline::sink::SinkErrorKind;
-use deadpool_postgres::{Object, PoolError};
+use deadpool_postgres::{ClientWrapper, HookError, Object, PoolError};
 use tokio::time::timeout;
 
 use super::{Connection, Server, TIMEOUT};
@@ -20,12 +20,31 @@ impl Pool {
             return Err(Fault { kind: SinkErrorKind::Temporary, message });
         };
         match object {
-            Ok(object) => Ok(Connection::FromPool(Object::take(object))),
-            Err(PoolError::Backend(error)) => Err(Fault::of(&error, "the pool cannot connect")),
+            Ok(object) => clean(Object::take(object)).await,
+            Err(PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error))) => {
+                Err(Fault::of(&error, "the pool cannot connect"))
+            }
             Err(error @ PoolError::Timeout(_)) => {
                 Err(Fault { kind: SinkErrorKind::Temporary, message: format!("the pool gives no connection: {error}") })
             }
             Err(error) => Err(Fault::fatal(format!("the pool gives no connection: {error}"))),
+        }
+    }
+}
+
+/// Ends what the session was used for before: a transaction, a role, a search path.
+async fn clean(client: ClientWrapper) -> Result<Connection, Fault> {
+    let cleaned = async {
+        // `DISCARD` runs in no transaction, and so in a message of its own.
+        client.batch_execute("ROLLBACK").await?;
+        client.batch_execute("DISCARD ALL").await
+    };
+    match timeout(TIMEOUT, cleaned).await {
+        Ok(Ok(())) => Ok(Connection::FromPool(client)),
+        Ok(Err(error)) => Err(Fault::of(&error, "a connection of the pool cannot be used")),
+        Err(_) => {
+            let message = format!("a connection of the pool does not answer within {TIMEOUT:?}");
+            Err(Fault { kind: SinkErrorKind::Temporary, message })
         }
     }
 }

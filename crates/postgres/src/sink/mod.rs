@@ -127,7 +127,8 @@ impl Postgres {
     }
 
     /// Takes its connections out of this pool, for a program that has one: one for each sink worker and one for the checkpoint. They keep
-    /// their sessions, so they are closed in the end and never go back; the pool may make others in their place. Default: none.
+    /// their sessions, so they are closed in the end and never go back; the pool may make others in their place. What a session was set to
+    /// before, also by hooks of the pool, is discarded; what the pool's configuration says stays. Default: none.
     #[cfg(feature = "deadpool")]
     pub fn pool(mut self, pool: deadpool_postgres::Pool) -> Self {
         self.server = pool.into();

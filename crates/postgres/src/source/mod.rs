@@ -245,7 +245,16 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Source for PostgresTable<T> {
         let table = self.find(&client).await?;
         let types =
             self.key.iter().map(|column| Ok(&*table.column(column)?.sql_type)).collect::<Result<Vec<_>, Fault>>()?;
-        Ok(json!({ "table": table.name, "key": self.key, "types": types }))
+        let mut identity = json!({ "table": table.name, "key": self.key, "types": types });
+        if self.server.is_unnamed() {
+            let database: String = client
+                .query_one("SELECT current_database()::text", &[])
+                .await
+                .map_err(|error| self.failed(&error))?
+                .get(0);
+            identity["database"] = database.into();
+        }
+        Ok(identity)
     }
 
     async fn split(&self, from: Option<RowKey>, at_most: usize) -> Result<Vec<Range<RowKey>>, SourceError> {
