@@ -77,8 +77,8 @@ impl<S: Source, T: Send + Sync + 'static> Flow<S, T> {
         self.stage(TryMap(f, PhantomData))
     }
 
-    /// Looks at each record: one that is wrong goes to the dead letters, with the error. What `check` returns otherwise is dropped, and the
-    /// record goes on as it was, without being moved.
+    /// Looks at each record: one that is wrong goes to the dead letters, with the error. What `check` returns on success is dropped, and
+    /// the record goes on as it was, without being moved.
     pub fn validate<O, E>(self, check: impl Fn(&T) -> Result<O, E> + Send + Sync + 'static) -> Self
     where
         O: 'static,

@@ -1,10 +1,12 @@
 //! Stages: what each makes of its records, and that a panic is that record's own.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -46,6 +48,43 @@ fn every_record_that_a_stage_panics_on_is_rejected_whatever_its_size_and_its_pla
         assert_eq!(shelf.stored(), [6, 8, 11, 12, 14, 16]);
         assert_eq!((report.rejected, report.filtered), (10, 4));
         assert!(report.adds_up());
+    });
+}
+
+/// Panics when it is shown, and when it is dropped, too.
+struct Unspeakable;
+
+impl fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("unspeakable")
+    }
+}
+
+impl Drop for Unspeakable {
+    fn drop(&mut self) {
+        assert!(thread::panicking(), "undroppable");
+    }
+}
+
+#[test]
+fn an_error_that_panics_when_it_is_shown_rejects_its_record_alone() {
+    paused(async || {
+        let shelf = Shelf::new();
+        let report = Pipeline::named("unspeakable")
+            .read(numbers(20))
+            .try_map(|number| if number == 3 { Err(Unspeakable) } else { Ok([number; 32]) })
+            .try_map(|all| if all[0] == 5 { Err(Unspeakable) } else { Ok(all) })
+            .validate(|all| if all[0] == 7 { Err(Unspeakable) } else { Ok(()) })
+            .map(|all| all[31])
+            .try_map(|number| if number == 9 { Err(Unspeakable) } else { Ok(number) })
+            .write(shelf.clone())
+            .run()
+            .await
+            .unwrap();
+        assert_eq!((report.written, report.rejected), (16, 4));
+        assert!(report.adds_up());
+        let expected: Vec<_> = (0..20).filter(|number| ![3, 5, 7, 9].contains(number)).collect();
+        assert_eq!(shelf.stored(), expected);
     });
 }
 

@@ -40,7 +40,9 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 }
                 self.journal.record(Event::Stray { batch: batch.id(), stray: results.stray() });
                 self.on_landing(flight, AttemptEnd::Answered(results), batch, now);
-                self.record_begun();
+                if goes_on {
+                    self.record_begun();
+                }
             }
             Report::Panicked { worker, flight, batch, message } => {
                 self.dispatch.worker_unable(worker);

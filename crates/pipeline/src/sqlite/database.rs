@@ -1,7 +1,6 @@
 //! A database, for those who write to it.
 //!
-//! SQLite has one writer at a time. Several connections would poll for it, and each would forget the pages that it knows whenever another one
-//! has written. So the writers of a process share one connection to a database, and take turns.
+//! SQLite has one writer at a time. Several connections would poll for it, and each would drop its page cache whenever another one had written. So the writers of a process share one connection to a database, and take turns.
 
 use std::{
     collections::HashMap,
@@ -9,14 +8,15 @@ use std::{
     ops::Deref,
     path::Path,
     sync::{Arc, LazyLock, Weak},
+    time::Duration,
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use rusqlite::{Connection, Error, Result, ffi};
+use rusqlite::{Connection, Error, ErrorCode, Result, ffi};
 
-use super::{Access, BUSY_TIMEOUT, open};
+use super::{Access, open};
 
-/// Those that are open.
+/// The databases that are open.
 static OPEN: LazyLock<Mutex<HashMap<FileId, Weak<Mutex<Connection>>>>> = LazyLock::new(Mutex::default);
 
 /// Tells files apart: by device and number, so that a file that has replaced another one is not taken for it.
@@ -24,6 +24,9 @@ static OPEN: LazyLock<Mutex<HashMap<FileId, Weak<Mutex<Connection>>>>> = LazyLoc
 type FileId = (u64, u64);
 #[cfg(not(unix))]
 type FileId = std::path::PathBuf;
+
+/// How long a writer waits for those before it. A writer waits for other processes for 5 s at most, and there may be many before it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Statements that a connection keeps prepared: those of the progress, and one for each kind of record.
 const STATEMENTS: usize = 64;
@@ -38,14 +41,22 @@ impl Database {
         if let Some(known) = Self::known(path) {
             return Ok(known);
         }
+        let before = file_id(path).ok();
         let connection = open(path, access)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let new = Arc::new(Mutex::new(connection));
         let Ok(file) = file_id(path) else { return Ok(Self(new)) };
+        if before.is_some_and(|before| before != file) {
+            // Which of the two files was opened is not known.
+            return Ok(Self(new));
+        }
         let mut all = OPEN.lock();
         all.retain(|_, database| database.strong_count() > 0);
-        let kept = all.entry(file).or_insert_with(|| Arc::downgrade(&new));
-        Ok(Self(kept.upgrade().unwrap_or(new)))
+        if let Some(known) = all.get(&file).and_then(Weak::upgrade) {
+            return Ok(Self(known));
+        }
+        all.insert(file, Arc::downgrade(&new));
+        Ok(Self(new))
     }
 
     fn known(path: &Path) -> Option<Self> {
@@ -55,11 +66,13 @@ impl Database {
 
     /// Waits until nobody else of this process is at work on it.
     pub(crate) fn turn(&self) -> Result<Turn<'_>> {
-        let Some(connection) = self.0.try_lock_for(BUSY_TIMEOUT) else {
+        let Some(connection) = self.0.try_lock_for(PATIENCE) else {
             let message = "another writer of this process does not end its transaction";
             return Err(Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), Some(message.to_owned())));
         };
-        Ok(Turn(connection))
+        let turn = Turn(connection);
+        turn.end_transaction();
+        Ok(turn)
     }
 
     /// The same, and begins a transaction that writes.
@@ -69,10 +82,22 @@ impl Database {
         Ok(turn)
     }
 
-    /// It has failed: who opens it next gets a new connection.
-    pub(crate) fn discard(&self) {
-        let own = Arc::downgrade(&self.0);
-        OPEN.lock().retain(|_, database| !database.ptr_eq(&own));
+    /// After this error of its connection, who opens it next gets a new one. Most errors are none of the connection's.
+    pub(crate) fn discard_after(&self, error: &Error) {
+        let is_of_the_connection = matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::SystemIoFailure
+                    | ErrorCode::DatabaseCorrupt
+                    | ErrorCode::NotADatabase
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::ReadOnly
+            )
+        );
+        if is_of_the_connection {
+            let own = Arc::downgrade(&self.0);
+            OPEN.lock().retain(|_, database| !database.ptr_eq(&own));
+        }
     }
 }
 
@@ -81,6 +106,13 @@ impl Database {
 pub(crate) struct Turn<'a>(MutexGuard<'a, Connection>);
 
 impl Turn<'_> {
+    fn end_transaction(&self) {
+        if !self.is_autocommit() {
+            // If that fails, it is tried again before the next turn, and no transaction can begin until then.
+            let _ = self.execute_batch("ROLLBACK");
+        }
+    }
+
     pub(crate) fn commit(self) -> Result<()> {
         self.execute_batch("COMMIT")
     }
@@ -96,14 +128,11 @@ impl Deref for Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if !self.is_autocommit() {
-            // If that fails, the next transaction cannot begin, and its writer gets a new connection.
-            let _ = self.execute_batch("ROLLBACK");
-        }
+        self.end_transaction();
     }
 }
 
-// The file is not opened for that: when any of its handles is closed, SQLite loses its locks.
+// The file is not opened for that: when any of its handles is closed, SQLite loses its POSIX locks.
 #[cfg(unix)]
 fn file_id(path: &Path) -> io::Result<FileId> {
     use std::os::unix::fs::MetadataExt;
@@ -119,7 +148,7 @@ fn file_id(path: &Path) -> io::Result<FileId> {
 mod tests {
     use std::{fs, sync::Arc};
 
-    use super::{Access, Database, OPEN, file_id};
+    use super::{Access, Database, Error, OPEN, ffi, file_id};
 
     fn open(path: &std::path::Path) -> Database {
         Database::open(path, Access::Create).unwrap()
@@ -158,7 +187,10 @@ mod tests {
         let turn = one.begin().unwrap();
         assert!(turn.execute_batch("INSERT INTO t VALUES (1)").is_err(), "the table was rolled back");
         drop(turn);
-        one.discard();
+        let error = |code| Error::SqliteFailure(ffi::Error::new(code), None);
+        one.discard_after(&error(ffi::SQLITE_BUSY));
+        assert!(Arc::ptr_eq(&one.0, &open(&path).0));
+        one.discard_after(&error(ffi::SQLITE_IOERR));
         let new = open(&path);
         assert!(!Arc::ptr_eq(&one.0, &new.0) && Arc::ptr_eq(&new.0, &open(&path).0));
     }

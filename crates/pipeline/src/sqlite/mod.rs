@@ -46,7 +46,7 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
 }
 
 /// Waits a little for another connection's transaction; `false` gives up. SQLite's own waits grow to 100 ms, in which a database that
-/// several ranges write to would do nothing.
+/// several processes write to would do nothing.
 fn wait(waits: i32) -> bool {
     let waits = u32::try_from(waits).unwrap_or(u32::MAX);
     std::thread::sleep(BUSY_STEP);

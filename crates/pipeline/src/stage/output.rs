@@ -63,11 +63,13 @@ impl<T> Output<T> {
 
     /// The record is wrong: it goes to the dead letters.
     pub fn reject<R>(&mut self, record: &Record<R>, error: impl Display) {
+        // An error that panics when it is shown or dropped is this record's, too.
+        let error = catch(move || error.to_string()).unwrap_or_else(|panic| panic);
         self.rejected.push(Rejection {
             position: record.position(),
             origin: record.origin().clone(),
             by: self.stage.clone(),
-            error: error.to_string(),
+            error,
             attempts: 0,
             record: None,
         });

@@ -1,4 +1,4 @@
-//! Only right records.
+//! Only valid records.
 
 use std::{fmt::Display, marker::PhantomData};
 

@@ -1,5 +1,7 @@
 //! Whose fault an error of SQLite is.
 
+use std::{error::Error as _, iter::successors};
+
 use rusqlite::{Error, ErrorCode};
 
 use crate::sink::{SinkError, SinkErrorKind};
@@ -20,6 +22,11 @@ pub(super) fn kind(error: &Error) -> SinkErrorKind {
         ) => SinkErrorKind::Temporary,
         _ => SinkErrorKind::Fatal,
     }
+}
+
+/// SQLite's own error, if that is the cause.
+pub(super) fn of_sqlite(error: &SinkError) -> Option<&Error> {
+    successors(error.source(), |error| (*error).source()).find_map(|error| error.downcast_ref())
 }
 
 /// An error that concerns a whole batch. A constraint that only the commit checks does not say which row broke it.

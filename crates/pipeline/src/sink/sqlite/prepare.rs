@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::{Mode, Sqlite, dead_letters::DeadLetters, fault, fields::Fields, progress};
 use crate::{
     sink::SinkError,
-    sqlite::{Access, Database, Table, is_in_memory, list, listed, quoted},
+    sqlite::{Access, Database, Table, is_in_memory, list, listed, open, quoted},
 };
 
 /// An open database whose table fits the sink.
@@ -21,17 +21,14 @@ pub(super) struct Prepared {
 pub(super) fn prepare(sink: &Sqlite) -> Result<Prepared, SinkError> {
     check_settings(sink)?;
     let database = connect(sink)?;
-    let prepared = check_tables(sink, &database);
-    if prepared.is_err() {
-        database.discard();
-    }
-    let (fields, needs_savepoints) = prepared?;
+    let (fields, needs_savepoints) = check_tables(sink, &database)?;
     Ok(Prepared { database, fields, needs_savepoints })
 }
 
 fn check_tables(sink: &Sqlite, database: &Database) -> Result<(Fields, bool), SinkError> {
     let waiting = || format!("the database {} cannot be used", sink.path().display());
     let turn = database.turn().map_err(|error| fault::of_batch(error, waiting()))?;
+    create_table(sink)?;
     let table = find_table(sink, &turn)?;
     check_key(sink, &table, &turn)?;
     let doing = || format!("the tables of the progress cannot be made in {}", sink.path().display());
@@ -76,11 +73,14 @@ fn connect(sink: &Sqlite) -> Result<Database, SinkError> {
     })
 }
 
+/// By a connection of its own, so that whatever the user's SQL sets holds for nobody else.
+fn create_table(sink: &Sqlite) -> Result<(), SinkError> {
+    let Some(sql) = &sink.create_table else { return Ok(()) };
+    let made = open(sink.path(), Access::Create).and_then(|connection| connection.execute_batch(sql));
+    made.map_err(|error| fault::of_batch(error, format!("`create_table` of table `{}` failed", sink.table)))
+}
+
 fn find_table(sink: &Sqlite, connection: &Connection) -> Result<Table, SinkError> {
-    if let Some(sql) = &sink.create_table {
-        let failed = |error| fault::of_batch(error, format!("`create_table` of table `{}` failed", sink.table));
-        connection.execute_batch(sql).map_err(failed)?;
-    }
     let failed = |error| fault::of_batch(error, format!("table `{}` cannot be looked at", sink.table));
     Table::of(connection, &sink.table).map_err(failed)?.ok_or_else(|| {
         SinkError::fatal(format!(

@@ -132,7 +132,7 @@ impl SqliteStore {
         let changed = self.changed(change);
         changed.map_err(|error| {
             if let Some(database) = self.database.take() {
-                database.discard();
+                database.discard_after(&error);
             }
             self.failed("stored", error)
         })

@@ -28,14 +28,14 @@ pub struct SqliteSink<T> {
     sink: Sqlite,
     run: RunId,
     settled: Arc<Settled>,
-    /// The connection, while it is known to be good.
+    /// The database, while it is known to be good.
     link: Option<Link>,
     records: PhantomData<fn(T)>,
 }
 
 struct Link {
     prepared: Prepared,
-    /// What of `settled` this connection has stored.
+    /// What of `settled` was stored by way of it.
     stored: Option<Checkpoint>,
     /// The version of it.
     seen: u64,
@@ -53,12 +53,14 @@ impl<T> SqliteSink<T> {
         }
     }
 
-    /// After an error of the database the next attempt begins with a new connection, which checks everything anew.
+    /// After an error of the database the next attempt checks everything anew, with a new connection if it was this one's.
     fn disconnect_after<O>(&mut self, result: Result<O, SinkError>) -> Result<O, SinkError> {
-        if result.as_ref().is_err_and(|error| error.kind() != SinkErrorKind::Batch)
+        if let Err(error) = &result
+            && error.kind() != SinkErrorKind::Batch
             && let Some(link) = self.link.take()
+            && let Some(error) = fault::of_sqlite(error)
         {
-            link.prepared.database.discard();
+            link.prepared.database.discard_after(error);
         }
         result
     }
