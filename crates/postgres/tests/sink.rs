@@ -206,6 +206,23 @@ async fn refused_rows_are_rejected_alone_with_what_the_server_says() {
 }
 
 #[actix_rt::test]
+async fn the_rows_that_a_constraint_names_are_rejected_without_halving_and_no_others() {
+    let Some(server) = Server::start() else { return };
+    for way in WAYS {
+        let url = server.database(&format!("{KEYED}; INSERT INTO rows VALUES (40, 'old'), (41, 'old')")).await;
+        // Three that a constraint refuses, one that comes twice, and two that are there already.
+        let name = |id: i64| if [7, 8, 300].contains(&id) { "bad" } else { "good" };
+        let rows = move || (0..500).chain([20]).map(move |id| Row { id, name: Some(name(id).to_owned()) });
+        let flow = Pipeline::named("rows").read(from_iter("rows", rows));
+        let sink = Postgres::append("rows").min_copy_rows(way).connect(&url);
+        let report = flow.write(sink).collector(|sink| sink.max_size(501)).look_ahead(2_000).run().await.unwrap();
+        assert_eq!((report.written, report.rejected, report.batches), (495, 6, 1));
+        let stored = "SELECT count(*) FROM rows WHERE name = 'good' AND id NOT IN (7, 8, 300, 40, 41)";
+        assert_eq!(numbers(&url, stored).await, [495]);
+    }
+}
+
+#[actix_rt::test]
 async fn values_that_do_not_fit_their_columns_are_rejected_without_a_look_at_the_others() {
     #[derive(Debug, Clone, Serialize)]
     struct Loose {

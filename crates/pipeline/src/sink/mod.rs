@@ -154,7 +154,8 @@ impl Written {
         &self.refused
     }
 
-    pub(crate) fn into_refused(self) -> Vec<(usize, SinkError)> {
+    /// The same, to pass them on.
+    pub fn into_refused(self) -> Vec<(usize, SinkError)> {
         self.refused
     }
 }

@@ -13,6 +13,7 @@ use crate::server::Server;
 
 mod copy;
 mod dead_letters;
+mod named;
 mod progress;
 mod row;
 mod rows;
@@ -32,7 +33,7 @@ pub use writer::PostgresSink;
 /// A batch is one `INSERT … SELECT …`, with the columns' types from the catalogue: from the arrays of an `unnest`, or, for
 /// [large batches](Self::min_copy_rows), from a temporary table that `COPY` has filled. Within a batch the last record of a key
 /// wins, and keys are written in their order, so that two writers cannot deadlock. A row that is refused – by a constraint, a type, a
-/// trigger – is found by halving the batch, and is rejected alone. Deadlocks and lost connections are tried again.
+/// trigger – is rejected alone: it is the one that the server names, or is found by halving the batch. Deadlocks and lost connections are tried again.
 ///
 /// It is serde data; the URL, which may hold a password, is read and never written.
 ///

@@ -43,14 +43,14 @@ impl Rows {
     /// Of these records, all but those that are `held` already.
     pub(super) fn of<T: Serialize>(
         batch: &[Record<T>],
-        held: impl Fn(&Record<T>) -> bool,
+        held: impl Fn(usize, &Record<T>) -> bool,
         table: &Table,
         sink: &Postgres,
     ) -> Result<Self, Fault> {
         let (mut written, mut refused) = (Vec::new(), Written::all());
         let mut rows: Vec<Vec<Cell>> = Vec::with_capacity(batch.len());
         let mut is_used = vec![false; table.columns.len()];
-        for (at, record) in batch.iter().enumerate().filter(|(_, record)| !held(record)) {
+        for (at, record) in batch.iter().enumerate().filter(|(at, record)| !held(*at, record)) {
             match row(&**record, table, &mut is_used) {
                 Ok(row) => {
                     written.push(at);

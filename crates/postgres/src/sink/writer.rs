@@ -15,11 +15,14 @@ use tokio_postgres::{Error, error::SqlState, types::ToSql};
 use super::{
     Mode, Postgres, copy,
     dead_letters::DeadLetters,
-    progress,
+    named, progress,
     rows::{Rows, Way},
     session::{Session, Statements},
 };
 use crate::{fault::Fault, server::Connection, table::Table};
+
+/// So many rows of a batch are tried alone because the server names them. Then it is halved.
+const MOST_APART: usize = 16;
 
 /// Writes records to a table of PostgreSQL; made by [`Postgres`].
 pub struct PostgresSink<T> {
@@ -95,18 +98,27 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for PostgresSink<T> {
     }
 
     async fn write(&mut self, batch: &Batch<Record<T>>) -> Result<Written, SinkError> {
-        self.connect().await?;
-        let Some(link) = &mut self.link else { return Err(SinkError::temporary("there is no connection")) };
-        let written = link.write(batch, &self.sink, &self.run, &self.settled).await;
-        match written {
-            Ok(written) => Ok(written),
-            Err(fault) => {
-                if fault.kind != SinkErrorKind::Batch {
-                    // The next attempt begins with a new connection, which checks everything anew.
-                    self.link = None;
+        let (mut apart, mut refused) = (Vec::new(), Written::all());
+        loop {
+            let Failure { fault, row } = match self.write_rows(batch, |at| !apart.contains(&at)).await {
+                Ok(written) => return Ok(joined(refused, written)),
+                Err(failure) => failure,
+            };
+            let is_batch = fault.kind == SinkErrorKind::Batch;
+            match row.filter(|_| is_batch && batch.len() > 1 && apart.len() < MOST_APART) {
+                Some(named) => {
+                    // The server has named it: if it is refused alone, the others need not be halved to find it.
+                    match self.write_rows(batch, |at| at == named).await {
+                        Ok(written) => refused = joined(refused, written),
+                        Err(Failure { fault, .. }) if fault.kind == SinkErrorKind::Batch => {
+                            refused.refuse(named, SinkError::record(fault.message));
+                        }
+                        Err(Failure { fault, .. }) => return Err(fault.into()),
+                    }
+                    apart.push(named);
                 }
-                let alone = batch.len() == 1 && fault.kind == SinkErrorKind::Batch;
-                Err(if alone { SinkError::record(fault.message) } else { fault.into() })
+                None if is_batch && batch.len() == 1 => return Err(SinkError::record(fault.message)),
+                None => return Err(fault.into()),
             }
         }
     }
@@ -131,6 +143,48 @@ impl<T: Serialize + Send + Sync + 'static> Sink<T> for PostgresSink<T> {
     }
 }
 
+impl<T: Serialize> PostgresSink<T> {
+    /// Writes those rows of a batch that are `wanted`, in one transaction.
+    async fn write_rows(
+        &mut self,
+        batch: &Batch<Record<T>>,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<Written, Failure> {
+        self.connect().await?;
+        let Some(link) = &mut self.link else { return Err(no_connection().into()) };
+        let written = link.write(batch, wanted, &self.sink, &self.run, &self.settled).await;
+        if written.as_ref().is_err_and(|failure| failure.fault.kind != SinkErrorKind::Batch) {
+            // The next attempt begins with a new connection, which checks everything anew.
+            self.link = None;
+        }
+        written
+    }
+}
+
+fn no_connection() -> Fault {
+    Fault { kind: SinkErrorKind::Temporary, message: "there is no connection".to_owned() }
+}
+
+/// What was refused of the same batch by one transaction and by another.
+fn joined(mut refused: Written, others: Written) -> Written {
+    for (at, error) in others.into_refused() {
+        refused.refuse(at, error);
+    }
+    refused
+}
+
+/// Why a transaction failed, and which row of the batch the server names for it.
+struct Failure {
+    fault: Fault,
+    row: Option<usize>,
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self { fault, row: None }
+    }
+}
+
 impl Link {
     /// Makes the temporary table before the first batch that may need it, and outside its transaction, which may be rolled back.
     async fn make_stage(&mut self, records: usize, sink: &Postgres) -> Result<(), Fault> {
@@ -145,10 +199,11 @@ impl Link {
     async fn write<T: Serialize>(
         &mut self,
         batch: &Batch<Record<T>>,
+        wanted: impl Fn(usize) -> bool,
         sink: &Postgres,
         run: &RunId,
         settled: &Settled,
-    ) -> Result<Written, Fault> {
+    ) -> Result<Written, Failure> {
         self.make_stage(batch.len(), sink).await?;
         let Self { client, table, statements, stage, stored, seen } = self;
         let failed = |error| Fault::of(&error, format!("table {}: storing the progress failed", table.name));
@@ -156,7 +211,8 @@ impl Link {
         // The answer of an earlier attempt may have been lost while the server goes on with it: a repeated batch waits for all other writers.
         let is_repeated = batch.attempt() > 1 || matches!(batch.trigger(), Trigger::Retry | Trigger::Split);
         let held = progress::enter(&session, run, is_repeated, &Interval::of_batch(batch)).await?;
-        let is_held = |record: &Record<T>| held.iter().any(|held| held.contains(record.position()));
+        let is_held =
+            |at: usize, record: &Record<T>| !wanted(at) || held.iter().any(|held| held.contains(record.position()));
         let rows = Rows::of(batch, is_held, table, sink)?;
         let is_large = rows.cells.len() >= sink.min_copy_rows && *stage == Stage::Made;
         let way = if is_large { Way::Copy } else { Way::Unnest };
@@ -164,7 +220,11 @@ impl Link {
         let written = Interval::of(written);
         let mut now = *seen;
         let moved = settled.moved_since(&mut now);
-        let (sql, refused) = (rows.sql(way, table, sink), |error| Fault::of(&error, described(batch, table, sink)));
+        let sql = rows.sql(way, table, sink);
+        let refused = |error| Failure {
+            row: named::row(&error, batch, &rows.written, table),
+            fault: Fault::of(&error, described(batch, &rows, table, sink)),
+        };
         // First of all the rows: whoever waits for a lock of theirs must not hold one of the progress.
         prepare_insert(&session, table, &rows, &sql, way).await.map_err(refused)?;
         let (inserted, added, saved) = join3(
@@ -176,8 +236,8 @@ impl Link {
         let (changed, letters) = match (inserted, added, saved) {
             (Ok(changed), Ok(()), Ok(letters)) => (changed, letters),
             (Err(error), ..) if !is_consequence(&error) => return Err(refused(error)),
-            (_, Err(error), _) | (_, _, Err(error)) if !is_consequence(&error) => return Err(failed(error)),
-            (Err(error), ..) | (_, Err(error), _) | (_, _, Err(error)) => return Err(failed(error)),
+            (_, Err(error), _) | (_, _, Err(error)) if !is_consequence(&error) => return Err(failed(error).into()),
+            (Err(error), ..) | (_, Err(error), _) | (_, _, Err(error)) => return Err(failed(error).into()),
         };
         check_changed(changed, batch, table, sink, &rows)?;
         session.commit().await.map_err(failed)?;
@@ -202,7 +262,7 @@ fn check_changed<T: Serialize>(
     rows: &Rows,
 ) -> Result<(), Fault> {
     if changed < rows.cells.len() as u64 && rows.must_all_change(table, sink) {
-        let refused = described(batch, table, sink);
+        let refused = described(batch, rows, table, sink);
         let message = format!("{refused}: a trigger or a rule of the table drops it silently");
         return Err(Fault { kind: SinkErrorKind::Batch, message });
     }
@@ -255,10 +315,10 @@ async fn save_settled(
 }
 
 /// What was written when it failed, for people: the row with its key if there is only one.
-fn described<T: Serialize>(batch: &Batch<Record<T>>, table: &Table, sink: &Postgres) -> String {
-    let table = &table.name;
-    let [record] = &**batch else { return format!("{} rows of table {table} were refused", batch.len()) };
-    let row = serde_json::to_value(&**record).unwrap_or_default();
+fn described<T: Serialize>(batch: &[Record<T>], rows: &Rows, table: &Table, sink: &Postgres) -> String {
+    let (table, written) = (&table.name, &rows.written);
+    let [at] = **written else { return format!("{} rows of table {table} were refused", written.len()) };
+    let row = serde_json::to_value(&*batch[at]).unwrap_or_default();
     let parts = sink.key.iter().filter_map(|column| Some(format!("{column} = {}", row.get(column)?)));
     let key = parts.collect::<Vec<_>>().join(", ");
     let with = if key.is_empty() { String::new() } else { format!(" with {key}") };
