@@ -22,6 +22,9 @@ struct Row {
 #[derive(Serialize, Deserialize)]
 struct Copy {
     folder: PathBuf,
+    /// Slower than it could.
+    #[serde(default)]
+    per_second: Option<f64>,
 }
 
 impl Definition for Copy {
@@ -31,7 +34,8 @@ impl Definition for Copy {
         let table = "CREATE TABLE IF NOT EXISTS rows (id INTEGER)";
         let sink = Sqlite::append(self.folder.join("rows.sqlite"), "rows").create_table(table);
         let rows = Csv::<Row>::file(self.folder.join("rows.csv"));
-        Ok(Pipeline::named("copy").read(rows).filter(|row| row.id % 2 == 0).write(sink).build())
+        let flow = Pipeline::named("copy").read(rows).throttle(self.per_second.unwrap_or(1e9));
+        Ok(flow.filter(|row| row.id % 2 == 0).write(sink).build())
     }
 }
 
@@ -54,17 +58,10 @@ fn plan(folder: &std::path::Path) -> PlanInput {
 }
 
 #[actix_rt::test]
-async fn ranges_that_are_planned_are_copied_once_and_heartbeats_carry_nothing() {
+async fn ranges_that_are_planned_are_copied_once() {
     let folder = folder();
-    let beats = Arc::new(AtomicUsize::new(0));
-    let heard = Arc::clone(&beats);
-    let environment = ActivityEnvironment::builder()
-        .register_activities(Activities::new(Definitions::new().register::<Copy>(), 2))
-        .on_heartbeat(move |details| {
-            assert!(details.is::<()>(), "a heartbeat says nothing but that the worker lives");
-            heard.fetch_add(1, Ordering::Relaxed);
-        })
-        .build();
+    let activities = Activities::new(Definitions::new().register::<Copy>(), 2);
+    let environment = ActivityEnvironment::builder().register_activities(activities).build();
     let input = plan(folder.path());
     let Planned { identity, ranges } = environment.run(Activities::plan, input.clone()).await.unwrap();
     assert!((8..=12).contains(&ranges.len()), "{} ranges", ranges.len());
@@ -85,6 +82,26 @@ async fn ranges_that_are_planned_are_copied_once_and_heartbeats_carry_nothing() 
         }
         assert_eq!((all.records, all.written), (1_000, if attempt == 0 { 500 } else { 0 }));
     }
+}
+
+#[actix_rt::test]
+async fn a_range_that_takes_a_while_is_heard_of_and_its_heartbeats_carry_nothing() {
+    let folder = folder();
+    let beats = Arc::new(AtomicUsize::new(0));
+    let heard = Arc::clone(&beats);
+    let environment = ActivityEnvironment::builder()
+        .register_activities(Activities::new(Definitions::new().register::<Copy>(), 2))
+        .on_heartbeat(move |details| {
+            assert!(details.is::<()>(), "a heartbeat says nothing but that the worker lives");
+            heard.fetch_add(1, Ordering::Relaxed);
+        })
+        .build();
+    let configuration = json!({ "folder": folder.path(), "per_second": 500.0 });
+    let input = PlanInput { configuration, rows_per_range: Some(1_000), ..plan(folder.path()) };
+    let Planned { identity, ranges } = environment.run(Activities::plan, input.clone()).await.unwrap();
+    let range = SourceRange { identity, ..ranges[0].clone() };
+    let input = CopyInput { definition: "copy".into(), configuration: input.configuration, range };
+    environment.run(Activities::copy, input).await.unwrap();
     assert!(beats.load(Ordering::Relaxed) > 0);
 }
 
