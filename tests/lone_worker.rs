@@ -107,7 +107,7 @@ impl BatchProcessor for Shared {
             }
             (80, Harm::Panics) => panic!("at random"),
             (81, Harm::Hangs) => pending::<()>().await,
-            (82, Harm::Hangs) => thread::sleep(ms(6)),
+            (82, Harm::Hangs) => thread::sleep(ms(120)),
             (80, Harm::Stops) => {
                 Arbiter::current().stop();
                 pending::<()>().await;
@@ -123,7 +123,7 @@ fn builder(erratic: &Arc<Erratic>) -> CollectorBuilder<Shared> {
     let builder = Collector::builder(move || Shared(Arc::clone(&erratic))).workers(Workers::threads(1));
     let builder = builder.max_size(3).interval(us(300));
     match harm {
-        Harm::Hangs => builder.timeout(ms(5)),
+        Harm::Hangs => builder.timeout(ms(100)),
         Harm::Retries => {
             let breaker = Breaker::consecutive(4).open_for(ms(2));
             builder.retry(Retry::fixed(ms(1)).attempts(2)).split_poison(true).breaker(breaker)
