@@ -105,6 +105,16 @@ async fn a_server_that_waits_for_the_handshake_is_reached_if_that_is_said() {
 }
 
 #[actix_rt::test]
+async fn a_server_that_does_not_wait_for_the_handshake_is_refused_if_that_is_said() {
+    let certificates = Certificates::make();
+    let Some(server) = certificates.server(false) else { return };
+    numbers(&certificates.context(&server).await).await;
+    let sink = sink(server.tls_url(), &certificates.path("ca.pem")).handshake_first(true);
+    let refused = publish(sink).await.unwrap_err().to_string();
+    assert!(refused.contains("127.0.0.1"), "{refused}");
+}
+
+#[actix_rt::test]
 async fn a_server_that_verifies_its_clients_gets_a_certificate_and_refuses_those_without() {
     let certificates = Certificates::make();
     let Some(server) = certificates.server(true) else { return };

@@ -19,6 +19,10 @@ impl Fault {
         Self { kind: SinkErrorKind::Fatal, message: message.into() }
     }
 
+    pub(crate) fn temporary(message: impl Into<String>) -> Self {
+        Self { kind: SinkErrorKind::Temporary, message: message.into() }
+    }
+
     /// What was done when the server failed, and what it says.
     pub(crate) fn of(error: &Error, doing: impl Into<String>) -> Self {
         Self { kind: kind(error), message: format!("{}: {}", doing.into(), words(error)) }

@@ -48,9 +48,12 @@ async fn a_run_takes_its_connections_out_of_the_pool_and_leaves_it_as_it_was() {
     let left = "SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory') + \
                 (SELECT count(*) FROM pg_class WHERE relpersistence = 't')";
     let lives_on = async || client.query_one(left, &[]).await.unwrap().get::<_, i64>(0) > 0;
-    while lives_on().await {
-        actix_rt::time::sleep(Duration::from_millis(10)).await;
-    }
+    let ended = async {
+        while lives_on().await {
+            actix_rt::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    actix_rt::time::timeout(Duration::from_secs(30), ended).await.expect("no session of the run lives on");
     assert_ne!(client.query_one("SHOW IntervalStyle", &[]).await.unwrap().get::<_, String>(0), "iso_8601");
 }
 

@@ -45,13 +45,11 @@ impl<P: BatchProcessor> CollectorActor<P> {
                 }
             }
             Report::Panicked { worker, flight, batch, message } => {
-                self.dispatch.worker_unable(worker);
                 self.journal.record(Event::Panicked { batch: batch.id(), jobs: batch.len(), message: &message });
                 self.restart(worker, &message, now);
                 self.on_landing(flight, AttemptEnd::Panicked, batch, now);
             }
             Report::Cancelled { worker, flight, batch } => {
-                self.dispatch.worker_unable(worker);
                 self.restart(worker, "told to stop", now);
                 self.on_landing(flight, AttemptEnd::Cancelled, batch, now);
             }
@@ -75,6 +73,7 @@ impl<P: BatchProcessor> CollectorActor<P> {
     }
 
     fn restart(&mut self, worker: WorkerId, why: &str, now: Instant) {
+        self.dispatch.worker_unable(worker);
         let delay = self.pool.failed(worker, why, now);
         self.on_restart(worker, delay, now);
     }

@@ -2,7 +2,6 @@
 
 use std::{env, fmt, future::Future, time::Duration};
 
-use actix_batch_pipeline::sink::SinkErrorKind;
 use serde::Deserialize;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config, Error, NoTls};
@@ -18,9 +17,6 @@ mod tls;
 
 pub(crate) use connection::Connection;
 use security::{Given, Mode, Security};
-
-/// The place of a pool.
-const UNNAMED: &str = "pool";
 
 /// How long a connection may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,9 +59,8 @@ impl Server {
 
     /// The place without its secrets: `localhost:5432/flights`. A pool does not say where it is.
     pub(crate) fn place(&self) -> String {
-        #[cfg(feature = "deadpool")]
-        if matches!(self, Self::Pool(_)) {
-            return UNNAMED.to_owned();
+        if self.is_pool() {
+            return "pool".to_owned();
         }
         let Ok((config, _)) = self.config() else { return "postgres".to_owned() };
         let host = config.get_hosts().first().map_or_else(String::new, |host| match host {
@@ -77,17 +72,20 @@ impl Server {
         format!("{host}:{port}/{}", config.get_dbname().or(config.get_user()).unwrap_or_default())
     }
 
-    /// Whether its place does not say which database it is.
-    pub(crate) fn is_unnamed(&self) -> bool {
-        self.place() == UNNAMED
+    /// Whether connections come out of a pool.
+    pub(crate) fn is_pool(&self) -> bool {
+        match self {
+            #[cfg(feature = "deadpool")]
+            Self::Pool(_) => true,
+            Self::Environment | Self::Url(_) => false,
+        }
     }
 
     pub(crate) async fn connect(&self) -> Result<Connection, Fault> {
         let connection = self.connection().await?;
         // The other end of a connection that a pool has kept may be gone without a word.
         let Ok(set) = timeout(TIMEOUT, connection.batch_execute(SESSION)).await else {
-            let message = format!("{} does not answer within {TIMEOUT:?}", self.place());
-            return Err(Fault { kind: SinkErrorKind::Temporary, message });
+            return Err(Fault::temporary(format!("{} does not answer within {TIMEOUT:?}", self.place())));
         };
         set.map_err(|error| Fault::of(&error, format!("the session cannot be set up at {}", self.place())))?;
         Ok(connection)

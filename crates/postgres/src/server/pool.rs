@@ -2,7 +2,6 @@
 
 use std::{fmt, ptr};
 
-use actix_batch_pipeline::sink::SinkErrorKind;
 use deadpool_postgres::{ClientWrapper, HookError, Object, PoolError};
 use tokio::time::timeout;
 
@@ -16,8 +15,7 @@ pub(crate) struct Pool(deadpool_postgres::Pool);
 impl Pool {
     pub(super) async fn take(&self) -> Result<Connection, Fault> {
         let Ok(object) = timeout(TIMEOUT, self.0.get()).await else {
-            let message = format!("the pool has had no connection for {TIMEOUT:?}");
-            return Err(Fault { kind: SinkErrorKind::Temporary, message });
+            return Err(Fault::temporary(format!("the pool has had no connection for {TIMEOUT:?}")));
         };
         match object {
             Ok(object) => clean(Object::take(object)).await,
@@ -25,7 +23,7 @@ impl Pool {
                 Err(Fault::of(&error, "the pool cannot connect"))
             }
             Err(error @ PoolError::Timeout(_)) => {
-                Err(Fault { kind: SinkErrorKind::Temporary, message: format!("the pool gives no connection: {error}") })
+                Err(Fault::temporary(format!("the pool gives no connection: {error}")))
             }
             Err(error) => Err(Fault::fatal(format!("the pool gives no connection: {error}"))),
         }
@@ -42,10 +40,7 @@ async fn clean(client: ClientWrapper) -> Result<Connection, Fault> {
     match timeout(TIMEOUT, cleaned).await {
         Ok(Ok(())) => Ok(Connection::FromPool(client)),
         Ok(Err(error)) => Err(Fault::of(&error, "a connection of the pool cannot be used")),
-        Err(_) => {
-            let message = format!("a connection of the pool does not answer within {TIMEOUT:?}");
-            Err(Fault { kind: SinkErrorKind::Temporary, message })
-        }
+        Err(_) => Err(Fault::temporary(format!("a connection of the pool does not answer within {TIMEOUT:?}"))),
     }
 }
 

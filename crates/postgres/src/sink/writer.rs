@@ -151,7 +151,7 @@ impl<T: Serialize> PostgresSink<T> {
         wanted: impl Fn(usize) -> bool,
     ) -> Result<Written, Failure> {
         self.connect().await?;
-        let Some(link) = &mut self.link else { return Err(no_connection().into()) };
+        let Some(link) = &mut self.link else { return Err(Fault::temporary("there is no connection").into()) };
         let written = link.write(batch, wanted, &self.sink, &self.run, &self.settled).await;
         if written.as_ref().is_err_and(|failure| failure.fault.kind != SinkErrorKind::Batch) {
             // The next attempt begins with a new connection, which checks everything anew.
@@ -159,10 +159,6 @@ impl<T: Serialize> PostgresSink<T> {
         }
         written
     }
-}
-
-fn no_connection() -> Fault {
-    Fault { kind: SinkErrorKind::Temporary, message: "there is no connection".to_owned() }
 }
 
 /// What was refused of the same batch by one transaction and by another.

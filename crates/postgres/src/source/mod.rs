@@ -246,7 +246,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Source for PostgresTable<T> {
         let types =
             self.key.iter().map(|column| Ok(&*table.column(column)?.sql_type)).collect::<Result<Vec<_>, Fault>>()?;
         let mut identity = json!({ "table": table.name, "key": self.key, "types": types });
-        if self.server.is_unnamed() {
+        if self.server.is_pool() {
+            // The plan does not say which database it is.
             let database: String = client
                 .query_one("SELECT current_database()::text", &[])
                 .await
