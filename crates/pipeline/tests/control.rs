@@ -1,13 +1,16 @@
 //! Runs that are paused, held, stopped, dropped and watched.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use actix_batch::Batch;
 use actix_batch_pipeline::{
-    checkpoint::{CheckpointErrorKind, MemoryStore, RunId, Settled, Store},
+    checkpoint::{Checkpoint, CheckpointErrorKind, MemoryStore, RunId, Settled, Store, StoreFuture},
     messages::{GetProgress, ProgressChanged, Subscribe},
     prelude::*,
     sink::{IntoSink, Promises, Sink, SinkError, Written},
@@ -147,6 +150,54 @@ fn a_stopped_run_finishes_what_is_in_flight_and_the_next_one_goes_on() {
         assert_eq!(shelf.stored().len() as u64, report.read);
         pipeline(1e6).run().await.unwrap();
         assert_eq!(shelf.stored(), (0..1_000).collect::<Vec<_>>());
+    });
+}
+
+/// Takes a minute for each save.
+#[derive(Debug, Default, Clone)]
+struct SlowStore {
+    store: MemoryStore,
+    shelf: Shelf<u64>,
+    /// How many records the sink had at the end of each save.
+    stored: Arc<Mutex<Vec<usize>>>,
+    is_saving: Arc<AtomicBool>,
+}
+
+impl Store for SlowStore {
+    fn lease(&mut self) -> StoreFuture<'_, ()> {
+        self.store.lease()
+    }
+
+    fn load(&mut self) -> StoreFuture<'_, Option<Checkpoint>> {
+        self.store.load()
+    }
+
+    fn save<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            assert!(!self.is_saving.swap(true, Ordering::Relaxed), "the save before has not ended");
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            self.store.save(checkpoint).await?;
+            self.stored.lock().unwrap().push(self.shelf.stored().len());
+            self.is_saving.store(false, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+
+    fn clear(&mut self) -> StoreFuture<'_, ()> {
+        self.store.clear()
+    }
+}
+
+#[test]
+fn records_are_copied_while_a_checkpoint_is_saved_and_the_last_save_waits_for_the_one_before() {
+    paused(async || {
+        let store = SlowStore::default();
+        let place = store.clone();
+        let flow = Pipeline::named("slow").read(numbers(1_000)).throttle(100.0).write(store.shelf.clone()).chunk(10);
+        flow.checkpoint_store(move || Box::new(place.clone())).run().await.unwrap();
+        // The first one is that of the plan, before anything is read. The second one began after a second.
+        assert_eq!(*store.stored.lock().unwrap(), [0, 1_000, 1_000]);
+        assert_eq!(store.store.checkpoint().unwrap().ranges[0].record, 1_000);
     });
 }
 

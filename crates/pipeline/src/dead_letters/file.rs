@@ -41,7 +41,7 @@ impl LetterFile {
         &self.path
     }
 
-    /// Adds a letter, unless an earlier attempt has written it. An error is told by the next [`sync`](Self::sync).
+    /// Adds a letter, unless an earlier attempt has written it. An error is told by the next [`flush`](Self::flush).
     pub(super) fn push(&mut self, letter: &DeadRecord) {
         if self.known.contains(&(letter.position, letter.by.clone())) {
             return;
@@ -57,13 +57,13 @@ impl LetterFile {
         self.file.write_all(&line)
     }
 
-    /// Makes all letters durable.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
+    /// Hands all letters to the system. Those are durable once the file that this returns is synced.
+    pub(super) fn flush(&mut self) -> io::Result<File> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
         self.file.flush()?;
-        self.file.get_ref().sync_data()
+        self.file.get_ref().try_clone()
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::{DeadRecord, file::LetterFile, queue::DeadLetterQueue};
@@ -79,13 +80,14 @@ impl Letters {
     }
 
     /// Makes all letters of the file durable.
-    pub(crate) fn sync(&self) -> io::Result<()> {
+    pub(crate) async fn sync(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let written = self.written();
         if written == self.synced.load(Ordering::Acquire) {
             return Ok(());
         }
-        file.lock().sync()?;
+        let file = file.lock().flush()?;
+        spawn_blocking(move || file.sync_data()).await.unwrap_or_else(|lost| Err(lost.into()))?;
         // Two readers may sync at once, and the one that knew of fewer may end last.
         self.synced.fetch_max(written, Ordering::AcqRel);
         Ok(())

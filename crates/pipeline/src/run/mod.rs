@@ -1,9 +1,13 @@
 //! One run of a pipeline: finds out where to go on, copies the ranges, saves checkpoints, and ends in order.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use actix_batch::{Collector, StartError};
-use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    future::{Either, LocalBoxFuture, select},
+    stream::FuturesUnordered,
+};
 use tokio::{sync::oneshot, time::interval};
 
 use crate::{
@@ -231,9 +235,47 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         collectors: &[Collector<Record<T>>],
         stores: &mut Stores,
     ) -> Result<bool, RunError> {
-        let mut copies = self.start_copies(shared, resume, collectors);
+        let (copied, until) = oneshot::channel::<()>();
+        let copying = pin!(self.copy_ranges(shared, resume, collectors));
+        let saving = pin!(self.save_regularly(until, shared, stores));
+        match select(copying, saving).await {
+            Either::Left((complete, saving)) => {
+                drop(copied);
+                // A save that is under way ends before the last one begins.
+                let saved = saving.await;
+                complete.and_then(|complete| saved.map(|()| complete))
+            }
+            Either::Right((saved, _)) => saved.map(|()| false),
+        }
+    }
+
+    /// Saves a checkpoint whenever one is due or asked for, while the ranges are copied on.
+    async fn save_regularly(
+        &self,
+        mut until: oneshot::Receiver<()>,
+        shared: &Shared,
+        stores: &mut Stores,
+    ) -> Result<(), RunError> {
         let mut ticks = interval(self.settings.checkpoint_every);
         ticks.tick().await;
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut until => return Ok(()),
+                _ = ticks.tick() => shared.save(stores).await?,
+                () = shared.saves.asked() => shared.save(stores).await?,
+            }
+        }
+    }
+
+    /// Copies all ranges. Returns whether all came to their ends.
+    async fn copy_ranges(
+        &self,
+        shared: &Arc<Shared>,
+        resume: &Resume,
+        collectors: &[Collector<Record<T>>],
+    ) -> Result<bool, RunError> {
+        let mut copies = self.start_copies(shared, resume, collectors);
         let mut commands = shared.control.commands();
         tell(collectors, commands.now(), Command::default()).await;
         let mut told = commands.now();
@@ -249,8 +291,6 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
                     Some(end) => complete &= end?,
                     None => return Ok(complete),
                 },
-                _ = ticks.tick() => shared.save(stores).await?,
-                () = shared.saves.asked() => shared.save(stores).await?,
             }
         }
     }

@@ -279,7 +279,7 @@ impl<'a, S: Source, T: Send + Sync + 'static> Flight<'a, S, T> {
         shared: &Shared,
         mut commands: Commands,
     ) -> Result<bool, RunError> {
-        shared.sync_letters()?;
+        shared.sync_letters().await?;
         self.publish()?;
         let complete = self.at_end && self.prefix.is_settled() && !self.is_cut;
         shared.settled.update(self.range, |range| range.done = complete);

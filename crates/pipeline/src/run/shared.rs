@@ -56,14 +56,14 @@ impl Shared {
         }
     }
 
-    pub(super) fn sync_letters(&self) -> Result<(), RunError> {
+    pub(super) async fn sync_letters(&self) -> Result<(), RunError> {
         let path = || self.letters.path().unwrap_or_default();
-        self.letters.sync().map_err(|error: io::Error| RunError::DeadLetters { path: path(), error })
+        self.letters.sync().await.map_err(|error: io::Error| RunError::DeadLetters { path: path(), error })
     }
 
     /// Saves what has settled, once the dead letters of it are durable.
     pub(super) async fn save(&self, stores: &mut Stores) -> Result<(), RunError> {
-        self.sync_letters()?;
+        self.sync_letters().await?;
         let checkpoint = self.settled.checkpoint();
         // Asked for after the checkpoint, so that no letter of a record that it passes is missing.
         let letters = self.settled.dead_letters().pending();

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
+    fmt,
     ops::Range,
     sync::{Arc, Mutex},
 };
@@ -40,9 +41,21 @@ impl<T> Clone for Shelf<T> {
     }
 }
 
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self { stored: Arc::default(), fail: Arc::new(|_| None) }
+    }
+}
+
+impl<T> fmt::Debug for Shelf<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shelf").finish_non_exhaustive()
+    }
+}
+
 impl<T: Clone> Shelf<T> {
     pub(crate) fn new() -> Self {
-        Self { stored: Arc::default(), fail: Arc::new(|_| None) }
+        Self::default()
     }
 
     /// Refuses a record, or fails the batch that it is in, with the error for it.

@@ -1,8 +1,13 @@
 //! The checkpoint beside a file that is being written.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs::{self, File},
+    io,
+    path::PathBuf,
+};
 
 use serde_json::json;
+use tokio::task::spawn_blocking;
 
 use super::{PartialFile, Target, beside};
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointErrorKind, FileStore, Store, StoreFuture};
@@ -67,17 +72,17 @@ impl PartialFileStore {
         Err(CheckpointError::new(CheckpointErrorKind::Corrupt, message))
     }
 
-    /// The checkpoint, with what the file holds at the same moment.
-    fn snapshot(&self, checkpoint: &Checkpoint) -> Result<Checkpoint, CheckpointError> {
-        let mut partial = self.target.partial.lock();
-        let Some(partial) = partial.as_mut() else { return Ok(checkpoint.clone()) };
+    /// The checkpoint, with what the file holds at the same moment. It may be saved once the file has been synced.
+    fn snapshot(&self, checkpoint: &Checkpoint) -> io::Result<(Checkpoint, Option<File>)> {
         let mut snapshot = checkpoint.clone();
-        let bytes = partial.sync().map_err(|error| io_error(&self.target.path, error))?;
-        snapshot.sink = json!({ "bytes": bytes, "published": partial.is_published() });
+        let mut partial = self.target.partial.lock();
+        let Some(partial) = partial.as_mut() else { return Ok((snapshot, None)) };
+        snapshot.sink = json!({ "bytes": partial.bytes(), "published": partial.is_published() });
         for range in &mut snapshot.ranges {
             range.beyond = partial.beyond(range.range, range.record);
         }
-        Ok(snapshot)
+        let unsynced = if partial.is_published() { None } else { Some(partial.handle()?) };
+        Ok((snapshot, unsynced))
     }
 }
 
@@ -96,7 +101,14 @@ impl Store for PartialFileStore {
 
     fn save<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> StoreFuture<'a, ()> {
         Box::pin(async move {
-            let snapshot = self.snapshot(checkpoint)?;
+            let failed = |error| io_error(&self.target.path, error);
+            let (snapshot, file) = self.snapshot(checkpoint).map_err(failed)?;
+            if let Some(file) = file {
+                spawn_blocking(move || file.sync_data())
+                    .await
+                    .unwrap_or_else(|lost| Err(lost.into()))
+                    .map_err(failed)?;
+            }
             self.file.save(&snapshot).await
         })
     }

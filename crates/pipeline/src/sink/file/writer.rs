@@ -100,12 +100,13 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Makes what was written durable, and says how much that is.
-    pub(super) fn sync(&mut self) -> io::Result<u64> {
-        if !self.is_published {
-            self.file.sync_data()?;
-        }
-        Ok(self.bytes)
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Another handle, by which what was written so far can be synced while more is written.
+    pub(super) fn handle(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     /// What the file holds beyond this source record of a range.
