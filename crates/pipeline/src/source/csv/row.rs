@@ -44,17 +44,9 @@ pub(super) struct Row<'a> {
 }
 
 impl Row<'_> {
+    #[inline]
     fn value(&self, column: usize) -> Value<'_> {
-        let field = self.fields[column];
-        let raw = &self.text[field.start..field.end];
-        let text = match self.format.dialect.quote {
-            Some(quote) if field.escaped => {
-                let quote = char::from(quote);
-                Cow::Owned(raw.replace(&format!("{quote}{quote}"), quote.encode_utf8(&mut [0; 4])))
-            }
-            _ => Cow::Borrowed(raw),
-        };
-        Value { text, is_quoted: field.quoted, name: &self.columns.names[column], format: self.format }
+        Value { row: self, column }
     }
 
     /// Matches the fields of the type to the columns.
@@ -95,8 +87,8 @@ impl<'de> Deserializer<'de> for Row<'_> {
         visitor: V,
     ) -> Result<V::Value, RowError> {
         self.bind(fields)?;
-        if self.columns.by_field.as_ref().is_some_and(|columns| columns.len() == fields.len()) {
-            return visitor.visit_seq(ByPosition { row: &self, at: 0, count: fields.len() });
+        if let Some(columns) = self.columns.by_field.as_deref().filter(|columns| columns.len() == fields.len()) {
+            return visitor.visit_seq(ByPosition { row: &self, columns });
         }
         self.deserialize_map(visitor)
     }
@@ -139,8 +131,8 @@ impl<'de> Deserializer<'de> for Row<'_> {
 /// The fields of a struct, in the order of its declaration.
 struct ByPosition<'a> {
     row: &'a Row<'a>,
-    at: usize,
-    count: usize,
+    /// The columns of those fields that have not come yet.
+    columns: &'a [usize],
 }
 
 impl<'de> SeqAccess<'de> for ByPosition<'_> {
@@ -148,9 +140,8 @@ impl<'de> SeqAccess<'de> for ByPosition<'_> {
 
     #[inline]
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, RowError> {
-        let columns = self.row.columns.by_field.as_deref().unwrap_or_default();
-        let Some(&column) = columns.get(self.at).filter(|_| self.at < self.count) else { return Ok(None) };
-        self.at += 1;
+        let Some((&column, columns)) = self.columns.split_first() else { return Ok(None) };
+        self.columns = columns;
         seed.deserialize(self.row.value(column)).map(Some)
     }
 }
@@ -192,23 +183,54 @@ impl<'de> MapAccess<'de> for ByName<'_> {
     }
 }
 
-/// The text of one field.
+/// One field.
 struct Value<'a> {
-    text: Cow<'a, str>,
-    is_quoted: bool,
-    name: &'a str,
-    format: &'a Format,
+    row: &'a Row<'a>,
+    column: usize,
 }
 
-impl Value<'_> {
-    /// In quotes even an empty text is a text.
-    fn is_null(&self) -> bool {
-        !self.is_quoted && self.format.null_words.iter().any(|word| *word == self.text)
+impl<'a> Value<'a> {
+    #[inline]
+    fn field(&self) -> &'a Field {
+        &self.row.fields[self.column]
     }
 
+    /// As it stands in the file, without the quotes around it.
+    #[inline]
+    fn raw(&self) -> &'a str {
+        let field = self.field();
+        &self.row.text[field.start..field.end]
+    }
+
+    /// Its text: a doubled quote is one.
+    #[inline]
+    fn text(&self) -> Cow<'a, str> {
+        match self.row.format.dialect.quote {
+            Some(quote) if self.field().escaped => {
+                let quote = char::from(quote);
+                Cow::Owned(self.raw().replace(&format!("{quote}{quote}"), quote.encode_utf8(&mut [0; 4])))
+            }
+            _ => Cow::Borrowed(self.raw()),
+        }
+    }
+
+    /// In quotes even an empty text is a text.
+    #[inline]
+    fn is_null(&self) -> bool {
+        // Most texts differ in their first byte, which is cheaper to see than to compare two texts.
+        let raw = self.raw();
+        let is = |word: &str| word.bytes().next() == raw.bytes().next() && word == raw;
+        !self.field().quoted && self.row.format.null_words.iter().any(|word| is(word))
+    }
+
+    #[cold]
     fn wrong(&self, wanted: &str) -> RowError {
-        let text: String = self.text.chars().take(100).collect();
-        RowError::Record(format!("column `{}`: \"{text}\" is not {wanted}", self.name))
+        let text: String = self.text().chars().take(100).collect();
+        RowError::Record(format!("column `{}`: \"{text}\" is not {wanted}", self.name()))
+    }
+
+    fn name(&self) -> &'a str {
+        &self.row.columns.names[self.column]
     }
 }
 
@@ -216,7 +238,7 @@ macro_rules! numbers {
     ($($method:ident $visit:ident $number:ty, $parse:ident, $wanted:literal;)+) => {
         $(#[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
-            let number: Option<$number> = self.format.numbers.$parse(&self.text);
+            let number: Option<$number> = self.row.format.numbers.$parse(self.raw());
             visitor.$visit(number.ok_or_else(|| self.wrong($wanted))?)
         })+
     };
@@ -243,7 +265,7 @@ impl<'de> Deserializer<'de> for Value<'_> {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
-        match &*self.text {
+        match &*self.text() {
             "true" | "TRUE" | "True" | "1" => visitor.visit_bool(true),
             "false" | "FALSE" | "False" | "0" => visitor.visit_bool(false),
             _ => Err(self.wrong("true or false")),
@@ -252,7 +274,7 @@ impl<'de> Deserializer<'de> for Value<'_> {
 
     #[inline]
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
-        match self.text {
+        match self.text() {
             Cow::Borrowed(text) => visitor.visit_str(text),
             Cow::Owned(text) => visitor.visit_string(text),
         }
@@ -281,9 +303,9 @@ impl<'de> Deserializer<'de> for Value<'_> {
         _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, RowError> {
-        let name = self.name;
+        let name = self.name();
         visitor
-            .visit_enum(self.text.into_owned().into_deserializer())
+            .visit_enum(self.text().into_owned().into_deserializer())
             .map_err(|error: RowError| RowError::Record(format!("column `{name}`: {error}")))
     }
 
