@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::Text;
+
 /// One flight: the columns of the data file, and `null` wherever the file says `NA`.
 ///
 /// Everything may be missing here, so that a gap becomes an answer about *this* row instead of a parse error.
@@ -19,16 +21,16 @@ pub(crate) struct Flight {
     pub(crate) arr_time: Option<i64>,
     pub(crate) sched_arr_time: Option<i64>,
     pub(crate) arr_delay: Option<i64>,
-    pub(crate) carrier: Option<String>,
+    pub(crate) carrier: Option<Text>,
     pub(crate) flight: Option<i64>,
-    pub(crate) tailnum: Option<String>,
-    pub(crate) origin: Option<String>,
-    pub(crate) dest: Option<String>,
+    pub(crate) tailnum: Option<Text>,
+    pub(crate) origin: Option<Text>,
+    pub(crate) dest: Option<Text>,
     pub(crate) air_time: Option<i64>,
     pub(crate) distance: Option<i64>,
     pub(crate) hour: Option<i64>,
     pub(crate) minute: Option<i64>,
-    pub(crate) time_hour: Option<String>,
+    pub(crate) time_hour: Option<Text>,
 }
 
 /// What makes a flight this flight and no other: no two rows of the data share it.
@@ -37,9 +39,9 @@ pub(crate) struct Key {
     pub(crate) year: i64,
     pub(crate) month: i64,
     pub(crate) day: i64,
-    pub(crate) carrier: String,
+    pub(crate) carrier: Text,
     pub(crate) flight: i64,
-    pub(crate) origin: String,
+    pub(crate) origin: Text,
     pub(crate) sched_dep_time: i64,
 }
 
@@ -104,7 +106,7 @@ impl Flight {
             }
         }
         match &self.time_hour {
-            Some(text) if !is_time_hour(text) => Err(Refused::TimeHour(text.clone())),
+            Some(text) if !is_time_hour(text) => Err(Refused::TimeHour(text.to_string())),
             _ => Ok(()),
         }
     }
@@ -119,8 +121,8 @@ fn code<'a>(column: &'static str, code: Option<&'a str>) -> Result<Option<&'a st
     }
 }
 
-fn key_code(column: &'static str, text: Option<&str>) -> Result<String, Refused> {
-    Ok(code(column, text)?.ok_or(Refused::KeyMissing(column))?.to_owned())
+fn key_code(column: &'static str, text: Option<&str>) -> Result<Text, Refused> {
+    Ok(code(column, text)?.ok_or(Refused::KeyMissing(column))?.into())
 }
 
 fn date(year: i64, month: i64, day: i64) -> Result<(), Refused> {
@@ -155,6 +157,6 @@ fn is_time_hour(text: &str) -> bool {
 }
 
 fn three(text: &str, separator: char) -> Option<[i64; 3]> {
-    let numbers: Option<Vec<i64>> = text.split(separator).map(|part| part.parse().ok()).collect();
-    numbers?.try_into().ok()
+    let mut parts = text.splitn(3, separator).map(|part| part.parse().ok());
+    Some([parts.next()??, parts.next()??, parts.next()??])
 }

@@ -36,6 +36,9 @@ use clap::Parser;
 use crate::options::Options;
 use crate::service::{Service, ServiceError};
 
+/// The texts of a flight.
+type Text = String;
+
 #[actix_web::main]
 async fn main() -> ExitCode {
     env_logger::init();

@@ -44,16 +44,16 @@ fn write(connection: &mut Connection, sql: &str, batch: &[Flight]) {
             f.arr_time,
             f.sched_arr_time,
             f.arr_delay,
-            f.carrier,
+            f.carrier.as_deref(),
             f.flight,
-            f.tailnum,
-            f.origin,
-            f.dest,
+            f.tailnum.as_deref(),
+            f.origin.as_deref(),
+            f.dest.as_deref(),
             f.air_time,
             f.distance,
             f.hour,
             f.minute,
-            f.time_hour
+            f.time_hour.as_deref()
         ];
         statement.execute(values).expect("the row is stored");
     }

@@ -27,6 +27,9 @@ mod piped;
 mod rows;
 mod trial;
 
+/// The texts of a flight: short, and kept inline, so that no thread frees what another one has allocated.
+type Text = compact_str::CompactString;
+
 const SLICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../examples/data/flights.csv");
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/img/pipelines.svg");
 

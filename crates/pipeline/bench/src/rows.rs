@@ -93,7 +93,7 @@ fn na<'de, D: Deserializer<'de>>(field: D) -> Result<Option<i64>, D::Error> {
 
 impl From<Raw<'_>> for Flight {
     fn from(raw: Raw<'_>) -> Self {
-        let text = |text: &str| (text != "NA").then(|| text.to_owned());
+        let text = |text: &str| (text != "NA").then(|| text.into());
         Self {
             year: Some(raw.year),
             month: Some(raw.month),

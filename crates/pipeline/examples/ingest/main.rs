@@ -19,6 +19,9 @@ mod flight;
 
 use flight::Flight;
 
+/// The texts of a flight.
+type Text = String;
+
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS flights (
     year INTEGER NOT NULL, month INTEGER NOT NULL, day INTEGER NOT NULL, dep_time INTEGER, sched_dep_time INTEGER NOT NULL,
     dep_delay INTEGER, arr_time INTEGER, sched_arr_time INTEGER, arr_delay INTEGER, carrier TEXT NOT NULL,

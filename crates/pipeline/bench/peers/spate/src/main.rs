@@ -31,6 +31,9 @@ mod rows;
 mod sink;
 mod source;
 
+/// The texts of a flight: short, and kept inline, so that no thread frees what another one has allocated.
+type Text = compact_str::CompactString;
+
 const CONFIG: &str = "
 pipeline: { name: flights }
 backpressure: { min_pause: 1ms }

@@ -69,7 +69,7 @@ fn integers(values: &[Option<i64>], row: &mut BytesMut) {
     }
 }
 
-fn texts(values: &[&Option<String>], row: &mut BytesMut) {
+fn texts(values: &[&Option<Text>], row: &mut BytesMut) {
     for value in values {
         match value {
             Some(value) => {
