@@ -76,6 +76,14 @@ fn a_file_splits_at_record_ends_only_also_if_lines_end_inside_quotes() {
 }
 
 #[test]
+fn a_quote_in_a_comment_opens_nothing_where_a_file_splits() {
+    let row = |number: usize| format!("# said,\"so\n{number},\"one\ntwo\"\n");
+    let text: Vec<_> = (0..99).map(row).collect();
+    let file = file(format!("a,b\n{}", text.concat()));
+    assert_eq!(read(Csv::<Texts>::file(&file.path).comment(b'#')).len(), 99);
+}
+
+#[test]
 fn lines_may_end_with_lf_crlf_or_cr_and_empty_lines_are_no_records() {
     for end in ["\n", "\r\n", "\r"] {
         let text = ["a,b", "1,2", "", "3,4", "", ""].join(end);
