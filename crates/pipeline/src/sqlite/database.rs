@@ -1,23 +1,28 @@
 //! A database, for those who write to it.
 //!
-//! SQLite has one writer at a time. Several connections would poll for it, and each would drop its page cache whenever another one had written. So the writers of a process share one connection to a database, and take turns.
+//! SQLite has one writer at a time. Several connections would poll for it, and each would drop its page cache whenever another one had
+//! written. So the writers of a process share one connection to a database, and take turns. If several wait, those before the last one are
+//! committed together, so that the disk is waited for once: if anything goes wrong then, each of them runs its transaction again, alone.
 
 use std::{
     collections::HashMap,
     fs, io,
     ops::Deref,
     path::Path,
-    sync::{Arc, LazyLock, Weak},
+    sync::{
+        Arc, LazyLock, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::{Connection, Error, ErrorCode, Result, ffi};
 
 use super::{Access, open};
 
 /// The databases that are open.
-static OPEN: LazyLock<Mutex<HashMap<FileId, Weak<Mutex<Connection>>>>> = LazyLock::new(Mutex::default);
+static OPEN: LazyLock<Mutex<HashMap<FileId, Weak<Writers>>>> = LazyLock::new(Mutex::default);
 
 /// Tells files apart: by device and number, so that a file that has replaced another one is not taken for it.
 #[cfg(unix)]
@@ -31,9 +36,49 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Statements that a connection keeps prepared: those of the progress, and one for each kind of record.
 const STATEMENTS: usize = 64;
 
+/// Transactions that are committed together at most: other processes wait meanwhile.
+const MOST_TOGETHER: usize = 8;
+
+/// After such a time without a commit, a writer looks whether somebody is still at work on it.
+const LOOK_AFTER: Duration = Duration::from_millis(10);
+
 /// An open database. Its connection closes with the last of those who write to it.
 #[derive(Debug, Clone)]
-pub(crate) struct Database(Arc<Mutex<Connection>>);
+pub(crate) struct Database(Arc<Writers>);
+
+/// Why a transaction came to nothing.
+#[derive(Debug)]
+pub(crate) enum Undone<E> {
+    /// It could not begin.
+    Begin(Error),
+    /// What was to be done in it has failed.
+    Work(E),
+    Commit(Error),
+}
+
+/// What the writers of a process share.
+#[derive(Debug)]
+struct Writers {
+    shared: Mutex<Shared>,
+    /// How many wait to begin a transaction.
+    waiting: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connection: Connection,
+    /// The transaction that is open.
+    group: Option<Arc<Group>>,
+}
+
+/// Transactions that will be committed together.
+#[derive(Debug, Default)]
+struct Group {
+    members: AtomicUsize,
+    /// Whether they were committed, once it has ended.
+    committed: Mutex<Option<bool>>,
+    ended: Condvar,
+}
 
 impl Database {
     /// Opens a database to write to it, unless this process has done so already.
@@ -44,7 +89,8 @@ impl Database {
         let before = file_id(path).ok();
         let connection = open(path, access)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        let new = Arc::new(Mutex::new(connection));
+        let shared = Mutex::new(Shared { connection, group: None });
+        let new = Arc::new(Writers { shared, waiting: AtomicUsize::new(0) });
         let Ok(file) = file_id(path) else { return Ok(Self(new)) };
         if before.is_some_and(|before| before != file) {
             // Which of the two files was opened is not known.
@@ -64,22 +110,43 @@ impl Database {
         OPEN.lock().get(&file)?.upgrade().map(Self)
     }
 
-    /// Waits until nobody else of this process is at work on it.
+    /// The connection, once nobody else of this process is at work on it, outside of any transaction.
     pub(crate) fn turn(&self) -> Result<Turn<'_>> {
-        let Some(connection) = self.0.try_lock_for(PATIENCE) else {
-            let message = "another writer of this process does not end its transaction";
-            return Err(Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), Some(message.to_owned())));
-        };
-        let turn = Turn(connection);
-        turn.end_transaction();
+        let mut turn = self.next_turn()?;
+        if turn.shared.group.is_some() {
+            // If that fails, its members are told so, and try again.
+            let _ = turn.commit();
+        }
         Ok(turn)
     }
 
-    /// The same, and begins a transaction that writes.
-    pub(crate) fn begin(&self) -> Result<Turn<'_>> {
-        let turn = self.turn()?;
-        turn.execute_batch("BEGIN IMMEDIATE")?;
-        Ok(turn)
+    /// Runs a transaction that writes; nothing of it stays if its work says `None` or fails. The work is done once more if another
+    /// transaction, which was to be committed together with it, has undone it.
+    pub(crate) fn transact<O, E>(
+        &self,
+        mut work: impl FnMut(&Connection) -> Result<Option<O>, E>,
+    ) -> Result<Option<O>, Undone<E>> {
+        let mut is_undone = false;
+        loop {
+            let mut turn = self.next_to_write().map_err(Undone::Begin)?;
+            let group = turn.join().map_err(Undone::Begin)?;
+            let Some(output) = work(&turn).map_err(Undone::Work)? else { return Ok(None) };
+            if !is_undone && self.is_awaited() && group.has_room() && !turn.is_autocommit() {
+                turn.leave_open();
+                if self.is_committed(&group) {
+                    return Ok(Some(output));
+                }
+            } else {
+                let is_alone = group.is_alone();
+                match turn.commit() {
+                    Ok(()) => return Ok(Some(output)),
+                    Err(error) if is_alone => return Err(Undone::Commit(error)),
+                    // It may have been another member's fault.
+                    Err(_) => {}
+                }
+            }
+            is_undone = true;
+        }
     }
 
     /// After this error of its connection, who opens it next gets a new one. Most errors are none of the connection's.
@@ -99,22 +166,115 @@ impl Database {
             OPEN.lock().retain(|_, database| !database.ptr_eq(&own));
         }
     }
+
+    fn next_turn(&self) -> Result<Turn<'_>> {
+        let Some(shared) = self.0.shared.try_lock_for(PATIENCE) else {
+            let message = "another writer of this process does not end its transaction";
+            return Err(Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), Some(message.to_owned())));
+        };
+        let turn = Turn { shared, stays_open: false };
+        if turn.shared.group.is_none() {
+            turn.roll_back();
+        }
+        Ok(turn)
+    }
+
+    /// Whether so many wait that one is still there when those before it have been committed, and nobody waits for the disk meanwhile.
+    fn is_awaited(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) > 1
+    }
+
+    fn next_to_write(&self) -> Result<Turn<'_>> {
+        self.0.waiting.fetch_add(1, Ordering::Relaxed);
+        let turn = self.next_turn();
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        turn
+    }
+
+    /// Waits for the end of a group. The next one to write commits it, or leaves that to another one; if none has come, this one does.
+    fn is_committed(&self, group: &Arc<Group>) -> bool {
+        loop {
+            if let Some(committed) = group.wait(LOOK_AFTER) {
+                return committed;
+            }
+            let Some(shared) = self.0.shared.try_lock() else { continue };
+            let mut turn = Turn { shared, stays_open: true };
+            if turn.shared.group.as_ref().is_some_and(|open| Arc::ptr_eq(open, group)) {
+                // If that fails, the group has been told so.
+                let _ = turn.commit();
+            }
+        }
+    }
+}
+
+impl Group {
+    fn has_room(&self) -> bool {
+        self.members.load(Ordering::Relaxed) < MOST_TOGETHER
+    }
+
+    fn is_alone(&self) -> bool {
+        self.members.load(Ordering::Relaxed) == 1
+    }
+
+    fn end(&self, committed: bool) {
+        *self.committed.lock() = Some(committed);
+        self.ended.notify_all();
+    }
+
+    /// Whether it was committed, if it ends in this time.
+    fn wait(&self, time: Duration) -> Option<bool> {
+        let mut committed = self.committed.lock();
+        self.ended.wait_while_for(&mut committed, |committed| committed.is_none(), time);
+        *committed
+    }
 }
 
 /// The database while nobody else of this process uses it. A transaction that is open in the end is rolled back.
 #[derive(Debug)]
-pub(crate) struct Turn<'a>(MutexGuard<'a, Connection>);
+pub(crate) struct Turn<'a> {
+    shared: MutexGuard<'a, Shared>,
+    stays_open: bool,
+}
 
 impl Turn<'_> {
-    fn end_transaction(&self) {
+    /// Becomes part of the open transaction, or begins one.
+    fn join(&mut self) -> Result<Arc<Group>> {
+        let group = match &self.shared.group {
+            Some(group) => Arc::clone(group),
+            None => {
+                self.execute_batch("BEGIN IMMEDIATE")?;
+                Arc::clone(self.shared.group.insert(Arc::default()))
+            }
+        };
+        group.members.fetch_add(1, Ordering::Relaxed);
+        Ok(group)
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        let committed = self.execute_batch("COMMIT");
+        self.end(committed.is_ok());
+        committed
+    }
+
+    /// For the next one to write.
+    fn leave_open(mut self) {
+        self.stays_open = true;
+    }
+
+    fn end(&mut self, committed: bool) {
+        if !committed {
+            self.roll_back();
+        }
+        if let Some(group) = self.shared.group.take() {
+            group.end(committed);
+        }
+    }
+
+    fn roll_back(&self) {
         if !self.is_autocommit() {
             // If that fails, it is tried again before the next turn, and no transaction can begin until then.
             let _ = self.execute_batch("ROLLBACK");
         }
-    }
-
-    pub(crate) fn commit(self) -> Result<()> {
-        self.execute_batch("COMMIT")
     }
 }
 
@@ -122,13 +282,22 @@ impl Deref for Turn<'_> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        &self.0
+        &self.shared.connection
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.end_transaction();
+        if !self.stays_open {
+            self.end(false);
+        }
+    }
+}
+
+impl From<Undone<Error>> for Error {
+    fn from(undone: Undone<Error>) -> Self {
+        let (Undone::Begin(error) | Undone::Work(error) | Undone::Commit(error)) = undone;
+        error
     }
 }
 
@@ -146,12 +315,70 @@ fn file_id(path: &Path) -> io::Result<FileId> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, sync::Arc};
+    use std::{
+        fs,
+        panic::{AssertUnwindSafe, catch_unwind},
+        path::Path,
+        sync::{Arc, Barrier},
+        thread,
+    };
 
-    use super::{Access, Database, Error, OPEN, ffi, file_id};
+    use tempfile::TempDir;
 
-    fn open(path: &std::path::Path) -> Database {
+    use super::{Access, Connection, Database, Error, MOST_TOGETHER, Mutex, OPEN, Ordering, Undone, ffi, file_id};
+
+    fn open(path: &Path) -> Database {
         Database::open(path, Access::Create).unwrap()
+    }
+
+    /// A database with a table of numbers.
+    fn numbers() -> (TempDir, Database) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = open(&folder.path().join("a.sqlite"));
+        let table = "CREATE TABLE numbers (number INTEGER UNIQUE, parent REFERENCES numbers (number) DEFERRABLE INITIALLY DEFERRED)";
+        database.turn().unwrap().execute_batch(table).unwrap();
+        database.turn().unwrap().execute_batch("PRAGMA foreign_keys = ON").unwrap();
+        (folder, database)
+    }
+
+    fn insert(connection: &Connection, number: i64) -> rusqlite::Result<Option<usize>> {
+        connection.execute("INSERT INTO numbers (number) VALUES (?1)", [number]).map(Some)
+    }
+
+    fn stored(database: &Database) -> Vec<i64> {
+        let turn = database.turn().unwrap();
+        let mut statement = turn.prepare("SELECT number FROM numbers ORDER BY number").unwrap();
+        let numbers = statement.query_map([], |row| row.get(0)).unwrap();
+        numbers.collect::<Result<_, _>>().unwrap()
+    }
+
+    /// So many writers, of which all others wait while the first one is at work.
+    fn together<O: Send>(
+        database: &Database,
+        writers: i64,
+        work: impl Fn(i64, &Connection) -> rusqlite::Result<Option<O>> + Sync,
+    ) -> Vec<Result<Option<O>, Undone<Error>>> {
+        let begun = Barrier::new(2);
+        thread::scope(|scope| {
+            let (work, begun) = (&work, &begun);
+            let first = scope.spawn(move || {
+                let mut is_first = true;
+                database.transact(|connection| {
+                    if std::mem::take(&mut is_first) {
+                        begun.wait();
+                        while database.0.waiting.load(Ordering::Relaxed) < usize::try_from(writers - 1).unwrap() {
+                            thread::yield_now();
+                        }
+                    }
+                    work(0, connection)
+                })
+            });
+            begun.wait();
+            let others = (1..writers)
+                .map(|writer| scope.spawn(move || database.transact(|connection| work(writer, connection))))
+                .collect::<Vec<_>>();
+            [first].into_iter().chain(others).map(|writer| writer.join().unwrap()).collect()
+        })
     }
 
     #[test]
@@ -160,10 +387,10 @@ mod tests {
         let path = folder.path().join("a.sqlite");
         let (one, other) = (open(&path), open(&folder.path().join("b.sqlite")));
         let same = open(&folder.path().join(".").join("a.sqlite"));
-        let turn = one.begin().unwrap();
-        assert!(same.0.try_lock().is_none() && other.0.try_lock().is_some());
-        turn.commit().unwrap();
-        assert!(same.begin().is_ok());
+        let turn = one.turn().unwrap();
+        assert!(same.0.shared.try_lock().is_none() && other.0.shared.try_lock().is_some());
+        drop(turn);
+        assert!(same.turn().is_ok());
         drop((one, same));
         let _another = open(&folder.path().join("c.sqlite"));
         assert!(!OPEN.lock().contains_key(&file_id(&path).unwrap()));
@@ -179,19 +406,107 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_committed_is_rolled_back_and_a_database_that_has_failed_is_opened_anew() {
+    fn what_does_not_come_to_its_end_is_rolled_back() {
+        let (_folder, database) = numbers();
+        let nothing = database.transact(|connection| insert(connection, 1).map(|_| None::<()>));
+        assert!(matches!(nothing, Ok(None)));
+        let failed = database.transact(|connection| insert(connection, 1).and_then(|_| insert(connection, 1)));
+        assert!(matches!(failed, Err(Undone::Work(_))));
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            database.transact(|connection| -> rusqlite::Result<Option<()>> {
+                insert(connection, 1)?;
+                panic!("in the middle");
+            })
+        }));
+        assert!(panicked.is_err() && stored(&database).is_empty());
+    }
+
+    #[test]
+    fn a_database_that_has_failed_is_opened_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.sqlite");
         let one = open(&path);
-        one.begin().unwrap().execute_batch("CREATE TABLE t (id)").unwrap();
-        let turn = one.begin().unwrap();
-        assert!(turn.execute_batch("INSERT INTO t VALUES (1)").is_err(), "the table was rolled back");
-        drop(turn);
         let error = |code| Error::SqliteFailure(ffi::Error::new(code), None);
         one.discard_after(&error(ffi::SQLITE_BUSY));
         assert!(Arc::ptr_eq(&one.0, &open(&path).0));
         one.discard_after(&error(ffi::SQLITE_IOERR));
         let new = open(&path);
         assert!(!Arc::ptr_eq(&one.0, &new.0) && Arc::ptr_eq(&new.0, &open(&path).0));
+    }
+
+    #[test]
+    fn those_who_wait_for_each_other_are_committed_together_but_not_too_many() {
+        let (folder, database) = numbers();
+        let reader = Mutex::new(Connection::open(folder.path().join("a.sqlite")).unwrap());
+        let visible = || reader.lock().query_row("SELECT count(*) FROM numbers", [], |row| row.get::<_, i64>(0));
+        // What another connection sees when each of them writes: nobody waits behind the last two.
+        let most = i64::try_from(MOST_TOGETHER).unwrap();
+        let seen = together(&database, most + 2, |writer, connection| {
+            insert(connection, writer)?;
+            visible().map(Some)
+        });
+        let mut seen: Vec<i64> = seen.into_iter().map(|seen| seen.unwrap().unwrap()).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [vec![0; MOST_TOGETHER], vec![most, most + 1]].concat());
+        assert_eq!(stored(&database), (0..most + 2).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_failure_of_one_undoes_nothing_of_the_others() {
+        type Fails = fn(&Connection) -> rusqlite::Result<Option<usize>>;
+        let cases: [(&str, Fails); 3] = [
+            ("a statement", |connection| insert(connection, 100).and_then(|_| insert(connection, 100))),
+            ("a constraint that rolls back", |connection| {
+                connection.execute("INSERT OR ROLLBACK INTO numbers (number) VALUES (100), (100)", []).map(Some)
+            }),
+            ("the commit", |connection| connection.execute("INSERT INTO numbers VALUES (100, 200)", []).map(Some)),
+        ];
+        for (name, fails) in cases {
+            let (_folder, database) = numbers();
+            let write =
+                |writer, connection: &_| if writer == 2 { fails(connection) } else { insert(connection, writer) };
+            let ended = together(&database, 6, write);
+            let failed: Vec<_> = ended.iter().map(Result::is_err).collect();
+            assert_eq!(failed, [false, false, true, false, false, false], "{name}");
+            assert_eq!(stored(&database), [0, 1, 3, 4, 5], "{name}");
+        }
+    }
+
+    #[test]
+    fn whatever_the_others_do_a_transaction_is_there_once_if_it_said_so_and_else_not_at_all() {
+        const EACH: i64 = 50;
+        let (_folder, database) = numbers();
+        let write = |number: i64, connection: &Connection| {
+            insert(connection, number)?;
+            match number * 7919 % 13 {
+                0 => Ok(None),
+                1 => insert(connection, number),
+                2 => connection.execute("INSERT OR ROLLBACK INTO numbers (number) VALUES (?1)", [number]).map(Some),
+                3 => connection.execute("UPDATE numbers SET parent = -1 WHERE number = ?1", [number]).map(Some),
+                4 => panic!("in the middle"),
+                _ => Ok(Some(1)),
+            }
+        };
+        let is_there = |number: &i64| {
+            let ended = catch_unwind(AssertUnwindSafe(|| database.transact(|open| write(*number, open))));
+            matches!(ended, Ok(Ok(Some(_))))
+        };
+        let mut expected: Vec<i64> = thread::scope(|scope| {
+            let numbers = |writer: i64| (writer * EACH..(writer + 1) * EACH).filter(is_there).collect::<Vec<_>>();
+            let writers: Vec<_> = (0..6).map(|writer| scope.spawn(move || numbers(writer))).collect();
+            writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+        });
+        expected.sort_unstable();
+        assert_eq!(stored(&database), expected);
+        assert!((150..200).contains(&expected.len()), "{} of 300", expected.len());
+    }
+
+    #[test]
+    fn an_open_transaction_is_committed_though_the_writer_that_it_waits_for_gives_up() {
+        let (_folder, database) = numbers();
+        // They are said to wait, and never come.
+        database.0.waiting.fetch_add(2, Ordering::Relaxed);
+        database.transact(|connection| insert(connection, 1)).unwrap();
+        assert_eq!(stored(&database), [1]);
     }
 }

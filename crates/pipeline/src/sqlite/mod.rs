@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 mod database;
 mod schema;
 
-pub(crate) use database::Database;
+pub(crate) use database::{Database, Undone};
 pub(crate) use schema::{Column, Table, UniqueIndex, list, listed, quoted};
 
 /// How long a connection waits for another one's transaction.

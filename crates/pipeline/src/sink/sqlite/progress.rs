@@ -30,14 +30,19 @@ CREATE TABLE IF NOT EXISTS _pipeline_beyond (
 COMMIT;
 "#;
 
+/// What is there already is not written again: a transaction that changes nothing need not wait for the disk.
 const SAVE_PLAN: &str = "INSERT INTO _pipelines (pipeline, version, plan, identity, cursor_version) VALUES (?1, ?2, ?3, ?4, ?5) \
     ON CONFLICT DO UPDATE SET version = excluded.version, plan = excluded.plan, identity = excluded.identity, \
-    cursor_version = excluded.cursor_version";
+    cursor_version = excluded.cursor_version \
+    WHERE (version, plan, identity, cursor_version) IS NOT \
+    (excluded.version, excluded.plan, excluded.identity, excluded.cursor_version)";
 const LOAD_CURSOR_VERSION: &str = "SELECT cursor_version FROM _pipelines WHERE pipeline = ?1";
 /// The prefix only moves forwards: a worker that was given up may still be writing.
 const SAVE_RANGE: &str = "INSERT INTO _pipeline_settled (pipeline, \"range\", begins_after, ends_with, record, cursor, done) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET begins_after = excluded.begins_after, ends_with = excluded.ends_with, \
-    record = excluded.record, cursor = excluded.cursor, done = excluded.done WHERE excluded.record >= _pipeline_settled.record";
+    record = excluded.record, cursor = excluded.cursor, done = excluded.done WHERE excluded.record >= _pipeline_settled.record \
+    AND (begins_after, ends_with, _pipeline_settled.record, cursor, done) IS NOT \
+    (excluded.begins_after, excluded.ends_with, excluded.record, excluded.cursor, excluded.done)";
 const LOAD_RANGES: &str = "SELECT \"range\", begins_after, ends_with, record, cursor, done FROM _pipeline_settled \
     WHERE pipeline = ?1 ORDER BY \"range\"";
 const LOAD_PREFIX: &str = "SELECT record FROM _pipeline_settled WHERE pipeline = ?1 AND \"range\" = ?2";

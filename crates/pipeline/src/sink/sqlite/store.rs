@@ -126,7 +126,7 @@ impl SqliteStore {
 
     fn change(
         &mut self,
-        change: impl FnOnce(&Connection, &RunId, &Sqlite) -> rusqlite::Result<()>,
+        change: impl Fn(&Connection, &RunId, &Sqlite) -> rusqlite::Result<()>,
     ) -> Result<(), CheckpointError> {
         self.check_place()?;
         let changed = self.changed(change);
@@ -140,7 +140,7 @@ impl SqliteStore {
 
     fn changed(
         &mut self,
-        change: impl FnOnce(&Connection, &RunId, &Sqlite) -> rusqlite::Result<()>,
+        change: impl Fn(&Connection, &RunId, &Sqlite) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
         let database = match &mut self.database {
             Some(database) => database,
@@ -150,9 +150,8 @@ impl SqliteStore {
                 database
             }
         };
-        let transaction = database.begin()?;
-        change(&transaction, &self.run, &self.sink)?;
-        transaction.commit()
+        database.transact(|transaction| change(transaction, &self.run, &self.sink).map(Some))?;
+        Ok(())
     }
 
     fn failed(&self, what: &str, error: rusqlite::Error) -> CheckpointError {

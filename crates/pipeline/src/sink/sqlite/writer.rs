@@ -21,6 +21,7 @@ use crate::{
     dead_letters::PendingLetters,
     record::Record,
     sink::{Sink, SinkError, SinkErrorKind, Written},
+    sqlite::Undone,
 };
 
 /// Writes records to a SQLite table; made by [`Sqlite`].
@@ -103,30 +104,36 @@ impl<T: Serialize> SqliteSink<T> {
     /// Writes a batch in one transaction. `None` if nothing was written, because some of its records are there already and
     /// `skip_held` is not set.
     fn transact(&mut self, batch: &Batch<Record<T>>, skip_held: bool) -> Result<Option<Written>, SinkError> {
-        let (sink, Some(link)) = (&self.sink, &mut self.link) else { return Ok(None) };
-        let begun = link.prepared.database.begin();
-        let transaction = begun.map_err(|error| fault::of_batch(error, doing(sink, "a transaction cannot begin")))?;
-        let progress = Progress::new(&transaction, &self.run.pipeline);
-        let failed = |error| fault::of_batch(error, doing(sink, "storing the progress failed"));
-
-        // The prefix comes first: a worker that was given up and writes late finds its records below it.
-        let mut seen = link.seen;
-        let moved = self.settled.moved_since(&mut seen);
-        save_prefix(progress, moved.as_ref(), link.stored.as_ref()).map_err(failed)?;
-        let letters = save_letters(sink, &transaction, &self.settled).map_err(failed)?;
-
-        let held = if skip_held { progress.held(&Interval::of_batch(batch)).map_err(failed)? } else { Held::default() };
-        let mut rows = Rows::new(&transaction, &mut link.prepared.fields, link.prepared.needs_savepoints);
-        rows.write(batch, &held)?;
-        let (written, refused) = rows.finish();
-        if !skip_held && !is_new(progress, batch, &written, &refused).map_err(failed)? {
+        let Self { sink, run, settled, link: Some(Link { prepared, stored, seen }), .. } = self else {
             return Ok(None);
-        }
-        progress.add(written.intervals(), &held).map_err(failed)?;
-        transaction.commit().map_err(|error| fault::of_batch(error, doing(sink, "committing a batch failed")))?;
-        self.settled.dead_letters().acknowledge(&letters);
-        link.seen = seen;
-        link.stored = moved.or(link.stored.take());
+        };
+        let Prepared { database, fields, needs_savepoints } = prepared;
+        let failed = |error| fault::of_batch(error, doing(sink, "storing the progress failed"));
+        let done = database.transact(|transaction| {
+            let progress = Progress::new(transaction, &run.pipeline);
+            // The prefix comes first: a worker that was given up and writes late finds its records below it.
+            let prefix = save_prefix(progress, settled, *seen, stored.as_ref()).map_err(failed)?;
+            let letters = save_letters(sink, transaction, settled).map_err(failed)?;
+
+            let held =
+                if skip_held { progress.held(&Interval::of_batch(batch)).map_err(failed)? } else { Held::default() };
+            let mut rows = Rows::new(transaction, fields, *needs_savepoints);
+            rows.write(batch, &held)?;
+            let (written, refused) = rows.finish();
+            if !skip_held && !is_new(progress, batch, &written, &refused).map_err(failed)? {
+                return Ok(None);
+            }
+            progress.add(written.intervals(), &held).map_err(failed)?;
+            Ok(Some((refused, prefix, letters)))
+        });
+        let done = done.map_err(|undone| match undone {
+            Undone::Begin(error) => fault::of_batch(error, doing(sink, "a transaction cannot begin")),
+            Undone::Work(error) => error,
+            Undone::Commit(error) => fault::of_batch(error, doing(sink, "committing a batch failed")),
+        })?;
+        let Some((refused, prefix, letters)) = done else { return Ok(None) };
+        settled.dead_letters().acknowledge(&letters);
+        prefix.is_stored(stored, seen);
         Ok(Some(refused))
     }
 }
@@ -147,12 +154,16 @@ fn is_new<T>(
 
 impl Link {
     fn save_settled(&mut self, sink: &Sqlite, run: &RunId, settled: &Settled) -> rusqlite::Result<()> {
-        let Some(moved) = settled.moved_since(&mut self.seen) else { return Ok(()) };
-        let transaction = self.prepared.database.begin()?;
-        save_prefix(Progress::new(&transaction, &run.pipeline), Some(&moved), self.stored.as_ref())?;
-        let letters = save_letters(sink, &transaction, settled)?;
-        transaction.commit()?;
-        settled.dead_letters().acknowledge(&letters);
+        let Self { prepared, stored, seen } = self;
+        let done = prepared.database.transact(|transaction| {
+            let progress = Progress::new(transaction, &run.pipeline);
+            let prefix = save_prefix(progress, settled, *seen, stored.as_ref())?;
+            Ok(Some((prefix, save_letters(sink, transaction, settled)?)))
+        });
+        if let Some((prefix, letters)) = done.map_err(rusqlite::Error::from)? {
+            settled.dead_letters().acknowledge(&letters);
+            prefix.is_stored(stored, seen);
+        }
         Ok(())
     }
 }
@@ -161,16 +172,35 @@ fn doing(sink: &Sqlite, what: &str) -> String {
     format!("table `{}` in {}: {what}", sink.table, sink.path().display())
 }
 
+/// A prefix that a transaction stores.
+struct Prefix {
+    /// `None` if it has not moved.
+    moved: Option<Checkpoint>,
+    seen: u64,
+}
+
+impl Prefix {
+    /// The transaction was committed.
+    fn is_stored(self, stored: &mut Option<Checkpoint>, seen: &mut u64) {
+        *seen = self.seen;
+        *stored = self.moved.or(stored.take());
+    }
+}
+
+/// Stores the prefix, if it has moved since it was seen.
 fn save_prefix(
     progress: Progress<'_>,
-    moved: Option<&Checkpoint>,
+    settled: &Settled,
+    mut seen: u64,
     stored: Option<&Checkpoint>,
-) -> rusqlite::Result<()> {
-    match (moved, stored) {
-        (None, _) => Ok(()),
-        (Some(moved), None) => progress.save(moved),
-        (Some(moved), Some(stored)) => progress.save_moved(moved, stored),
+) -> rusqlite::Result<Prefix> {
+    let moved = settled.moved_since(&mut seen);
+    match (&moved, stored) {
+        (None, _) => {}
+        (Some(moved), None) => progress.save(moved)?,
+        (Some(moved), Some(stored)) => progress.save_moved(moved, stored)?,
     }
+    Ok(Prefix { moved, seen })
 }
 
 /// Stores the dead letters that wait. They are asked for after the prefix, so that none is missing that it passes.
