@@ -169,7 +169,7 @@ impl State {
         match ended {
             Ended::Planned(Ok(Planned { identity, ranges })) => self.planned(identity, ranges),
             Ended::Planned(Err(error)) => self.planning_failed(&error),
-            Ended::Copied(number, Ok(copied)) => self.copied(number, copied.totals(), copied.milliseconds),
+            Ended::Copied(number, Ok(copied)) => self.copied(number, copied.totals(), copied.millis),
             Ended::Copied(number, Err(error)) => self.copying_failed(number, &error),
         }
     }
@@ -205,6 +205,8 @@ async fn plan(ctx: &WorkflowContext<PipelineWorkflow>, plan: Plan) -> Ended {
 async fn copy(ctx: &WorkflowContext<PipelineWorkflow>, range: SourceRange) -> Ended {
     let settings = ctx.state(|workflow| workflow.state.settings().clone());
     let number = range.number;
+    // It matters to a plan alone.
+    let range = SourceRange { behind: 0, ..range };
     let input = CopyInput { definition: settings.definition, configuration: settings.configuration, range };
     let copied = ctx.execute_activity(Activities::copy, input, options(format!("range {number}"))).await;
     Ended::Copied(number, copied.map_err(|error| chain(&error)))

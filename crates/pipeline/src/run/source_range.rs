@@ -25,15 +25,33 @@ pub struct SourceRange {
     /// Its number, from 0, in the order of the source.
     pub number: u64,
     /// It begins after this cursor; `None` is the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Value>,
     /// It ends with this cursor; `None` is the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Value>,
-    /// How many ranges are to come after it.
+    /// How many ranges are to come after it. Whoever copies the range need not know.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub behind: u64,
-    /// The version of the cursors.
+    /// The version of the cursors. Default: 1.
+    #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
     pub cursor_version: u32,
     /// What the source was when the range was cut. Another source is refused by name.
     pub identity: Identity,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn first_version() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_first_version(version: &u32) -> bool {
+    *version == first_version()
 }
 
 impl SourceRange {

@@ -76,18 +76,21 @@ pub struct CopyInput {
     pub(crate) range: SourceRange,
 }
 
-/// What `actix-batch.copy` answers.
+/// What `actix-batch.copy` answers. What goes without saying is left out of the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Copied {
-    pub(crate) records: u64,
-    pub(crate) written: u64,
+    /// How many were read; `None` if those that follow are all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    records: Option<u64>,
+    written: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub(crate) filtered: u64,
+    filtered: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub(crate) rejected: u64,
-    /// How long it took, if no earlier attempt had begun the range.
-    #[serde(default)]
-    pub(crate) milliseconds: Option<u64>,
+    rejected: u64,
+    /// How long it took, in milliseconds, if no earlier attempt had begun the range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) millis: Option<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -97,19 +100,16 @@ fn is_zero(number: &u64) -> bool {
 
 impl Copied {
     pub(super) fn new(report: &Report, elapsed: Duration) -> Self {
-        let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            records: report.resumed_after + report.read,
-            written: report.written,
-            filtered: report.filtered,
-            rejected: report.rejected,
-            milliseconds: (report.resumed_after == 0).then_some(milliseconds),
-        }
+        let Report { written, filtered, rejected, .. } = *report;
+        let (records, all) = (report.resumed_after + report.read, written + filtered + rejected);
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let millis = (report.resumed_after == 0).then_some(millis);
+        Self { records: (records != all).then_some(records), written, filtered, rejected, millis }
     }
 
     pub(crate) fn totals(&self) -> Totals {
         let Self { records, written, filtered, rejected, .. } = *self;
-        Totals { ranges: 1, records, written, filtered, rejected }
+        Totals { ranges: 1, records: records.unwrap_or(written + filtered + rejected), written, filtered, rejected }
     }
 }
 

@@ -72,13 +72,9 @@ async fn ranges_that_are_planned_are_copied_once() {
             let range = SourceRange { identity: identity.clone(), ..range };
             let input = CopyInput { definition: "copy".into(), configuration: input.configuration.clone(), range };
             let copied = environment.run(Activities::copy, input).await.unwrap();
-            all.records += copied.records;
-            all.written += copied.written;
-            assert_eq!(
-                copied.milliseconds.is_some(),
-                attempt == 0,
-                "only a range that was copied in one go is measured"
-            );
+            all.records += copied.totals().records;
+            all.written += copied.totals().written;
+            assert_eq!(copied.millis.is_some(), attempt == 0, "only a range that was copied in one go is measured");
         }
         assert_eq!((all.records, all.written), (1_000, if attempt == 0 { 500 } else { 0 }));
     }

@@ -28,8 +28,9 @@ mod settings;
 
 /// Ranges that are planned at once: 200 of them are some 15 KB of history.
 pub(crate) const PLANNED_AT_ONCE: usize = 200;
-/// The first ones are fewer: nothing is copied before they are planned. The others are planned while these are copied.
-const PLANNED_FIRST: usize = 16;
+/// The next ones are planned once so few are left, while these are copied. The first ones are as few, because nothing is copied before they are
+/// planned.
+const AHEAD: usize = 16;
 
 /// As much of an error as is carried along.
 const ERROR_CHARACTERS: usize = 1_000;
@@ -140,17 +141,18 @@ impl State {
         if self.paused {
             return Next::Wait;
         }
-        let has_room = self.running.len() < self.settings.in_flight;
-        if let Some(range) = has_room.then(|| self.waiting.pop_front()).flatten() {
-            self.begun += 1;
-            let whole = self.whole(range.clone());
-            self.running.insert(range.number, range);
-            return Next::Copy(whole);
+        // A plan does not wait for those workers that copies which are begun now will keep busy.
+        if let Some(plan) = self.plan() {
+            self.planning = true;
+            return Next::Plan(plan);
         }
-        match self.plan() {
-            Some(plan) => {
-                self.planning = true;
-                Next::Plan(plan)
+        let has_room = self.running.len() < self.settings.in_flight;
+        match has_room.then(|| self.waiting.pop_front()).flatten() {
+            Some(range) => {
+                self.begun += 1;
+                let whole = self.whole(range.clone());
+                self.running.insert(range.number, range);
+                Next::Copy(whole)
             }
             None => Next::Wait,
         }
@@ -158,13 +160,15 @@ impl State {
 
     /// The ranges to be planned, if it is time.
     fn plan(&mut self) -> Option<Plan> {
-        if !self.waiting.is_empty() || self.all_planned || self.planning {
+        let rows_per_range = self.settings.rows_per_range;
+        // What is left is measured before more is planned, unless the user has said how large the ranges are.
+        let ahead = if rows_per_range.is_some() { AHEAD } else { 0 };
+        if self.waiting.len() > ahead || self.all_planned || self.planning {
             return None;
         }
         let after = self.planned.clone().map(|range| self.whole(range));
-        let rows_per_range = self.settings.rows_per_range;
         if rows_per_range.is_some() {
-            let at_most = if after.is_none() { PLANNED_FIRST } else { PLANNED_AT_ONCE };
+            let at_most = if after.is_none() { AHEAD } else { PLANNED_AT_ONCE };
             return Some(Plan { after, rows_per_range, at_most });
         }
         let (first, rest) = after.as_ref().map_or((0, 0), |range| (range.number + 1, range.behind));

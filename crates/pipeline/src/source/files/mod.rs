@@ -109,6 +109,7 @@ pub trait Blocks: 'static {
 #[serde(deny_unknown_fields)]
 pub struct TextCursor {
     /// The number of the file in the list, from 0.
+    #[serde(default, skip_serializing_if = "is_first_file")]
     pub file: u32,
     /// The byte within its text, from 0: decompressed, and in UTF-8.
     pub byte: u64,
@@ -123,6 +124,11 @@ pub struct TextCursor {
 }
 
 impl Cursor for TextCursor {}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_first_file(file: &u32) -> bool {
+    *file == 0
+}
 
 fn failed(name: &str, error: io::Error) -> SourceError {
     SourceError::io(format!("cannot read {name}")).caused_by(error)
