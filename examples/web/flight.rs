@@ -61,7 +61,7 @@ pub(crate) enum Refused {
     #[error("`{column}` is {value}: no clock shows that")]
     Clock { column: &'static str, value: i64 },
     #[error("`time_hour` is \"{0}\": write it like 2013-01-01T10:00:00Z")]
-    TimeHour(String),
+    TimeHour(Text),
 }
 
 impl Flight {
@@ -106,7 +106,7 @@ impl Flight {
             }
         }
         match &self.time_hour {
-            Some(text) if !is_time_hour(text) => Err(Refused::TimeHour(text.to_string())),
+            Some(text) if !is_time_hour(text) => Err(Refused::TimeHour(text.clone())),
             _ => Ok(()),
         }
     }

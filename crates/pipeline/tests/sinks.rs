@@ -79,7 +79,7 @@ fn a_sink_that_breaks_its_promise_is_found() {
     paused(async || {
         // It promises keys, and appends.
         let shelves: Mutex<HashMap<u64, Shelf<u64>>> = Mutex::default();
-        let make = |seed| shelves.lock().entry(seed).or_insert_with(Shelf::new).clone();
+        let make = |seed| shelves.lock().entry(seed).or_default().clone();
         check_sink(0..12, |number| number, make, async |seed| shelves.lock()[&seed].stored()).await;
     });
 }

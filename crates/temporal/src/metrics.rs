@@ -99,7 +99,7 @@ impl RangeMetrics {
         match copied {
             Ok(copied) => {
                 self.count(COMPLETED, 1);
-                self.count(RECORDS, copied.records);
+                self.count(RECORDS, copied.totals().records);
                 let seconds = self.began.elapsed().as_secs_f64();
                 histogram!(SECONDS, "definition" => self.definition.clone()).record(seconds);
             }

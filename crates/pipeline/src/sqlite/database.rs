@@ -239,13 +239,10 @@ pub(crate) struct Turn<'a> {
 impl Turn<'_> {
     /// Becomes part of the open transaction, or begins one.
     fn join(&mut self) -> Result<Arc<Group>> {
-        let group = match &self.shared.group {
-            Some(group) => Arc::clone(group),
-            None => {
-                self.execute_batch("BEGIN IMMEDIATE")?;
-                Arc::clone(self.shared.group.insert(Arc::default()))
-            }
-        };
+        if self.shared.group.is_none() {
+            self.execute_batch("BEGIN IMMEDIATE")?;
+        }
+        let group = Arc::clone(self.shared.group.get_or_insert_default());
         group.members.fetch_add(1, Ordering::Relaxed);
         Ok(group)
     }

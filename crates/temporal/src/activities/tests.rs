@@ -197,7 +197,7 @@ mod metrics {
                 "ranges_retried_total:copy 1",
                 "ranges_started_total:copy 4",
                 "ranges_stopped_total:copy 1",
-                &*format!("records_total:copy {}", 2 * copied.records),
+                &*format!("records_total:copy {}", 2 * copied.totals().records),
                 "slots_free:here 2",
             ]
         );

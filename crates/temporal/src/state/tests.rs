@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{Next, PLANNED_AT_ONCE, Plan, Settings, SourceRange, State, Totals};
+use super::{AHEAD, Next, PLANNED_AT_ONCE, Plan, Settings, SourceRange, State, Totals};
 
 fn settings(in_flight: usize, ranges_per_run: u64) -> Settings {
     Settings {
@@ -49,11 +49,11 @@ const TEN: Totals = Totals { ranges: 0, records: 10, written: 9, filtered: 0, re
 fn no_more_ranges_run_than_may_and_all_of_them_are_copied() {
     let mut state = State::new(settings(2, 100), None);
     planned(&mut state, 0..3, 5);
+    planned(&mut state, 3..5, 5);
     assert_eq!((copy(&mut state), copy(&mut state), state.next()), (0, 1, Next::Wait));
     state.copied(0, TEN, None);
     assert_eq!(copy(&mut state), 2);
     state.copied(1, TEN, None);
-    planned(&mut state, 3..5, 5);
     assert_eq!(copy(&mut state), 3);
     state.copied(3, TEN, None);
     state.copied(2, TEN, None);
@@ -62,6 +62,22 @@ fn no_more_ranges_run_than_may_and_all_of_them_are_copied() {
     let Next::End(outcome) = state.next() else { panic!("not at its end") };
     assert_eq!(outcome.totals, Totals { ranges: 5, records: 50, written: 45, filtered: 0, rejected: 5 });
     assert_eq!((outcome.error, outcome.copied_up_to.unwrap().number), (None, 4));
+}
+
+#[test]
+fn the_next_ranges_are_planned_while_the_last_ones_are_copied_and_a_plan_comes_before_copies() {
+    let mut state = State::new(settings(1, 1_000), None);
+    let few = AHEAD as u64;
+    planned(&mut state, 0..few, 500);
+    assert!(matches!(state.next(), Next::Plan(plan) if plan.at_most == PLANNED_AT_ONCE));
+    assert_eq!((copy(&mut state), state.next()), (0, Next::Wait), "nothing more is planned meanwhile");
+    state.planned(json!("data"), (few..few + 200).map(|number| range(number, 500)).collect());
+    for number in 0..199 {
+        state.copied(number, TEN, None);
+        assert_eq!(copy(&mut state), number + 1);
+    }
+    state.copied(199, TEN, None);
+    assert!(matches!(state.next(), Next::Plan(Plan { after: Some(range), .. }) if range.number == few + 199));
 }
 
 #[test]

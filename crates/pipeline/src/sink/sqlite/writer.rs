@@ -133,7 +133,7 @@ impl<T: Serialize> SqliteSink<T> {
         })?;
         let Some((refused, prefix, letters)) = done else { return Ok(None) };
         settled.dead_letters().acknowledge(&letters);
-        prefix.is_stored(stored, seen);
+        prefix.remember(stored, seen);
         Ok(Some(refused))
     }
 }
@@ -162,7 +162,7 @@ impl Link {
         });
         if let Some((prefix, letters)) = done.map_err(rusqlite::Error::from)? {
             settled.dead_letters().acknowledge(&letters);
-            prefix.is_stored(stored, seen);
+            prefix.remember(stored, seen);
         }
         Ok(())
     }
@@ -180,8 +180,8 @@ struct Prefix {
 }
 
 impl Prefix {
-    /// The transaction was committed.
-    fn is_stored(self, stored: &mut Option<Checkpoint>, seen: &mut u64) {
+    /// Remembers it, once the transaction is committed.
+    fn remember(self, stored: &mut Option<Checkpoint>, seen: &mut u64) {
         *seen = self.seen;
         *stored = self.moved.or(stored.take());
     }
