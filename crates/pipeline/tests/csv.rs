@@ -84,6 +84,20 @@ fn a_quote_in_a_comment_opens_nothing_where_a_file_splits() {
 }
 
 #[test]
+fn a_comment_may_be_longer_than_a_record() {
+    let file = file(format!("a,b\n1,2\n# {}\"\n3,4\n", "long ".repeat(20_000)));
+    let csv = Csv::<Texts>::file(&file.path).comment(b'#').max_record_bytes(100);
+    assert_eq!(read(csv), [ok(&["1", "2"]), ok(&["3", "4"])]);
+}
+
+#[test]
+fn a_number_in_quotes_may_have_doubled_ones() {
+    let file = file("name|people\n'Rome'|'2''873''000'\n");
+    let csv = Csv::<City>::file(&file.path).delimiter(b'|').quote(Some(b'\'')).thousands('\'');
+    assert_eq!(read(csv), [Ok(city("Rome", Some(2_873_000)))]);
+}
+
+#[test]
 fn lines_may_end_with_lf_crlf_or_cr_and_empty_lines_are_no_records() {
     for end in ["\n", "\r\n", "\r"] {
         let text = ["a,b", "1,2", "", "3,4", "", ""].join(end);

@@ -463,3 +463,30 @@ async fn rows_of_equal_keys_in_two_tables_have_different_origins() {
     let texts: Vec<_> = origins.lock().unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(texts, ["key id=1 of source 1", "key id=1 of source 2"]);
 }
+
+/// A record with a name, or without the field.
+fn named(id: u64, name: Option<&str>) -> Record<serde_json::Map<String, serde_json::Value>> {
+    let name = name.map(|name| ("name".to_owned(), name.into()));
+    let fields: serde_json::Map<_, _> = [("id".to_owned(), id.into())].into_iter().chain(name).collect();
+    let mut record = Record::new(fields, Position { record: id, part: 0, range: 0 }, Origin::Unknown);
+    record.set_sequence(id + 1);
+    record
+}
+
+#[test]
+fn a_batch_that_is_written_again_gives_no_record_the_fields_of_those_behind_it() {
+    let database = Database::new("CREATE TABLE rows (id INTEGER PRIMARY KEY, name TEXT NOT NULL DEFAULT 'none')");
+    run(async {
+        let settled = Arc::new(Settled::new(checkpoint(0)));
+        let (table, id) = (Sqlite::append(&database.path, "rows"), RunId::new("run"));
+        // One record was written by another worker, so the whole batch is written a second time.
+        for batch in [vec![named(3, None)], vec![named(1, None), named(2, Some("two")), named(3, None)]] {
+            let mut sink = table.sink(0, &id, &settled);
+            sink.prepare().await.unwrap();
+            let written = sink.write(&Batch::from(batch)).await.unwrap();
+            assert!(written.refused().is_empty(), "{:?}", written.refused());
+        }
+    });
+    assert_eq!(database.one("SELECT count(*) FROM rows WHERE name = 'none'"), 2);
+    assert_eq!(database.one("SELECT count(*) FROM rows WHERE name = 'two'"), 1);
+}

@@ -18,6 +18,7 @@ pub(super) struct LetterFile {
     file: BufWriter<File>,
     /// What earlier attempts of this run have written beyond their checkpoint.
     known: HashSet<(Position, String)>,
+    /// Why letters are missing in it.
     error: Option<io::Error>,
 }
 
@@ -57,14 +58,25 @@ impl LetterFile {
         self.file.write_all(&line)
     }
 
-    /// Hands all letters to the system. Those are durable once the file that this returns is synced.
+    /// Hands all letters to the system. They are durable once the file that this returns is synced. After an error it fails for good.
     pub(super) fn flush(&mut self) -> io::Result<File> {
-        if let Some(error) = self.error.take() {
-            return Err(error);
+        if let Some(error) = &self.error {
+            return Err(copy(error));
         }
-        self.file.flush()?;
-        self.file.get_ref().try_clone()
+        self.file
+            .flush()
+            .and_then(|()| self.file.get_ref().try_clone())
+            .inspect_err(|error| self.error = Some(copy(error)))
     }
+
+    /// Letters are missing in it.
+    pub(super) fn fail(&mut self, error: &io::Error) {
+        self.error.get_or_insert(copy(error));
+    }
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
 }
 
 fn known(path: &Path, is_settled: impl Fn(Position) -> bool) -> io::Result<HashSet<(Position, String)>> {

@@ -28,13 +28,15 @@ pub(crate) struct Letters {
     queue: Option<Arc<DeadLetterQueue>>,
     written: AtomicU64,
     synced: AtomicU64,
+    syncing: tokio::sync::Mutex<()>,
 }
 
 impl Letters {
     /// Letters that are only logged and counted.
     pub(crate) fn new(pipeline: &str) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { pipeline: pipeline.to_owned(), file: None, queue: None, written: zero(), synced: zero() }
+        let (written, synced, syncing) = (zero(), zero(), tokio::sync::Mutex::default());
+        Self { pipeline: pipeline.to_owned(), file: None, queue: None, written, synced, syncing }
     }
 
     /// Keeps them in a file, too. A run that goes on does so behind the records that have settled.
@@ -82,19 +84,42 @@ impl Letters {
     /// Makes all letters of the file durable.
     pub(crate) async fn sync(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
+        // One after the other: the system tells an error once, and whoever comes later must hear of it, too.
+        let _turn = self.syncing.lock().await;
         let written = self.written();
         if written == self.synced.load(Ordering::Acquire) {
             return Ok(());
         }
-        let file = file.lock().flush()?;
-        spawn_blocking(move || file.sync_data()).await.unwrap_or_else(|lost| Err(lost.into()))?;
-        // Two readers may sync at once, and the one that knew of fewer may end last.
-        self.synced.fetch_max(written, Ordering::AcqRel);
+        let flushed = file.lock().flush()?;
+        let synced = spawn_blocking(move || flushed.sync_data()).await.unwrap_or_else(|lost| Err(lost.into()));
+        synced.inspect_err(|error| file.lock().fail(error))?;
+        self.synced.store(written, Ordering::Release);
         Ok(())
     }
 
     /// The file, for messages.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         self.file.as_ref().map(|file| file.lock().path().to_owned())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::{Letters, Path, Position, Rejection};
+    use crate::record::Origin;
+
+    #[tokio::test]
+    async fn letters_that_could_not_be_written_are_missed_by_every_sync() {
+        // A file system that is full.
+        let letters = Letters::new("full").in_file(Path::new("/dev/full"), false, |_| true);
+        let Ok(letters) = letters else { panic!("no /dev/full") };
+        let (position, origin) = (Position::default(), Origin::Unknown);
+        let rejection =
+            Rejection { position, origin, by: "stage".into(), error: "x".into(), attempts: 1, record: None };
+        letters.push(&rejection);
+        for _ in 0..2 {
+            assert!(letters.sync().await.is_err());
+            assert_eq!((letters.synced(), letters.written()), (0, 1));
+        }
     }
 }

@@ -8,7 +8,10 @@ use futures_util::{
     future::{Either, LocalBoxFuture, select},
     stream::FuturesUnordered,
 };
-use tokio::{sync::oneshot, time::interval};
+use tokio::{
+    sync::oneshot,
+    time::{MissedTickBehavior, interval},
+};
 
 use crate::{
     checkpoint::{RunId, Settled},
@@ -257,6 +260,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
         stores: &mut Stores,
     ) -> Result<(), RunError> {
         let mut ticks = interval(self.settings.checkpoint_every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
         loop {
             tokio::select! {

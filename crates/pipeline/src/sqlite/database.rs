@@ -113,15 +113,12 @@ impl Database {
     /// The connection, once nobody else of this process is at work on it, outside of any transaction.
     pub(crate) fn turn(&self) -> Result<Turn<'_>> {
         let mut turn = self.next_turn()?;
-        if turn.shared.group.is_some() {
-            // If that fails, its members are told so, and try again.
-            let _ = turn.commit();
-        }
+        turn.end_group();
         Ok(turn)
     }
 
-    /// Runs a transaction that writes; nothing of it stays if its work says `None` or fails. The work is done once more if another
-    /// transaction, which was to be committed together with it, has undone it.
+    /// Runs a transaction that writes; nothing of it stays if its work says `None` or fails. What goes wrong beside other transactions is
+    /// done once more, alone: it may have been their fault.
     pub(crate) fn transact<O, E>(
         &self,
         mut work: impl FnMut(&Connection) -> Result<Option<O>, E>,
@@ -129,8 +126,20 @@ impl Database {
         let mut is_undone = false;
         loop {
             let mut turn = self.next_to_write().map_err(Undone::Begin)?;
+            if is_undone {
+                turn.end_group();
+            }
             let group = turn.join().map_err(Undone::Begin)?;
-            let Some(output) = work(&turn).map_err(Undone::Work)? else { return Ok(None) };
+            let output = match work(&turn) {
+                Ok(Some(output)) => output,
+                // What it has found may be what another one will not commit.
+                _ if !group.is_alone() => {
+                    is_undone = true;
+                    continue;
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(Undone::Work(error)),
+            };
             if !is_undone && self.is_awaited() && group.has_room() && !turn.is_autocommit() {
                 turn.leave_open();
                 if self.is_committed(&group) {
@@ -141,7 +150,6 @@ impl Database {
                 match turn.commit() {
                     Ok(()) => return Ok(Some(output)),
                     Err(error) if is_alone => return Err(Undone::Commit(error)),
-                    // It may have been another member's fault.
                     Err(_) => {}
                 }
             }
@@ -251,6 +259,14 @@ impl Turn<'_> {
         let committed = self.execute_batch("COMMIT");
         self.end(committed.is_ok());
         committed
+    }
+
+    /// Commits the transaction of others that is open.
+    fn end_group(&mut self) {
+        if self.shared.group.is_some() {
+            // If that fails, its members are told so, and try again.
+            let _ = self.commit();
+        }
     }
 
     /// For the next one to write.
@@ -467,6 +483,18 @@ mod tests {
             assert_eq!(failed, [false, false, true, false, false, false], "{name}");
             assert_eq!(stored(&database), [0, 1, 3, 4, 5], "{name}");
         }
+    }
+
+    #[test]
+    fn a_failure_by_what_another_one_did_not_commit_is_none() {
+        let (_folder, database) = numbers();
+        let ended = together(&database, 3, |writer, connection| match writer {
+            0 => connection.execute("INSERT INTO numbers VALUES (100, 200)", []).map(Some),
+            1 => insert(connection, 100),
+            _ => insert(connection, writer),
+        });
+        let failed: Vec<_> = ended.iter().map(Result::is_err).collect();
+        assert_eq!((failed, stored(&database)), (vec![true, false, false], vec![2, 100]));
     }
 
     #[test]

@@ -72,6 +72,12 @@ impl PartialFileStore {
         Err(CheckpointError::new(CheckpointErrorKind::Corrupt, message))
     }
 
+    fn damaged(&self) {
+        if let Some(partial) = self.target.partial.lock().as_mut() {
+            partial.damaged();
+        }
+    }
+
     /// The checkpoint, with what the file holds at the same moment. It may be saved once the file has been synced.
     fn snapshot(&self, checkpoint: &Checkpoint) -> io::Result<(Checkpoint, Option<File>)> {
         let mut snapshot = checkpoint.clone();
@@ -104,10 +110,8 @@ impl Store for PartialFileStore {
             let failed = |error| io_error(&self.target.path, error);
             let (snapshot, file) = self.snapshot(checkpoint).map_err(failed)?;
             if let Some(file) = file {
-                spawn_blocking(move || file.sync_data())
-                    .await
-                    .unwrap_or_else(|lost| Err(lost.into()))
-                    .map_err(failed)?;
+                let synced = spawn_blocking(move || file.sync_data()).await.unwrap_or_else(|lost| Err(lost.into()));
+                synced.inspect_err(|_| self.damaged()).map_err(failed)?;
             }
             self.file.save(&snapshot).await
         })

@@ -26,6 +26,8 @@ pub(super) struct PartialFile {
     beyond: HashMap<u32, Intervals>,
     /// It has its final name.
     is_published: bool,
+    /// A sync has failed: what of it is on the disk is not known, and the next sync would not say so.
+    is_damaged: bool,
 }
 
 impl PartialFile {
@@ -38,13 +40,14 @@ impl PartialFile {
         }
         file.set_len(bytes)?;
         file.seek(SeekFrom::Start(bytes))?;
-        Ok(Self { file, path: partial, bytes, beyond, is_published: false })
+        Ok(Self { file, path: partial, bytes, beyond, is_published: false, is_damaged: false })
     }
 
     /// The file under its final name, which holds everything up to `bytes`.
     pub(super) fn published(path: &Path, bytes: u64) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).open(path)?;
-        Ok(Self { file, path: beside(path, "partial"), bytes, beyond: HashMap::new(), is_published: true })
+        let path = beside(path, "partial");
+        Ok(Self { file, path, bytes, beyond: HashMap::new(), is_published: true, is_damaged: false })
     }
 
     /// Whether it has its final name.
@@ -106,7 +109,17 @@ impl PartialFile {
 
     /// Another handle, by which what was written so far can be synced while more is written.
     pub(super) fn handle(&self) -> io::Result<File> {
+        self.check()?;
         self.file.try_clone()
+    }
+
+    /// A sync has failed.
+    pub(super) fn damaged(&mut self) {
+        self.is_damaged = true;
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.is_damaged { Err(io::Error::other("an earlier sync of it has failed")) } else { Ok(()) }
     }
 
     /// What the file holds beyond this source record of a range.
@@ -121,6 +134,7 @@ impl PartialFile {
             return Ok(());
         }
         let publish = || {
+            self.check()?;
             self.file.sync_all()?;
             fs::rename(&self.path, path)?;
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -148,5 +162,20 @@ pub(super) struct BatchText {
 impl BatchText {
     pub(super) fn is_written(&self, position: usize) -> bool {
         !self.held.contains(&position) && self.written.refused().iter().all(|(refused, _)| *refused != position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HashMap, PartialFile};
+
+    #[test]
+    fn a_file_whose_sync_has_failed_is_neither_saved_nor_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        let mut partial = PartialFile::open(&path, 0, HashMap::new()).unwrap();
+        assert!(partial.handle().is_ok());
+        partial.damaged();
+        assert!(partial.handle().is_err() && partial.publish(&path).is_err() && !path.exists());
     }
 }

@@ -81,6 +81,19 @@ impl Fields {
         Ok(())
     }
 
+    /// How many fields are known.
+    pub(super) fn count(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Forgets all but the first fields: what a transaction has learned that came to nothing.
+    pub(super) fn keep(&mut self, count: usize) {
+        if count < self.known.len() {
+            self.known.truncate(count);
+            self.sql = if count == 0 { String::new() } else { self.statement() };
+        }
+    }
+
     fn check_columns(&self, names: &[Cow<'static, str>]) -> Result<(), String> {
         if self.known.is_empty() && names.is_empty() {
             return Err(self.describe("cannot hold a record without fields"));

@@ -109,7 +109,10 @@ impl<T: Serialize> SqliteSink<T> {
         };
         let Prepared { database, fields, needs_savepoints } = prepared;
         let failed = |error| fault::of_batch(error, doing(sink, "storing the progress failed"));
+        // A transaction that runs again writes each record as it did the first time.
+        let known = fields.count();
         let done = database.transact(|transaction| {
+            fields.keep(known);
             let progress = Progress::new(transaction, &run.pipeline);
             // The prefix comes first: a worker that was given up and writes late finds its records below it.
             let prefix = save_prefix(progress, settled, *seen, stored.as_ref()).map_err(failed)?;
@@ -131,7 +134,10 @@ impl<T: Serialize> SqliteSink<T> {
             Undone::Work(error) => error,
             Undone::Commit(error) => fault::of_batch(error, doing(sink, "committing a batch failed")),
         })?;
-        let Some((refused, prefix, letters)) = done else { return Ok(None) };
+        let Some((refused, prefix, letters)) = done else {
+            fields.keep(known);
+            return Ok(None);
+        };
         settled.dead_letters().acknowledge(&letters);
         prefix.remember(stored, seen);
         Ok(Some(refused))

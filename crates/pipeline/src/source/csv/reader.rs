@@ -209,7 +209,9 @@ impl<T: DeserializeOwned, F: TextFiles> CsvReader<T, F> {
                 break;
             }
         }
-        chunk.refuse(too_large(self.shape.max_record_bytes), origin.clone());
+        if !skip.is_comment() {
+            chunk.refuse(too_large(self.shape.max_record_bytes), origin.clone());
+        }
         *large = None;
         Ok(true)
     }

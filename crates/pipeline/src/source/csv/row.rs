@@ -238,7 +238,9 @@ macro_rules! numbers {
     ($($method:ident $visit:ident $number:ty, $parse:ident, $wanted:literal;)+) => {
         $(#[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
-            let number: Option<$number> = self.row.format.numbers.$parse(self.raw());
+            let numbers = self.row.format.numbers;
+            let number: Option<$number> =
+                if self.field().escaped { numbers.$parse(&self.text()) } else { numbers.$parse(self.raw()) };
             visitor.$visit(number.ok_or_else(|| self.wrong($wanted))?)
         })+
     };

@@ -21,11 +21,17 @@ enum Place {
 pub(super) struct Skip {
     dialect: Dialect,
     place: Place,
+    is_comment: bool,
 }
 
 impl Skip {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self { dialect, place: Place::RecordStart }
+        Self { dialect, place: Place::RecordStart, is_comment: false }
+    }
+
+    /// Whether what it passes is a comment.
+    pub(super) fn is_comment(&self) -> bool {
+        self.is_comment
     }
 
     /// Passes bytes up to the end of the record: how many, with how many line ends, and whether the record ended.
@@ -36,8 +42,8 @@ impl Skip {
             at += match self.place {
                 Place::CarriageReturn => return (at + usize::from(byte == b'\n'), lines + 1, true),
                 Place::RecordStart => {
-                    let is_comment = Some(byte) == self.dialect.comment;
-                    self.place = if is_comment { Place::Comment } else { Place::FieldStart };
+                    self.is_comment = Some(byte) == self.dialect.comment;
+                    self.place = if self.is_comment { Place::Comment } else { Place::FieldStart };
                     0
                 }
                 Place::Quoted => {

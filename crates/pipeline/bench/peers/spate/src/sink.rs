@@ -21,6 +21,7 @@ use spate::{
 };
 
 use crate::{
+    Text,
     flight::Flight,
     rows::{COLUMNS, open, upsert},
 };
