@@ -7,6 +7,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Parser;
@@ -128,6 +129,9 @@ fn elsewhere(data: &Path, rounds: usize) -> Vec<Bar> {
     println!("\nCSV → nothing: reading and checking alone");
     let trials = [Trial::Nothing { readers: 1 }, Trial::Nothing { readers: 2 }];
     group("readers", &["one reader", "two readers"], &turns(&trials, data, rounds));
+    let every = |millis| Trial::Checkpoints { every: Duration::from_millis(millis) };
+    let trials = [Trial::Nothing { readers: 1 }, every(1_000), every(100), every(10)];
+    group("checkpoint", &["none", "every second", "every 100 ms", "every 10 ms"], &turns(&trials, data, rounds));
     bars
 }
 

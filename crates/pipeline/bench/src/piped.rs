@@ -1,6 +1,6 @@
 //! The same by pipelines.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use actix_batch::Workers;
 use actix_batch_pipeline::{prelude::*, sink::JsonLinesFile};
@@ -50,6 +50,12 @@ pub(crate) fn json_lines(data: &Path, file: &Path) -> u64 {
 pub(crate) fn nothing(data: &Path, readers: usize) -> u64 {
     let pipeline = Pipeline::named("flights").read(csv(data)).validate(Flight::check).write(for_each(|_: &Flight| {}));
     run(pipeline.accept_duplicates(true).readers(readers).run()).read
+}
+
+/// The same with a checkpoint in a file, saved every so often.
+pub(crate) fn checkpoints(data: &Path, file: &Path, every: Duration) -> u64 {
+    let pipeline = Pipeline::named("flights").read(csv(data)).validate(Flight::check).write(for_each(|_: &Flight| {}));
+    run(pipeline.accept_duplicates(true).checkpoint(file).checkpoint_every(every).run()).read
 }
 
 /// Small records through so many stages, into a sink that does nothing.

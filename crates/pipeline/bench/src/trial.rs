@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,9 @@ pub(crate) enum Trial {
     JsonLinesPipeline,
     Nothing {
         readers: usize,
+    },
+    Checkpoints {
+        every: Duration,
     },
     Stages {
         records: u64,
@@ -65,6 +68,7 @@ impl Trial {
             Self::JsonLinesByHand => by_hand::json_lines(data, &file),
             Self::JsonLinesPipeline => piped::json_lines(data, &file),
             Self::Nothing { readers } => piped::nothing(data, readers),
+            Self::Checkpoints { every } => piped::checkpoints(data, &file, every),
             Self::Stages { records, stages } => piped::stages(records, stages),
             Self::Filtered { records, stages } => piped::filtered(records, stages),
         };
