@@ -126,9 +126,10 @@ fn elsewhere(data: &Path, rounds: usize) -> Vec<Bar> {
     println!("\nCSV → JSON lines");
     let trials = [Trial::JsonLinesByHand, Trial::JsonLinesPipeline];
     let bars = group("JSON lines", &["serial loop", "pipeline"], &turns(&trials, data, rounds));
-    println!("\nCSV → nothing: reading and checking alone");
+    println!("\nCSV → nothing: reading and checking, by readers alone and by a pipeline");
+    group("alone", &["one reader", "two readers"], &turns(&[Trial::Readers(1), Trial::Readers(2)], data, rounds));
     let trials = [Trial::Nothing { readers: 1 }, Trial::Nothing { readers: 2 }];
-    group("readers", &["one reader", "two readers"], &turns(&trials, data, rounds));
+    group("pipeline", &["one reader", "two readers"], &turns(&trials, data, rounds));
     let every = |millis| Trial::Checkpoints { every: Duration::from_millis(millis) };
     let trials = [Trial::Nothing { readers: 1 }, every(1_000), every(100), every(10)];
     group("checkpoint", &["none", "every second", "every 100 ms", "every 10 ms"], &turns(&trials, data, rounds));

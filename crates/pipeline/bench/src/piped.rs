@@ -1,9 +1,14 @@
 //! The same by pipelines.
 
-use std::{path::Path, time::Duration};
+use std::{hint::black_box, path::Path, thread, time::Duration};
 
 use actix_batch::Workers;
-use actix_batch_pipeline::{prelude::*, sink::JsonLinesFile};
+use actix_batch_pipeline::{
+    Range,
+    prelude::*,
+    sink::JsonLinesFile,
+    source::{Chunk, More, Reader, Source, SourceError, TextCursor},
+};
 
 use crate::{
     flight::Flight,
@@ -50,6 +55,31 @@ pub(crate) fn json_lines(data: &Path, file: &Path) -> u64 {
 pub(crate) fn nothing(data: &Path, readers: usize) -> u64 {
     let pipeline = Pipeline::named("flights").read(csv(data)).validate(Flight::check).write(for_each(|_: &Flight| {}));
     run(pipeline.accept_duplicates(true).readers(readers).run()).read
+}
+
+/// Cuts the file, and reads and checks each range on a thread of its own, without a pipeline.
+pub(crate) fn readers_alone(data: &Path, readers: usize) -> u64 {
+    let source = csv(data);
+    let ranges = actix_rt::System::new().block_on(source.split(None, readers)).expect("the file is cut");
+    thread::scope(|scope| {
+        let read = |range| actix_rt::System::new().block_on(read_range(&source, range)).expect("the range is read");
+        let threads: Vec<_> = ranges.iter().map(|range| scope.spawn(move || read(range))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("the reader ends well")).sum()
+    })
+}
+
+async fn read_range(source: &Csv<Flight>, range: &Range<TextCursor>) -> Result<u64, SourceError> {
+    let (mut reader, mut read) = (source.open(range).await?, 0);
+    loop {
+        let mut chunk = Chunk::new(0, read);
+        let more = reader.read(&mut chunk, 500).await?;
+        let good = chunk.records().iter().filter(|record| record.check().is_ok());
+        black_box(good.count());
+        read = chunk.next_record();
+        if more == More::No {
+            return Ok(read);
+        }
+    }
 }
 
 /// The same with a checkpoint in a file, saved every so often.

@@ -33,6 +33,8 @@ pub(crate) enum Trial {
     Nothing {
         readers: usize,
     },
+    /// Without a pipeline behind them.
+    Readers(usize),
     Checkpoints {
         every: Duration,
     },
@@ -68,6 +70,7 @@ impl Trial {
             Self::JsonLinesByHand => by_hand::json_lines(data, &file),
             Self::JsonLinesPipeline => piped::json_lines(data, &file),
             Self::Nothing { readers } => piped::nothing(data, readers),
+            Self::Readers(readers) => piped::readers_alone(data, readers),
             Self::Checkpoints { every } => piped::checkpoints(data, &file, every),
             Self::Stages { records, stages } => piped::stages(records, stages),
             Self::Filtered { records, stages } => piped::filtered(records, stages),
