@@ -62,7 +62,7 @@ impl<S: Source, T: Send + Sync + 'static, O: Outlet<T>> PipelineBuilder<S, T, O>
         self
     }
 
-    /// How often the checkpoint is saved. Default: 1 s. Saving a file takes about 12 ms, in which records are copied on.
+    /// How often the checkpoint is saved. Default: 1 s. Saving a file takes about 12 ms; copying goes on meanwhile.
     pub fn checkpoint_every(mut self, time: Duration) -> Self {
         self.settings.checkpoint_every = time;
         self

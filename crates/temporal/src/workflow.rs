@@ -205,7 +205,7 @@ async fn plan(ctx: &WorkflowContext<PipelineWorkflow>, plan: Plan) -> Ended {
 async fn copy(ctx: &WorkflowContext<PipelineWorkflow>, range: SourceRange) -> Ended {
     let settings = ctx.state(|workflow| workflow.state.settings().clone());
     let number = range.number;
-    // It matters to a plan alone.
+    // Only a plan needs to know how many ranges follow.
     let range = SourceRange { behind: 0, ..range };
     let input = CopyInput { definition: settings.definition, configuration: settings.configuration, range };
     let copied = ctx.execute_activity(Activities::copy, input, options(format!("range {number}"))).await;

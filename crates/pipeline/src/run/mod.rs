@@ -248,6 +248,7 @@ impl<S: Source, T: Send + Sync + 'static> Plan<S, T> {
                 let saved = saving.await;
                 complete.and_then(|complete| saved.map(|()| complete))
             }
+            // It ends by itself only if a save fails.
             Either::Right((saved, _)) => saved.map(|()| false),
         }
     }

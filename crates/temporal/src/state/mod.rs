@@ -141,7 +141,7 @@ impl State {
         if self.paused {
             return Next::Wait;
         }
-        // A plan does not wait for those workers that copies which are begun now will keep busy.
+        // Behind copies, a plan would wait for a free worker.
         if let Some(plan) = self.plan() {
             self.planning = true;
             return Next::Plan(plan);
@@ -161,7 +161,7 @@ impl State {
     /// The ranges to be planned, if it is time.
     fn plan(&mut self) -> Option<Plan> {
         let rows_per_range = self.settings.rows_per_range;
-        // What is left is measured before more is planned, unless the user has said how large the ranges are.
+        // Unless the user has set the size of the ranges, those that run are measured before more are planned.
         let ahead = if rows_per_range.is_some() { AHEAD } else { 0 };
         if self.waiting.len() > ahead || self.all_planned || self.planning {
             return None;

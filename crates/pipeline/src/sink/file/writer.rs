@@ -119,7 +119,12 @@ impl PartialFile {
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.is_damaged { Err(io::Error::other("an earlier sync of it has failed")) } else { Ok(()) }
+        if self.is_damaged {
+            return Err(io::Error::other(
+                "a sync of it has failed before: run again, to go on from the last checkpoint",
+            ));
+        }
+        Ok(())
     }
 
     /// What the file holds beyond this source record of a range.

@@ -40,8 +40,8 @@ pub use writer::SqliteSink;
 ///
 /// Rows and progress stand in one transaction, so each record takes effect once, also when it is only appended. The progress is kept in
 /// three tables: `_pipelines`, `_pipeline_settled` and `_pipeline_beyond`. While a pipeline runs, it locks a file beside the database:
-/// `flights.db.departures.lock`. All sinks of a process that write to one database share a connection and take turns;
-/// batches that wait for each other are committed together.
+/// `flights.db.departures.lock`. All sinks of a process that write to one database share a connection and take turns, and batches that
+/// wait for each other are committed together.
 ///
 /// It is serde data:
 ///

@@ -161,6 +161,9 @@ fn is_new<T>(
 impl Link {
     fn save_settled(&mut self, sink: &Sqlite, run: &RunId, settled: &Settled) -> rusqlite::Result<()> {
         let Self { prepared, stored, seen } = self;
+        if settled.moved_since(&mut seen.clone()).is_none() {
+            return Ok(());
+        }
         let done = prepared.database.transact(|transaction| {
             let progress = Progress::new(transaction, &run.pipeline);
             let prefix = save_prefix(progress, settled, *seen, stored.as_ref())?;
